@@ -1,0 +1,80 @@
+# `make` lists the targets. Every target that needs the environment makes it first.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+UV := .uv/bin/uv
+READY := $(VENV)/.ready
+
+# Workers for the tests; two cores are the smallest machine we promise to test on.
+JOBS ?= 2
+
+.PHONY: help setup run demo test check fmt lint types bench fuzz wheel lock proto clean
+
+help: ## list the targets
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv, with `nexusd` and `nexus` in it
+
+$(UV):
+	@bash tools/preflight.sh $(PYTHON)
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): requirements-dev.lock pyproject.toml | $(UV)
+	@echo "Setting up $(VENV) (once; about a minute) ..."
+	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+	@echo "Ready: $(BIN)/nexusd and $(BIN)/nexus"
+
+run: $(READY) ## run a daemon in the foreground
+	@$(BIN)/nexusd run
+
+demo: $(READY) ## two daemons find each other, talk, and call a capability
+	@$(BIN)/python -m tools.demo
+
+fmt: $(READY) ## format the code
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix-only .
+
+lint: $(READY)
+	@$(BIN)/ruff format --quiet --check . || { echo "run: make fmt"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@PYTHONPATH=. $(BIN)/lint-imports --verbose --no-logo 2>/dev/null >$(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+types: $(READY)
+	@$(BIN)/mypy
+
+check: lint types ## format, lint, types, import contracts, unit and simulation tests (under a minute)
+	@$(BIN)/pytest -q -n $(JOBS) -m "not slow" tests/unit tests/sim
+
+test: lint types ## everything
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests
+
+bench: $(READY) ## measure against js-libp2p peers doing the same work
+	@$(BIN)/python -m bench
+
+fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
+	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}
+
+wheel: $(READY) ## build the wheel and try it from an empty directory
+	@bash tools/wheel.sh $(UV)
+
+lock: $(UV) ## resolve the dependencies anew
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		pyproject.toml -o requirements.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		pyproject.toml --extra dev --extra fuzz --no-emit-package nexusd -o requirements-dev.lock
+
+proto: $(READY) ## regenerate the committed protobuf modules
+	@cd protocols && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nexusd_protocols/pubsub/rpc.proto
+
+clean: ## remove what the other targets made
+	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

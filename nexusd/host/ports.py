@@ -1,0 +1,194 @@
+"""What services see of the network: peers, streams driven by machines, topics. Nothing here names libp2p."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.machine import StreamMachine
+from nexusd_protocols.pubsub.signed import SignedMessage
+
+EventT_co = TypeVar("EventT_co", covariant=True)
+CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
+EventT = TypeVar("EventT")
+CommandT = TypeVar("CommandT")
+
+
+class HostError(Exception):
+    """Something the network did not do. The message is fit for a person."""
+
+
+class UnreachableError(HostError):
+    """No address of the peer answered."""
+
+
+class UnsupportedError(HostError):
+    """The peer is there, and does not speak the protocol."""
+
+
+class ConnectionLostError(HostError):
+    """The stream or its connection broke: it was reset, or the peer went away."""
+
+
+class DeadlineError(HostError):
+    """The peer did not send, or take, in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A connection to a peer that had none. `address` is the remote multiaddr, without /p2p."""
+
+    peer: PeerId
+    address: str
+    direction: Literal["in", "out"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentified:
+    """What the peer says of itself through identify: its words, untrusted, bounded."""
+
+    peer: PeerId
+    agent_version: str
+    listen_addresses: tuple[str, ...]
+    protocols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The last connection to the peer is gone."""
+
+    peer: PeerId
+
+
+PeerEvent = PeerConnected | PeerIdentified | PeerDisconnected
+
+
+class Channel(Protocol[EventT_co, CommandT_contra]):
+    """A stream with a machine on it. One task receives and one sends; both may at once.
+
+    Whoever holds it ends it: `aclose` after everything was said, `reset` otherwise. Leaving a channel open leaks a
+    stream on both hosts, so hold it in `async with`: leaving by an exception resets, else closes.
+    """
+
+    @property
+    def peer(self) -> PeerId: ...
+
+    @property
+    def protocol(self) -> str: ...
+
+    async def receive(self, *, timeout: float | None = None) -> EventT_co | None:
+        """The next event, or None once the peer half-closed and everything was handed out.
+
+        Raises RemoteProtocolError (the reply was sent, the penalty charged and the stream reset), ConnectionLostError,
+        DeadlineError. Cancel-safe: nothing is lost.
+        """
+        ...
+
+    async def send(self, command: CommandT_contra, *, timeout: float | None = None) -> None:
+        """Carry out a command: returns once the transport took the bytes. Raises ConnectionLostError, DeadlineError,
+        LocalProtocolError. Not torn by cancellation: either all of the bytes went, or the stream is reset."""
+        ...
+
+    async def close_write(self) -> None:
+        """Half-close: nothing more will be sent."""
+        ...
+
+    async def aclose(self) -> None:
+        """End the stream after everything was said."""
+        ...
+
+    async def reset(self) -> None:
+        """Tear the stream down, so that the peer sees a reset."""
+        ...
+
+    async def __aenter__(self) -> Channel[EventT_co, CommandT_contra]: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+class Streams(Protocol):
+    """The stream router: protocol ids to handlers, and machines onto streams."""
+
+    def handle(
+        self,
+        protocol: str,
+        machine: Callable[[PeerId], StreamMachine[EventT, CommandT]],
+        handler: Callable[[Channel[EventT, CommandT]], Awaitable[None]],
+    ) -> None:
+        """Serve a protocol: each inbound stream gets its own machine. An error in one handler touches no other; the
+        stream is closed when the handler returns and reset when it raises."""
+        ...
+
+    async def open(
+        self, peer: PeerId, protocols: Sequence[str], machine: Callable[[str], StreamMachine[EventT, CommandT]]
+    ) -> Channel[EventT, CommandT]:
+        """Open a stream, dialling the peer if need be; the first protocol that it speaks is used and handed to
+        `machine`. Raises UnreachableError, UnsupportedError, ConnectionLostError, DeadlineError."""
+        ...
+
+
+Verdict = Literal["accept", "ignore", "reject"]
+
+
+class Topics(Protocol):
+    """GossipSub."""
+
+    async def join(
+        self,
+        topic: str,
+        validate: Callable[[PeerId, SignedMessage], Verdict],
+        deliver: Callable[[PeerId, SignedMessage], Awaitable[None]],
+    ) -> None:
+        """Subscribe. `validate` runs before a message is passed on: quick, and without awaiting. `deliver` is awaited
+        for each accepted message of others, one at a time and in order of arrival; a slow one holds back this topic
+        only, and nothing accepted is dropped while it waits (bounded by the memory budget, then counted)."""
+        ...
+
+    async def leave(self, topic: str) -> None: ...
+
+    async def publish(self, message: SignedMessage) -> int:
+        """Hand a signed message to the mesh. Returns how many peers it went to (0: nobody is there). Waits while the
+        mesh is slower than the publisher; never drops silently."""
+        ...
+
+    def peers(self, topic: str) -> Sequence[PeerId]:
+        """Connected peers that are subscribed to the topic."""
+        ...
+
+
+class Network(Protocol):
+    """Connections."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    def addresses(self) -> list[str]:
+        """Listen addresses with real ports and interfaces' own addresses, each ending in /p2p/<peerId>."""
+        ...
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
+        """Have a connection to the peer: returns at once if there is one, else tries every given and known address.
+        Raises UnreachableError, whose message names each address and why it failed."""
+        ...
+
+    async def disconnect(self, peer: PeerId) -> None: ...
+
+    def connected(self) -> Sequence[PeerId]: ...
+
+    def add_addresses(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Remember where a peer may be dialled."""
+        ...
+
+    def set_gate(self, allowed: Callable[[PeerId], bool]) -> None:
+        """Ask this before any handler of a peer runs and for each new connection; the refused are disconnected."""
+        ...
+
+    def penalise(self, peer: PeerId, reason: str, points: int) -> None:
+        """Charge a peer's account."""
+        ...
+
+    def peer_events(self) -> Any:
+        """An async iterator of PeerEvent, from now on. Each caller gets all of them."""
+        ...

@@ -1,0 +1,32 @@
+"""Protocol errors, split by blame.
+
+`LocalProtocolError` means that this program misused a machine: a bug here, never the peer's doing.
+`RemoteProtocolError` means that the peer broke the protocol: it carries the bytes to answer with, if the protocol has
+an answer, and the penalty to charge. Expected refusals (blocked, over quota, not found) are values, not errors.
+"""
+
+from __future__ import annotations
+
+
+class ProtocolError(Exception):
+    """Either side broke a protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This program asked a machine for something its state does not allow."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent something its protocol does not allow.
+
+    `code` names the reason (a stable word such as `bad_json`, fit for a log or a metric). `reply` is what the protocol
+    says to answer before the stream is closed, empty if nothing. `penalty` is what the peer's account is charged:
+    1 for carelessness, 10 for what no honest implementation sends.
+    """
+
+    def __init__(self, code: str, detail: str = "", *, reply: bytes = b"", penalty: int = 1) -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+        self.reply = reply
+        self.penalty = penalty

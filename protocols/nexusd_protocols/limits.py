@@ -1,0 +1,66 @@
+"""Every bound on input from outside, each with its reason. Machines take them as parameters; these are the defaults."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- JSON ---------------------------------------------------------------------------------------------------------
+JSON_DEPTH: Final = 32
+"""Nesting of objects and arrays. Nothing on our wire nests deeper than 8; agents' own payloads rarely than 20."""
+
+# --- names (validators of the published network, facts of open-agents-nexus) ----------------------------------------
+ROOM_ID_CHARS: Final = 64
+CAPABILITY_NAME_CHARS: Final = 64
+DISPLAY_NAME_CHARS: Final = 64
+DESCRIPTION_CHARS: Final = 512
+MESSAGE_ID_CHARS: Final = 64
+SENDER_CHARS: Final = 128
+REFERENCE_CHARS: Final = 128
+REFERENCES: Final = 8
+PROFILE_CAPABILITIES: Final = 32
+
+# --- rooms --------------------------------------------------------------------------------------------------------
+ROOM_MESSAGE_BYTES: Final = 256 * KIB
+"""One room message as published. Larger content belongs behind a CID, not in everybody's mesh."""
+
+# --- streams ------------------------------------------------------------------------------------------------------
+CONTROL_LINE_BYTES: Final = 64 * KIB
+"""A line that carries no content: open, accept, done, error, cancel, handshake, acknowledgement."""
+
+DM_LINE_BYTES: Final = 512 * KIB
+"""A direct message line: 256 KiB of content, twice that when JSON escapes all of it."""
+
+DM_CONTENT_BYTES: Final = 256 * KIB
+
+INVOKE_LINE_BYTES: Final = 2 * MIB
+"""An input chunk or output event line: the published maxOutputBytes is 1 MiB and a unary provider sends it in one
+event; escapes may double it."""
+
+INVOKE_MAX_DURATION_MS: Final = 30_000
+"""The published default for invoke.open."""
+INVOKE_MAX_INPUT_BYTES: Final = 64 * KIB
+"""The published default for invoke.open."""
+INVOKE_MAX_OUTPUT_BYTES: Final = 1 * MIB
+"""The published default for invoke.open."""
+
+INVOKE_DURATION_CEILING_MS: Final = 24 * 3600 * 1000
+INVOKE_INPUT_CEILING_BYTES: Final = 64 * MIB
+INVOKE_OUTPUT_CEILING_BYTES: Final = 4096 * MIB
+"""What an opener may state at most; what a provider really grants is its own configuration."""
+
+LINES_PER_READ: Final = 4096
+"""Lines handed out of one buffer at a time, so that a megabyte of two-byte lines does not become a list of them."""
+
+# --- JSON-RPC socket ------------------------------------------------------------------------------------------------
+RPC_LINE_BYTES: Final = 4 * MIB
+"""One request or reply. The largest legal one is an invoke chunk with its envelope."""
+RPC_BATCH: Final = 64
+RPC_PENDING: Final = 64
+"""Requests being answered at once on one connection; reading pauses beyond it."""
+RPC_CREDIT_BYTES: Final = 256 * KIB
+"""First byte credit of each direction of an invocation on the socket."""
+PAGE_ROWS: Final = 500
+"""Rows in one page of a listing."""

@@ -1,0 +1,112 @@
+"""Newline-delimited JSON: strict decoding of one line, and lines out of a stream that splits and merges them anywhere.
+
+One JSON object a line, UTF-8, ended by `\\n` (a `\\r` before it is tolerated, empty lines are skipped).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from nexusd_protocols import limits
+from nexusd_protocols.errors import RemoteProtocolError
+
+T = TypeVar("T")
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode_line(message: object) -> bytes:
+    """One line of JSON, with its newline."""
+    return _encoder.encode(message) + b"\n"
+
+
+def encode(value: object) -> bytes:
+    """JSON without a newline."""
+    return _encoder.encode(value)
+
+
+def too_deep(data: bytes, depth: int = limits.JSON_DEPTH) -> bool:
+    """Whether brackets outside strings nest deeper than `depth`. Cheap where there are few brackets at all."""
+    if data.count(b"{") + data.count(b"[") <= depth:
+        return False
+    level = 0
+    quoted = False
+    skip = False
+    for byte in data:
+        if skip:
+            skip = False
+        elif quoted:
+            if byte == 0x5C:
+                skip = True
+            elif byte == 0x22:
+                quoted = False
+        elif byte == 0x22:
+            quoted = True
+        elif byte in b"{[":
+            level += 1
+            if level > depth:
+                return True
+        elif byte in b"}]":
+            level -= 1
+    return False
+
+
+def decode(
+    data: bytes,
+    decoder: msgspec.json.Decoder[T],
+    *,
+    reply: bytes = b"",
+    depth: int = limits.JSON_DEPTH,
+) -> T:
+    """Decode strictly. Raises RemoteProtocolError: `too_deep`, `bad_json` (not JSON, NaN, bad UTF-8) or `bad_message`
+    (JSON of another shape)."""
+    if too_deep(data, depth):
+        raise RemoteProtocolError("too_deep", f"more than {depth} levels", reply=reply, penalty=10)
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise RemoteProtocolError("bad_message", str(error), reply=reply) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad_json", str(error), reply=reply, penalty=5) from error
+
+
+def json_size(value: Any) -> int:
+    """What a JSON value counts against a byte limit: text by its UTF-8, anything else by its JSON."""
+    return len(value.encode()) if isinstance(value, str) else len(_encoder.encode(value))
+
+
+class LineBuffer:
+    """Cuts a byte stream into lines. Holds at most one line and what came behind it in the same read."""
+
+    def __init__(self, max_line: int) -> None:
+        self._max_line = max_line
+        self._buffer = bytearray()
+        self._scanned = 0
+
+    def feed(self, data: bytes) -> None:
+        """Append bytes; the lines are then taken with `lines`."""
+        self._buffer += data
+
+    def lines(self, *, reply: bytes = b"") -> Iterator[bytes]:
+        """Complete lines without their ends. Raises RemoteProtocolError `line_too_long`, for an unfinished line too."""
+        start = 0
+        try:
+            while (end := self._buffer.find(b"\n", max(start, self._scanned))) >= 0:
+                if end - start > self._max_line:
+                    raise RemoteProtocolError("line_too_long", f"over {self._max_line} bytes", reply=reply, penalty=10)
+                line = bytes(self._buffer[start:end])
+                start = end + 1
+                if line := line.removesuffix(b"\r"):
+                    yield line
+        finally:
+            del self._buffer[:start]
+            self._scanned = len(self._buffer) if b"\n" not in self._buffer else 0
+        if len(self._buffer) > self._max_line:
+            raise RemoteProtocolError("line_too_long", f"over {self._max_line} bytes", reply=reply, penalty=10)
+
+    def pending(self) -> int:
+        """Bytes of an unfinished line."""
+        return len(self._buffer)

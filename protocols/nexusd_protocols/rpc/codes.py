@@ -1,0 +1,134 @@
+"""One table of error codes; each door renders it its own way (design: JSON-RPC here, exit codes on the command line).
+
+`code` is the stable word that programs test, `number` the JSON-RPC integer, `exit_code` what the command line ends
+with (1 refused or wrong use, 2 cannot reach), `try_` what a person can do next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+
+class ErrorCode(msgspec.Struct, frozen=True):
+    """One row of the table."""
+
+    code: str
+    number: int
+    message: str
+    try_: str
+    exit_code: int = 1
+
+
+_ROWS: Final = (
+    # JSON-RPC 2.0 §5.1
+    ErrorCode("parse_error", -32700, "The line is not JSON", "send one JSON object a line"),
+    ErrorCode("invalid_request", -32600, "Not a JSON-RPC 2.0 request", "see `nexusd openrpc`"),
+    ErrorCode(
+        "method_not_found",
+        -32601,
+        "No such method",
+        "list the methods with `nexus rpc rpc.discover`",
+    ),
+    ErrorCode("invalid_params", -32602, "The parameters do not fit the method", "see `nexusd openrpc`"),
+    ErrorCode("internal_error", -32603, "The daemon failed", "see its log, and report what it says"),
+    # refusals
+    ErrorCode("refused", -32000, "Refused", "see the message"),
+    ErrorCode("invalid_name", -32001, "Not a valid name", "see the message"),
+    ErrorCode("invalid_peer", -32002, "Not a peer id", "list the peers with `nexus peers`"),
+    ErrorCode(
+        "invalid_address",
+        -32003,
+        "Not a multiaddr",
+        "it looks like /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…",
+    ),
+    ErrorCode("ambiguous_peer", -32004, "Several peers fit", "give more of the peer id"),
+    ErrorCode("unknown_peer", -32005, "No such peer is known", "list the peers with `nexus peers`", 2),
+    ErrorCode("peer_blocked", -32006, "The peer is blocked", "unblock it with `nexus peers unblock`"),
+    ErrorCode("not_joined", -32007, "Not a member of the room", "join it with `nexus room join`"),
+    ErrorCode("too_large", -32008, "Too large", "send less, or in parts"),
+    ErrorCode(
+        "capability_taken",
+        -32009,
+        "Another provider on this daemon serves this name",
+        "choose another name",
+    ),
+    ErrorCode("capability_unknown", -32010, "No such capability", "list them with `nexus capability list`"),
+    ErrorCode(
+        "invocation_unknown",
+        -32011,
+        "No such invocation",
+        "it ended, or belongs to another connection",
+    ),
+    ErrorCode("out_of_credit", -32012, "More bytes than credit was given for", "wait for credit"),
+    ErrorCode("bad_cursor", -32013, "Not a cursor of this daemon", "use a cursor that it gave you"),
+    ErrorCode("busy", -32014, "Too much is under way", "try again in a moment"),
+    ErrorCode(
+        "shutting_down",
+        -32015,
+        "The daemon is shutting down",
+        "start it again with `nexusd run --detach`",
+        2,
+    ),
+    ErrorCode(
+        "invalid_config",
+        -32016,
+        "The configuration is wrong",
+        "see the message, and `nexus config show --origin`",
+    ),
+    # cannot reach
+    ErrorCode("unreachable", -32030, "The peer cannot be reached", "see `nexus peers`; is it running?", 2),
+    ErrorCode(
+        "unsupported",
+        -32031,
+        "The peer does not speak this protocol",
+        "ask its owner to update it",
+        2,
+    ),
+    ErrorCode("connection_lost", -32032, "The connection broke", "try again", 2),
+    ErrorCode("timeout", -32033, "No answer in time", "try again, or allow more time", 2),
+    ErrorCode(
+        "daemon_unreachable",
+        -32034,
+        "No daemon is running",
+        "start one with `nexusd run --detach`",
+        2,
+    ),
+    # what a remote capability answered
+    ErrorCode("invoke_failed", -32040, "The capability failed", "see the message"),
+    ErrorCode("invoke_refused", -32041, "The provider refused the call", "see the message"),
+    ErrorCode("invoke_cancelled", -32042, "The call was cancelled", "call again"),
+    ErrorCode("payment_required", -32043, "The capability asks for payment", "this version pays nothing"),
+    # storage
+    ErrorCode(
+        "storage_full",
+        -32050,
+        "The disk is full",
+        "make room; nothing that was acknowledged is lost",
+    ),
+)
+
+CODES: Final = {row.code: row for row in _ROWS}
+BY_NUMBER: Final = {row.number: row for row in _ROWS}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An expected "no", as a value: services return it, each door renders it. `detail` replaces the row's message for
+    people, `data` goes along as JSON (such as the peers that an ambiguous name fits)."""
+
+    code: str
+    detail: str = ""
+    data: object = None
+
+    @property
+    def row(self) -> ErrorCode:
+        """The row of the table that this refusal is an instance of."""
+        return CODES[self.code]
+
+    @property
+    def message(self) -> str:
+        """What happened, in a sentence for people."""
+        return self.detail or self.row.message
