@@ -25,6 +25,18 @@ PROFILE_CAPABILITIES: Final = 32
 # --- rooms --------------------------------------------------------------------------------------------------------
 ROOM_MESSAGE_BYTES: Final = 256 * KIB
 """One room message as published. Larger content belongs behind a CID, not in everybody's mesh."""
+TOPIC_BYTES: Final = 256
+"""A topic's name. Ours have at most 16 + 64 characters; foreign discovery topics stay below 64."""
+CLOCK_AHEAD_MS: Final = 320_000
+"""How far ahead of our clock a sender's timestamp may be: 300 s of clock error and 20 s on the way."""
+PRESENCE_AGE_MS: Final = 600_000
+"""An older presence message says nothing about now, and anybody can replay one. Wide, because clocks differ."""
+PRESENCE_INTERVAL_MS: Final = 60_000
+"""The published heartbeat."""
+PRESENCE_STALE_MS: Final = 120_000
+"""The published time after which a silent member counts as offline: two heartbeats."""
+ROOM_MEMBERS: Final = 4096
+"""Members remembered in one room, the stalest forgotten first: about 2 MiB at most, and more than a mesh holds."""
 
 # --- streams ------------------------------------------------------------------------------------------------------
 CONTROL_LINE_BYTES: Final = 64 * KIB
