@@ -1,0 +1,304 @@
+"""Configuration: flags over NEXUS_* environment over a TOML file over defaults, and where each value came from.
+
+The file is `<data_dir>/config.toml`, or the one that --config or NEXUS_CONFIG names. Its keys are those of `SETTINGS`,
+at the top level; `name`, `data_dir` and `config` say where the file is and so cannot be in it. Unknown keys in the file
+are errors. Environment variables that this program does not know are left alone: other programs use the prefix too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from nexusd import paths
+from nexusd_protocols.identity import parse_peer_id
+from nexusd_protocols.rpc.schema import ConfigValue
+
+Role = Literal["light", "full", "storage"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+AgentType = Literal["autonomous", "assistant", "tool", "infrastructure"]
+
+FILE_NAME: Final = "config.toml"
+_MAX_FILE_BYTES: Final = 1 << 20
+
+
+class ConfigError(Exception):
+    """A setting is wrong. The message names the setting, its value, where it came from and what is expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of one daemon, checked."""
+
+    name: str
+    data_dir: Path
+    config: Path | None = None
+    """The file that was read, or named; None where there is none."""
+    port: int = 0
+    """TCP port; 0: choose a free one on the first start and remember it (`nexusd.listen`)."""
+    listen: tuple[str, ...] = ()
+    """Multiaddrs to listen on instead of the default ones."""
+    loopback: bool = False
+    bootstrap: tuple[str, ...] = ()
+    """Multiaddrs to dial at start, each ending in /p2p/<peerId>."""
+    mdns: bool = True
+    role: Role = "full"
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+    agent_type: AgentType = "autonomous"
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
+
+    def values(self) -> list[ConfigValue]:
+        """Every setting and its origin, in the order of the reference."""
+        return [
+            ConfigValue(key=s.key, value=_plain(getattr(self, s.key)), origin=self.origins.get(s.key, "default"))
+            for s in SETTINGS
+        ]
+
+
+class _WrongError(Exception):
+    """What was expected instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the reference. `read` takes the text of an environment variable, `check` a typed value."""
+
+    key: str
+    summary: str
+    read: Callable[[str], Any]
+    check: Callable[[Any], Any]
+    in_file: bool = True
+
+    @property
+    def environment(self) -> str:
+        return f"NEXUS_{self.key.upper()}"
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.key.replace('_', '-')}"
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None
+) -> Config:
+    """Put the layers together. `flags` maps keys to typed values, None for those not given; an environment variable
+    that is set to nothing counts as not set. Raises ConfigError."""
+    environment = os.environ if environment is None else environment
+    cwd = Path.cwd() if cwd is None else cwd
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def take(setting: Setting, raw: Any, origin: str, convert: Callable[[Any], Any]) -> None:
+        try:
+            values[setting.key] = convert(raw)
+        except _WrongError as wrong:
+            raise ConfigError(f"{setting.key} = {_shown(raw)} ({origin}): expected {wrong}") from None
+        origins[setting.key] = origin
+
+    for setting in SETTINGS:
+        given = (flags or {}).get(setting.key)
+        if given is not None and given != () and given != []:
+            flag = "--no-" + setting.flag[2:] if given is False else setting.flag
+            take(setting, given, f"flag {flag}", setting.check)
+        elif text := environment.get(setting.environment, ""):
+            take(setting, text, f"environment {setting.environment}", setting.read)
+    _locate(values, origins, environment, cwd)
+    for key, raw in _read_file(values.get("config"), values["data_dir"] / FILE_NAME).items():
+        file = values.get("config") or values["data_dir"] / FILE_NAME
+        setting = _known(key, file)
+        if key not in values:
+            take(setting, raw, f"file {file}", setting.check)
+    config = Config(**values, origins=origins)
+    _check_together(config)
+    return config
+
+
+def _locate(values: dict[str, Any], origins: dict[str, str], environment: Mapping[str, str], cwd: Path) -> None:
+    """Settle name and data directory: either follows from the other, and `default` from neither."""
+    for key in ("data_dir", "config"):
+        if key in values:
+            values[key] = Path(os.path.normpath(cwd / values[key].expanduser()))
+    if "data_dir" in values:
+        if "name" not in values:
+            basename = values["data_dir"].name
+            values["name"] = basename if _is_name(basename) else paths.DEFAULT_NAME
+            origins["name"] = origins["data_dir"] if _is_name(basename) else "default"
+        return
+    values.setdefault("name", paths.DEFAULT_NAME)
+    values["data_dir"] = paths.data_dir_of(values["name"], environment)
+    origins["data_dir"] = origins.get("name", "default")
+
+
+def _read_file(named: Path | None, usual: Path) -> dict[str, Any]:
+    path = named or usual
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        if named is None:
+            return {}
+        raise ConfigError(f"There is no configuration file {path}") from None
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}") from None
+    if len(raw) > _MAX_FILE_BYTES:
+        raise ConfigError(f"The configuration file {path} is over {_MAX_FILE_BYTES} bytes")
+    try:
+        return tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"The configuration file {path} is not TOML: {error}") from None
+
+
+def _known(key: str, file: Path) -> Setting:
+    setting = BY_KEY.get(key)
+    if setting is not None and setting.in_file:
+        return setting
+    if setting is not None:
+        raise ConfigError(f"{key} in {file}: it says where that file is; give it as {setting.flag}")
+    keys = [s.key for s in SETTINGS if s.in_file]
+    near = difflib.get_close_matches(key.replace("-", "_").lower(), keys, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
+    raise ConfigError(f"Unknown key {key} in {file}: {hint}")
+
+
+def _check_together(config: Config) -> None:
+    if not config.listen:
+        return
+    for key, given in (("port", config.port != 0), ("loopback", config.loopback)):
+        if given:
+            raise ConfigError(
+                f"{key} ({config.origins[key]}) is for the default addresses and listen ({config.origins['listen']}) "
+                "replaces them: put it into the addresses"
+            )
+
+
+# --- readers (text) and checks (typed values) -----------------------------------------------------------------------
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in words:
+            raise _WrongError(f"one of {', '.join(words)}")
+        return cast("str", value)
+
+    return check
+
+
+def _check_port(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 65535:
+        raise _WrongError("a whole number from 0 (choose one) to 65535")
+    return value
+
+
+def _read_port(text: str) -> int:
+    return _check_port(int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None)
+
+
+def _check_bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _WrongError("true or false")
+    return value
+
+
+def _read_bool(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    return _check_bool(words.get(text.lower()))
+
+
+def _check_path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise _WrongError("a path")
+    return Path(value)
+
+
+def _check_name(value: Any) -> str:
+    try:
+        return paths.parse_name(value)
+    except (ValueError, TypeError) as error:
+        raise _WrongError(f"another one: {error}") from None
+
+
+def _is_name(text: str) -> bool:
+    try:
+        paths.parse_name(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_listen(value: Any) -> tuple[str, ...]:
+    return _addresses(
+        value, "a list of multiaddrs such as /ip4/0.0.0.0/tcp/4001", lambda address: "/p2p/" not in address
+    )
+
+
+def _check_bootstrap(value: Any) -> tuple[str, ...]:
+    return _addresses(
+        value, "a list of multiaddrs such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…, each with its peer id", _has_peer
+    )
+
+
+def _has_peer(address: str) -> bool:
+    _, mark, peer = address.rpartition("/p2p/")
+    try:
+        return bool(mark and parse_peer_id(peer))
+    except ValueError:
+        return False
+
+
+def _addresses(value: Any, expected: str, fits: Callable[[str], bool]) -> tuple[str, ...]:
+    from multiaddr import Multiaddr  # slow to import, and most configurations name no address
+
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise _WrongError(expected)
+    for address in value:
+        try:
+            Multiaddr(address)
+        except ValueError:
+            raise _WrongError(expected) from None
+        if not fits(address):
+            raise _WrongError(expected)
+    return tuple(value)
+
+
+def _words(check: Callable[[Any], Any]) -> Callable[[str], Any]:
+    return lambda text: check(text.replace(",", " ").split())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    """A refused value, as the user wrote it, cut to what a message can hold."""
+    text = repr(value) if isinstance(value, str) else str(_plain(value))
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+_role = _one_of("light", "full", "storage")
+_level = _one_of("debug", "info", "warning", "error")
+_format = _one_of("text", "json")
+_type = _one_of("autonomous", "assistant", "tool", "infrastructure")
+
+SETTINGS: Final = (
+    Setting("name", "profile; its data is in $XDG_DATA_HOME/nexusd/<name>", _check_name, _check_name, in_file=False),
+    Setting("data_dir", "data directory, instead of the profile's", _check_path, _check_path, in_file=False),
+    Setting("config", "configuration file, instead of <data_dir>/config.toml", _check_path, _check_path, in_file=False),
+    Setting("port", "TCP port; 0 chooses a free one on the first start and remembers it", _read_port, _check_port),
+    Setting("listen", "multiaddrs to listen on, instead of all interfaces", _words(_check_listen), _check_listen),
+    Setting("loopback", "listen on 127.0.0.1 only", _read_bool, _check_bool),
+    Setting("bootstrap", "multiaddrs to dial at start", _words(_check_bootstrap), _check_bootstrap),
+    Setting("mdns", "find peers on the LAN", _read_bool, _check_bool),
+    Setting("role", "light (DHT client), full or storage", _role, _role),
+    Setting("log_level", "debug, info, warning or error", _level, _level),
+    Setting("log_format", "text or json", _format, _format),
+    Setting("agent_type", "autonomous, assistant, tool or infrastructure", _type, _type),
+)
+BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
