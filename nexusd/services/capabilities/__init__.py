@@ -1,0 +1,1 @@
+"""Capabilities: those of others that are called from here, and those that are served here."""

@@ -1,0 +1,119 @@
+"""What this node's agents can do: names, providers, and how busy each is.
+
+A call beyond `max_concurrent` waits its turn; beyond as many again waiting, the caller is told BUSY at once, for a
+queue that long answers nobody in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import trio
+
+from nexusd.services.capabilities.ports import CallFailed, Provider
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import Capability, CapabilityOptions
+
+WAITING_PER_SLOT: Final = 4
+LEARNING_RATE: Final = 0.2
+"""Weight of the newest call in the running mean of durations."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One capability of one agent. `owner` is the connection that serves it, None where the daemon does."""
+
+    agent: AgentId
+    name: CapabilityName
+    kind: Literal["connection", "command", "openai"]
+    provider: Provider
+    options: CapabilityOptions
+    streaming: bool = True
+    owner: object = None
+    running: int = 0
+    waiting: int = 0
+    mean_ms: float = 0.0
+    gone: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _slots: trio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = trio.Semaphore(self.options.max_concurrent)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the places to run in. Raises CallFailed BUSY where too many wait already."""
+        if self.waiting >= WAITING_PER_SLOT * self.options.max_concurrent:
+            raise CallFailed("BUSY", "too many calls are waiting; try again later")
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._slots.release()
+
+    def took(self, duration_ms: int) -> None:
+        """Learn from a finished call."""
+        self.mean_ms += (duration_ms - self.mean_ms) * (LEARNING_RATE if self.mean_ms else 1.0)
+
+    @property
+    def queue_ms(self) -> int:
+        """Estimated wait of a call that comes now."""
+        ahead = self.running + self.waiting - self.options.max_concurrent + 1
+        return max(0, round(ahead * self.mean_ms / self.options.max_concurrent))
+
+    def view(self) -> Capability:
+        """As doors and the handshake show it."""
+        return Capability(
+            name=self.name,
+            available=self.waiting < WAITING_PER_SLOT * self.options.max_concurrent,
+            description=self.options.description,
+            streaming=self.streaming,
+            max_input_bytes=self.options.max_input_bytes,
+            queue_ms=self.queue_ms,
+            kind=self.kind,
+        )
+
+
+class Registry:
+    """Capabilities by agent and name; a name is served once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[AgentId, CapabilityName], Entry] = {}
+
+    def add(self, entry: Entry) -> Refusal | None:
+        """Serve from now on. A daemon-served capability may be replaced by another; a connection's may not."""
+        held = self._entries.get((entry.agent, entry.name))
+        if held is not None and (held.owner is not None or entry.owner is not None) and held.owner is not entry.owner:
+            return Refusal("capability_taken", f"{entry.name!r} is served already ({held.kind})")
+        self._entries[entry.agent, entry.name] = entry
+        return None
+
+    def remove(self, agent: AgentId, name: str) -> Entry | None:
+        """Stop serving; calls that run go on."""
+        return self._entries.pop((agent, CapabilityName(name)), None)
+
+    def remove_owned(self, owner: object) -> list[Entry]:
+        """Stop serving all that a connection served: it is gone, and so are its calls."""
+        gone = [entry for entry in self._entries.values() if entry.owner is owner]
+        for entry in gone:
+            del self._entries[entry.agent, entry.name]
+            entry.gone.cancel()
+        return gone
+
+    def find(self, agent: AgentId, name: str) -> Entry | None:
+        """The capability of that name."""
+        return self._entries.get((agent, CapabilityName(name)))
+
+    def of(self, agent: AgentId) -> list[Entry]:
+        """All of an agent's, by name."""
+        return sorted((entry for entry in self._entries.values() if entry.agent == agent), key=lambda e: e.name)
