@@ -38,7 +38,6 @@ class Entry:
     running: int = 0
     waiting: int = 0
     mean_ms: float = 0.0
-    gone: trio.CancelScope = field(default_factory=trio.CancelScope)
     _slots: trio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,11 +102,10 @@ class Registry:
         return self._entries.pop((agent, CapabilityName(name)), None)
 
     def remove_owned(self, owner: object) -> list[Entry]:
-        """Stop serving all that a connection served: it is gone, and so are its calls."""
+        """Stop serving all that a connection served."""
         gone = [entry for entry in self._entries.values() if entry.owner is owner]
         for entry in gone:
             del self._entries[entry.agent, entry.name]
-            entry.gone.cancel()
         return gone
 
     def find(self, agent: AgentId, name: str) -> Entry | None:

@@ -1,0 +1,341 @@
+"""Peers: who was seen, who is connected, who is refused, and keeping connections up.
+
+    sources -> offer -> dial (back-off a peer) -> network
+    network -> peer events -> known, store, live events
+
+Every peer that was ever connected is remembered and redialled: at once at the start, then with a delay that doubles
+from 1 s to 5 min, with jitter so that a restarted network does not dial in step.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal
+
+import structlog
+import trio
+
+from nexusd.host.ports import (
+    HostError,
+    Network,
+    PeerConnected,
+    PeerDisconnected,
+    PeerIdentified,
+)
+from nexusd.services.ports import Emit, LiveEvent, WallClock, refusal_of
+from nexusd.store import Store
+from nexusd_protocols.identity import PeerId, parse_peer_id
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import (
+    Done,
+    Peer,
+    PeersBlockParams,
+    PeersConnectParams,
+    PeersList,
+    PeersListParams,
+    PeersUnblockParams,
+)
+
+log = structlog.get_logger(__name__)
+
+KNOWN_PEERS = 10_000
+"""Peers held in memory: about 5 MB. The longest unseen make room."""
+FORGET_AFTER_MS = 30 * 24 * 3600 * 1000
+"""A peer unseen for a month is forgotten, unless it is blocked."""
+DIALS_AT_ONCE = 8
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 300.0
+SUFFIX_CHARS = 6
+"""Six characters of base58 tell 38 billion apart; fewer invite mistakes."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is remembered of a peer."""
+
+    peer: PeerId
+    source: str
+    first_seen: int
+    last_seen: int
+    addresses: tuple[str, ...] = ()
+    display_name: str | None = None
+    agent_version: str | None = None
+    direction: Literal["in", "out"] | None = None
+    failures: int = 0
+    dialling: bool = False
+
+    @property
+    def connected(self) -> bool:
+        return self.direction is not None
+
+
+@dataclass(order=True, slots=True)
+class _Due:
+    at: float
+    peer: PeerId = field(compare=False)
+
+
+class Peers:
+    """The peers of this node."""
+
+    def __init__(self, network: Network, store: Store, emit: Emit, clock: WallClock, random: Random) -> None:
+        self._network = network
+        self._store = store
+        self._emit = emit
+        self._clock = clock
+        self._random = random
+        self._known: dict[PeerId, Known] = {}
+        self._blocked: dict[PeerId, str] = {}
+        self._due: list[_Due] = []
+        self._wake = trio.Event()
+        self._identified: list[Callable[[PeerIdentified], Awaitable[None]]] = []
+
+    # --- life -------------------------------------------------------------------------------------------------------
+    async def load(self) -> None:
+        """Read what is remembered. Before this nothing is known or refused, so it comes before the network."""
+        self._blocked = dict(await self._store.peers.blocked())
+        await self._store.peers.forget_stale(self._clock() - FORGET_AFTER_MS)
+        for row in await self._store.peers.list(KNOWN_PEERS):
+            self._known[row.peer] = Known(
+                row.peer,
+                row.source,
+                row.first_seen,
+                row.last_seen,
+                tuple(row.addresses),
+                row.display_name or None,
+                row.agent_version or None,
+            )
+        self._network.set_gate(self.allowed)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the network's peers and keep connections up, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            events = self._network.peer_events()
+            nursery.start_soon(self._follow, events)
+            nursery.start_soon(self._dial_when_due, nursery)
+            for known in self._known.values():
+                self._network.add_addresses(known.peer, known.addresses)
+                self._schedule(known, self._random.uniform(0, FIRST_RETRY_S))
+            task_status.started()
+
+    def allowed(self, peer: PeerId) -> bool:
+        """The gate that every handler and connection passes."""
+        return peer not in self._blocked
+
+    async def offer(self, peer: PeerId, addresses: Iterable[str], source: str) -> None:
+        """A source found a peer: remember where, and dial unless it is connected or refused."""
+        if peer == self._network.peer_id or not self.allowed(peer):
+            return
+        known = self._known.get(peer)
+        fresh = known is None
+        known = self._remember(peer, tuple(addresses), source)
+        if fresh:
+            data = {"peerId": peer, "source": source, "addresses": list(known.addresses)}
+            self._tell("discovered", peer, data)
+        if not known.connected and not known.dialling:
+            known.failures = min(known.failures, 1)  # someone vouches for it now: do not sit out a long back-off
+            self._schedule(known, 0.0)
+
+    # --- following --------------------------------------------------------------------------------------------------
+    async def _follow(self, events: Any) -> None:
+        async for event in events:
+            match event:
+                case PeerConnected(peer, address, direction):
+                    # where an inbound connection comes from is no place to dial: its port is ephemeral
+                    found = (address,) if direction == "out" else ()
+                    known = self._remember(peer, found, "inbound" if direction == "in" else "manual")
+                    known.direction, known.failures = direction, 0
+                    self._tell("connected", peer, {"peerId": peer, "address": address, "direction": direction})
+                    await self._store.peers.seen(
+                        peer, addresses=known.addresses, source=known.source, now=known.last_seen
+                    )
+                case PeerIdentified(peer, agent_version, listen_addresses, _):
+                    known = self._remember(peer, listen_addresses, "inbound")
+                    known.agent_version = agent_version
+                    await self._store.peers.seen(
+                        peer, addresses=known.addresses, source=known.source, now=known.last_seen
+                    )
+                    await self._store.peers.identified(peer, agent_version, known.last_seen)
+                case PeerDisconnected(peer):
+                    if (known := self._known.get(peer)) is not None:
+                        known.direction = None
+                        known.last_seen = self._clock()
+                        self._schedule(known, self._random.uniform(0.2, 1.0) * FIRST_RETRY_S)
+                    self._tell("disconnected", peer, {"peerId": peer})
+
+    async def named(self, peer: PeerId, name: str) -> None:
+        """A peer said what it is called."""
+        known = self._known.get(peer)
+        if known is None or known.display_name == name:
+            return
+        known.display_name = name
+        await self._store.peers.named(peer, name, self._clock())
+
+    def name_of(self, peer: str) -> str | None:
+        """The name that a peer last gave itself: untrusted."""
+        known = self._known.get(PeerId(peer))
+        return known.display_name if known else None
+
+    def _remember(self, peer: PeerId, addresses: tuple[str, ...], source: str) -> Known:
+        now = self._clock()
+        known = self._known.get(peer)
+        if known is None:
+            if len(self._known) >= KNOWN_PEERS:
+                oldest = min((k for k in self._known.values() if not k.connected), key=lambda k: k.last_seen)
+                del self._known[oldest.peer]
+            known = self._known[peer] = Known(peer, source, now, now)
+        known.last_seen = now
+        if addresses:
+            known.addresses = tuple(dict.fromkeys((*addresses, *known.addresses)))[:16]
+            self._network.add_addresses(peer, known.addresses)
+        return known
+
+    def _tell(self, type_: str, peer: PeerId, data: dict[str, object]) -> None:
+        self._emit(LiveEvent(kind="peer", type=type_, at=self._clock(), data=data, peer=peer))
+
+    # --- dialling ---------------------------------------------------------------------------------------------------
+    def _schedule(self, known: Known, delay: float) -> None:
+        if known.addresses and self.allowed(known.peer):
+            heapq.heappush(self._due, _Due(trio.current_time() + delay, known.peer))
+            self._wake.set()
+
+    async def _dial_when_due(self, nursery: trio.Nursery) -> None:
+        slots = trio.Semaphore(DIALS_AT_ONCE)
+        while True:
+            wait = self._due[0].at - trio.current_time() if self._due else float("inf")
+            if wait > 0:
+                with trio.move_on_after(wait):
+                    await self._wake.wait()
+                self._wake = trio.Event()
+                continue
+            peer = heapq.heappop(self._due).peer
+            known = self._known.get(peer)
+            if known is None or known.connected or known.dialling or not self.allowed(peer):
+                continue
+            await slots.acquire()
+            known.dialling = True
+            nursery.start_soon(self._dial, known, slots)
+
+    async def _dial(self, known: Known, slots: trio.Semaphore) -> None:
+        try:
+            await self._network.connect(known.peer, known.addresses)
+        except HostError as error:
+            known.failures += 1
+            delay = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(known.failures, 10))
+            log.debug("dial_failed", peer=known.peer, failures=known.failures, error=str(error))
+            self._schedule(known, delay * self._random.uniform(0.5, 1.5))
+        finally:
+            known.dialling = False
+            slots.release()
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+    def resolve(self, text: str) -> PeerId | Refusal:
+        """A full peer id, or the last six or more characters of one that is known."""
+        try:
+            return parse_peer_id(text)
+        except ValueError:
+            pass
+        if len(text) < SUFFIX_CHARS:
+            return Refusal("invalid_peer", f"{text!r} is not a peer id, nor {SUFFIX_CHARS} characters of one's end")
+        fits = sorted(peer for peer in self._known if peer.endswith(text))
+        if len(fits) > 1:
+            return Refusal("ambiguous_peer", f"{len(fits)} peers end in {text!r}", {"peers": fits[:20]})
+        if not fits:
+            return Refusal("unknown_peer", f"No known peer's id is {text!r} or ends in it")
+        return fits[0]
+
+    def admit(self, text: str) -> PeerId | Refusal:
+        """As `resolve`, and refuses a blocked peer and this node itself."""
+        peer = self.resolve(text)
+        if isinstance(peer, Refusal):
+            return peer
+        if not self.allowed(peer):
+            return Refusal("peer_blocked", f"{peer} is blocked: {self._blocked[peer]}")
+        if peer == self._network.peer_id:
+            return Refusal("invalid_peer", "That is this daemon itself")
+        return peer
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Connected, and known."""
+        return len(self._network.connected()), len(self._known)
+
+    async def list(self, params: PeersListParams) -> PeersList:
+        """Connected first, then the most recently seen; the blocked are there even if never seen."""
+        for peer in self._blocked:
+            if peer not in self._known:
+                self._known[peer] = Known(peer, "", 0, 0)
+        shown = [
+            self._view(known)
+            for known in self._known.values()
+            if (not params.connected or known.connected) and (not params.blocked or known.peer in self._blocked)
+        ]
+        shown.sort(key=lambda peer: (not peer.connected, -peer.last_seen, peer.peer_id))
+        return PeersList(peers=shown)
+
+    def _view(self, known: Known) -> Peer:
+        return Peer(
+            peer_id=known.peer,
+            connected=known.connected,
+            direction=known.direction,
+            addresses=list(known.addresses),
+            display_name=known.display_name,
+            agent_version=known.agent_version,
+            source=known.source,
+            first_seen=known.first_seen,
+            last_seen=known.last_seen,
+            blocked=known.peer in self._blocked,
+            block_reason=self._blocked.get(known.peer),
+        )
+
+    async def connect(self, params: PeersConnectParams) -> Peer | Refusal:
+        """Dial one address now, and remember the peer."""
+        address, slash, text = params.address.rpartition("/p2p/")
+        try:
+            peer = parse_peer_id(text)
+        except ValueError:
+            slash = ""
+        if not slash or not address.startswith("/"):
+            return Refusal("invalid_address", f"{params.address!r} is not a multiaddr that ends in /p2p/<peer id>")
+        admitted = self.admit(peer)
+        if isinstance(admitted, Refusal):
+            return admitted
+        try:
+            await self._network.connect(peer, [address])
+        except HostError as error:
+            return refusal_of(error)
+        except ValueError as error:
+            return Refusal("invalid_address", f"{params.address!r}: {error}")
+        known = self._remember(peer, (address,), "manual")
+        await self._store.peers.seen(peer, addresses=known.addresses, source="manual", now=known.last_seen)
+        return self._view(known)
+
+    async def block(self, params: PeersBlockParams) -> Done | Refusal:
+        """Refuse everything from a peer, on disk before in memory, and cut it off."""
+        peer = self.resolve(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        if peer == self._network.peer_id:
+            return Refusal("invalid_peer", "That is this daemon itself")
+        reason = params.reason or "blocked by hand"
+        await self._store.peers.block(peer, reason, self._clock())
+        self._blocked[peer] = reason
+        await self._network.disconnect(peer)
+        log.info("peer_blocked", peer=peer, reason=reason)
+        return Done()
+
+    async def unblock(self, params: PeersUnblockParams) -> Done | Refusal:
+        """Allow a blocked peer again, and dial it."""
+        peer = self.resolve(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        if not await self._store.peers.unblock(peer):
+            return Refusal("refused", f"{peer} is not blocked")
+        self._blocked.pop(peer, None)
+        if (known := self._known.get(peer)) is not None and not known.connected:
+            known.failures = 0
+            self._schedule(known, 0.0)
+        return Done()
