@@ -1,0 +1,1 @@
+"""Real processes under test, and what they need to be driven with deadlines."""
