@@ -1,0 +1,6 @@
+"""Rooms: public broadcast over GossipSub (specs/room.md).
+
+topics    the names of topics, made and read
+message   JSON messages, built and judged
+presence  who is in a room
+"""

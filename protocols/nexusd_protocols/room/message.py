@@ -1,0 +1,427 @@
+"""Room messages: one JSON object, published in a signed pubsub message (specs/room.md §2).
+
+    author:   chat(…) | presence(…) | … -> bytes -> SignedMessage.sign
+    receiver: SignedMessage.verify -> read(topic, data, signer, now) -> RoomMessage | Ignored
+
+The fields and their order are those of the published network. A message that is not for us is a value, `Ignored`, and
+never an exception: published peers pass on whatever has a good signature, so the neighbour that sent it is not to
+blame; its author is, by `penalty`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from nexusd_protocols import limits, ndjson
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.ids import MessageId, parse_capability_name, parse_message_id
+
+VERSION: Final = 1
+
+Format = Literal["text/plain", "text/markdown", "application/json"]
+Status = Literal["online", "idle", "busy", "offline"]
+
+_MAX_TIMESTAMP_MS: Final = (1 << 48) - 1  # as many bits as a UUIDv7 has for it
+
+
+class MessageTooLargeError(ValueError):
+    """The message would be larger than any receiver takes."""
+
+
+class Chat(msgspec.Struct, frozen=True, rename="camel"):
+    """Something said. `reply_to` is a message id, `thread_id` whatever name the agents gave a thread."""
+
+    content: str
+    format: Format
+    reply_to: str | None = None
+    thread_id: str | None = None
+
+
+class Presence(msgspec.Struct, frozen=True, rename="camel"):
+    """Who is here. As read, the texts are shortened and cleaned for display; they are still the sender's words."""
+
+    status: Status
+    capabilities: tuple[str, ...] = ()
+    agent_name: str | None = ""
+    agent_type: str | None = ""
+    version: str | None = ""
+
+
+class Meta(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """News of the network, such as `room:created`; `room_manifest` is a CID."""
+
+    action: str
+    room_id: str | None = None
+    room_manifest: str | None = None
+
+
+class CapabilityDefinition(msgspec.Struct, frozen=True, rename="camel"):
+    """One capability in the words of its provider."""
+
+    name: str
+    protocol: str = ""
+    description: str = ""
+    pricing: str = ""
+    rate_limit: str = ""
+
+
+class Capabilities(msgspec.Struct, frozen=True, rename="camel"):
+    """What a provider offers."""
+
+    capabilities: tuple[CapabilityDefinition, ...]
+
+
+class Sync(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The published network's early form of catching up; timestamps in unix milliseconds."""
+
+    action: Literal["request", "response"]
+    since: int | None = None
+    limit: int | None = None
+    message_count: int | None = None
+    oldest_timestamp: int | None = None
+    newest_timestamp: int | None = None
+
+
+Payload = Chat | Presence | Meta | Capabilities | Sync
+
+
+class NexusMessage(msgspec.Struct, frozen=True):
+    """The message as it travels."""
+
+    version: int
+    type: str
+    id: str
+    timestamp: int | float
+    sender: str
+    topic: str
+    payload: msgspec.Raw
+    references: tuple[str, ...] = ()
+
+
+class _Head(msgspec.Struct, frozen=True):
+    version: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomMessage:
+    """A message that was read and found good. `sender` signed it; all else is the sender's word. `timestamp` is in
+    unix milliseconds of the sender's clock: it informs, and never orders."""
+
+    topic: str
+    message_id: MessageId
+    sender: PeerId
+    timestamp: int
+    payload: Payload
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A message that is neither delivered nor passed on. `reason` is a stable word; `penalty` is what the author's
+    account is charged, 0 where an honest author can have made it."""
+
+    reason: str
+    detail: str = ""
+    penalty: int = 0
+
+
+_message: Final = msgspec.json.Decoder(NexusMessage)
+_head: Final = msgspec.json.Decoder(_Head)
+_PAYLOADS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "chat": msgspec.json.Decoder(Chat),
+    "presence": msgspec.json.Decoder(Presence),
+    "meta": msgspec.json.Decoder(Meta),
+    "capability": msgspec.json.Decoder(Capabilities),
+    "sync": msgspec.json.Decoder(Sync),
+}
+_TYPES: Final[dict[type, str]] = {
+    Chat: "chat",
+    Presence: "presence",
+    Meta: "meta",
+    Capabilities: "capability",
+    Sync: "sync",
+}
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+def build(
+    payload: Payload,
+    *,
+    topic: str,
+    sender: PeerId,
+    message_id: str,
+    timestamp: int,
+    references: Sequence[str] = (),
+) -> bytes:
+    """The JSON of a message, ready to be signed. `timestamp` is in unix milliseconds, `message_id` a UUIDv7.
+
+    Raises ValueError for what no receiver would take, in words for the person who asked for it; `MessageTooLargeError` if
+    that is the size.
+    """
+    parse_message_id(message_id)
+    if not 0 <= timestamp <= _MAX_TIMESTAMP_MS:
+        raise ValueError("a timestamp is in unix milliseconds of 48 bits")
+    fault = _references_fault(references) or _payload_fault(payload)
+    if fault:
+        raise ValueError(fault)
+    message = NexusMessage(
+        version=VERSION,
+        type=_TYPES[type(payload)],
+        id=message_id,
+        timestamp=timestamp,
+        sender=sender,
+        topic=topic,
+        payload=msgspec.Raw(ndjson.encode(payload)),
+        references=tuple(references),
+    )
+    data = ndjson.encode(message)
+    if len(data) > limits.ROOM_MESSAGE_BYTES:
+        raise MessageTooLargeError(
+            f"a room message has at most {limits.ROOM_MESSAGE_BYTES} bytes; this has {len(data)}"
+        )
+    return data
+
+
+def chat(
+    *,
+    topic: str,
+    sender: PeerId,
+    message_id: str,
+    timestamp: int,
+    content: str,
+    format: Format = "text/plain",  # noqa: A002: the name of the field
+    reply_to: str | None = None,
+    thread_id: str | None = None,
+    references: Sequence[str] = (),
+) -> bytes:
+    """A chat message. Raises as `build`."""
+    return build(
+        Chat(content, format, reply_to, thread_id),
+        topic=topic,
+        sender=sender,
+        message_id=message_id,
+        timestamp=timestamp,
+        references=references,
+    )
+
+
+def presence(
+    *,
+    topic: str,
+    sender: PeerId,
+    message_id: str,
+    timestamp: int,
+    status: Status,
+    capabilities: Sequence[str] = (),
+    agent_name: str = "",
+    agent_type: str = "",
+    version: str = "",
+) -> bytes:
+    """A presence message. Raises as `build`."""
+    return build(
+        Presence(status, tuple(capabilities), agent_name, agent_type, version),
+        topic=topic,
+        sender=sender,
+        message_id=message_id,
+        timestamp=timestamp,
+    )
+
+
+def meta(
+    *,
+    topic: str,
+    sender: PeerId,
+    message_id: str,
+    timestamp: int,
+    action: str,
+    room_id: str | None = None,
+    room_manifest: str | None = None,
+) -> bytes:
+    """A meta message. Raises as `build`."""
+    return build(
+        Meta(action, room_id, room_manifest), topic=topic, sender=sender, message_id=message_id, timestamp=timestamp
+    )
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+def read(
+    topic: str,
+    data: bytes,
+    signer: PeerId,
+    now_ms: int,
+    *,
+    max_bytes: int = limits.ROOM_MESSAGE_BYTES,
+    ahead_ms: int = limits.CLOCK_AHEAD_MS,
+) -> RoomMessage | Ignored:
+    """The verdict on a message whose signature by `signer` on `topic` was verified.
+
+    Old messages are good: that is what catching up brings. Reasons to ignore one: `too_large`, `too_deep`, `bad_json`,
+    `bad_message`, `bad_version`, `sender_mismatch`, `wrong_topic`, `bad_id`, `bad_timestamp`, `clock_ahead`,
+    `bad_references`, `unknown_type`, `bad_payload`.
+    """
+    if len(data) > max_bytes:
+        return Ignored("too_large", f"over {max_bytes} bytes", 10)
+    try:
+        message = ndjson.decode(data, _message)
+    except RemoteProtocolError as error:
+        return _foreign(data) or Ignored(error.code, error.detail, error.penalty)
+    if message.version != VERSION:
+        return Ignored("bad_version", f"version {message.version}")
+    if message.sender != signer:
+        return Ignored("sender_mismatch", "the sender did not sign it", 10)
+    if message.topic != topic:
+        return Ignored("wrong_topic", "it names another topic", 1)
+    try:
+        message_id = parse_message_id(message.id)
+    except ValueError as error:
+        return Ignored("bad_id", str(error), 1)
+    if not 0 <= message.timestamp <= _MAX_TIMESTAMP_MS:
+        return Ignored("bad_timestamp", "not unix milliseconds", 1)
+    timestamp = int(message.timestamp)
+    if timestamp > now_ms + ahead_ms:
+        return Ignored("clock_ahead", f"{timestamp - now_ms} ms in the future")
+    if fault := _references_fault(message.references):
+        return Ignored("bad_references", fault, 1)
+    payload = _read_payload(message)
+    if isinstance(payload, Ignored):
+        return payload
+    return RoomMessage(topic, message_id, signer, timestamp, payload, message.references)
+
+
+def _foreign(data: bytes) -> Ignored | None:
+    """Whether what did not decode is a message of another version or type: no fault of its author."""
+    try:
+        head = ndjson.decode(data, _head)
+    except RemoteProtocolError:
+        return None
+    if head.version != VERSION:
+        return Ignored("bad_version", f"version {head.version}")
+    if head.type not in _PAYLOADS:
+        return Ignored("unknown_type", clean(head.type))
+    return None
+
+
+def _read_payload(message: NexusMessage) -> Payload | Ignored:
+    decoder = _PAYLOADS.get(message.type)
+    if decoder is None:
+        return Ignored("unknown_type", clean(message.type))
+    try:
+        payload: Payload = decoder.decode(message.payload)
+    except msgspec.MsgspecError as error:
+        return Ignored("bad_payload", str(error), 1)
+    if isinstance(payload, Presence):
+        return _cleaned(payload)
+    if fault := _payload_fault(payload):
+        return Ignored("bad_payload", fault, 1)
+    return payload
+
+
+def _cleaned(payload: Presence) -> Presence:
+    """Presence is never refused for its words: what does not fit is left out."""
+    return Presence(
+        status=payload.status,
+        capabilities=tuple(filter(_is_capability_name, payload.capabilities[: limits.PROFILE_CAPABILITIES])),
+        agent_name=clean(payload.agent_name or ""),
+        agent_type=clean(payload.agent_type or ""),
+        version=clean(payload.version or ""),
+    )
+
+
+def _is_capability_name(text: str) -> bool:
+    try:
+        parse_capability_name(text)
+    except ValueError:
+        return False
+    return True
+
+
+def clean(name: str, max_chars: int = limits.DISPLAY_NAME_CHARS) -> str:
+    """A name fit for display: letters, marks and digits of any script, blank and `- _ .`; at most `max_chars`. What
+    moves a cursor, hides or reverses text is gone."""
+    # four characters in for one out: enough for decomposed scripts, and a bound on the work
+    text = unicodedata.normalize("NFC", name[: 4 * max_chars])
+    kept = "".join(
+        character if character in "-_." or unicodedata.category(character)[0] in "LMN" else " "
+        for character in text
+        if character.isspace() or character in "-_." or unicodedata.category(character)[0] in "LMN"
+    )
+    return " ".join(kept.split())[:max_chars].rstrip()
+
+
+# --- bounds that both sides keep ------------------------------------------------------------------------------------
+def _references_fault(references: Sequence[str]) -> str | None:
+    if len(references) > limits.REFERENCES:
+        return f"a message has at most {limits.REFERENCES} references"
+    if not all(0 < len(reference) <= limits.REFERENCE_CHARS for reference in references):
+        return f"a reference has 1 to {limits.REFERENCE_CHARS} characters"
+    return None
+
+
+def _chat_fault(payload: Chat) -> str | None:
+    if payload.reply_to is not None:
+        try:
+            parse_message_id(payload.reply_to)
+        except ValueError as error:
+            return f"replyTo: {error}"
+    thread = payload.thread_id
+    if thread is not None and not (0 < len(thread) <= limits.MESSAGE_ID_CHARS and thread.isprintable()):
+        return f"a thread id has 1 to {limits.MESSAGE_ID_CHARS} printable characters"
+    return None
+
+
+def _presence_fault(payload: Presence) -> str | None:
+    if len(payload.capabilities) > limits.PROFILE_CAPABILITIES:
+        return f"a profile names at most {limits.PROFILE_CAPABILITIES} capabilities"
+    for name in payload.capabilities:
+        try:
+            parse_capability_name(name)
+        except ValueError as error:
+            return str(error)
+    texts = (payload.agent_name, payload.agent_type, payload.version)
+    if any(text and len(text) > limits.DISPLAY_NAME_CHARS for text in texts):
+        return f"a name has at most {limits.DISPLAY_NAME_CHARS} characters"
+    return None
+
+
+def _meta_fault(payload: Meta) -> str | None:
+    if not 0 < len(payload.action) <= limits.MESSAGE_ID_CHARS:
+        return f"an action has 1 to {limits.MESSAGE_ID_CHARS} characters"
+    if payload.room_id is not None and len(payload.room_id) > limits.ROOM_ID_CHARS:
+        return f"a room id has at most {limits.ROOM_ID_CHARS} characters"
+    if payload.room_manifest is not None and len(payload.room_manifest) > limits.REFERENCE_CHARS:
+        return f"a CID has at most {limits.REFERENCE_CHARS} characters"
+    return None
+
+
+def _capabilities_fault(payload: Capabilities) -> str | None:
+    if len(payload.capabilities) > limits.PROFILE_CAPABILITIES:
+        return f"a provider names at most {limits.PROFILE_CAPABILITIES} capabilities"
+    for row in payload.capabilities:
+        if not 0 < len(row.name) <= limits.CAPABILITY_NAME_CHARS:
+            return f"a capability's name has 1 to {limits.CAPABILITY_NAME_CHARS} characters"
+        if any(
+            len(text) > limits.DESCRIPTION_CHARS
+            for text in (row.protocol, row.description, row.pricing, row.rate_limit)
+        ):
+            return f"a text has at most {limits.DESCRIPTION_CHARS} characters"
+    return None
+
+
+_FAULTS: Final[dict[type, Callable[[Any], str | None]]] = {
+    Chat: _chat_fault,
+    Presence: _presence_fault,
+    Meta: _meta_fault,
+    Capabilities: _capabilities_fault,
+    Sync: lambda _: None,
+}
+
+
+def _payload_fault(payload: Payload) -> str | None:
+    return _FAULTS[type(payload)](payload)
