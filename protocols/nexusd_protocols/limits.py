@@ -70,9 +70,23 @@ LINES_PER_READ: Final = 4096
 RPC_LINE_BYTES: Final = 4 * MIB
 """One request or reply. The largest legal one is an invoke chunk with its envelope."""
 RPC_BATCH: Final = 64
+RPC_BATCH_BYTES: Final = 256 * KIB
+"""One batch. It is for many small requests; and counting the members of a line must not cost more than reading it."""
+RPC_ID_CHARS: Final = 128
+"""A request's id, if it is text. It is kept until the request is answered, and repeated in the answer."""
 RPC_PENDING: Final = 64
 """Requests being answered at once on one connection; reading pauses beyond it."""
 RPC_CREDIT_BYTES: Final = 256 * KIB
 """First byte credit of each direction of an invocation on the socket."""
+RPC_PIECE_BYTES: Final = 256 * KIB
+"""One piece of a caller's input. Larger input goes in several, so that credit means something."""
+RPC_OUTGOING_BYTES: Final = 512 * KIB
+"""What waits to be written to one connection; whoever wants to send more waits. The kernel holds about 200 KiB more."""
+RPC_CONNECTIONS: Final = 256
+RPC_CALLS: Final = 256
+"""Calls under way on one connection, in each direction."""
+RPC_SUBSCRIPTIONS: Final = 32
+RPC_STALL_SECONDS: Final = 30.0
+"""A subscriber whose connection takes no byte for so long is cut; it continues from its cursor later."""
 PAGE_ROWS: Final = 500
 """Rows in one page of a listing."""

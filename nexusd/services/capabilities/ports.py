@@ -61,7 +61,7 @@ class Call(Protocol):
         ...
 
 
-class CallFailed(Exception):
+class CallFailed(Exception):  # noqa: N818  (an outcome that the provider states, not a fault of this program)
     """A provider ends its call with an error: `code` is the word that goes to the caller, such as INTERNAL."""
 
     def __init__(self, code: str, message: str) -> None:

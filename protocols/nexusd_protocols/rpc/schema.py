@@ -326,7 +326,7 @@ class CapabilityOptions(Acting, frozen=True, kw_only=True):
 
 
 class CapabilityRegisterParams(CapabilityOptions, frozen=True, kw_only=True):
-    """Serve on this connection: calls arrive as `capability.call` requests until it closes or unregisters."""
+    """Serve on this connection: calls arrive as `capability.invoke` requests until it closes or unregisters."""
 
     streaming: bool = True
 
@@ -426,6 +426,15 @@ class ConfigShow(Result, frozen=True, kw_only=True):
     values: list[ConfigValue]
 
 
+class OpenRpcDocument(Result, frozen=True, kw_only=True):
+    """An OpenRPC 1.3 document: this table, for programs."""
+
+    openrpc: str
+    info: dict[str, Any]
+    methods: list[dict[str, Any]]
+    components: dict[str, Any]
+
+
 # --- what the daemon sends ------------------------------------------------------------------------------------------
 class NodeEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """`node.event`. `cursor` is set where the event is stored: subscribe with it to continue behind it. Presence, peer
@@ -511,7 +520,7 @@ class Method(msgspec.Struct, frozen=True):
     """A row of the table. `command` is what a person types for it."""
 
     name: str
-    params: type[Params]
+    params: type[msgspec.Struct]
     result: type[Result]
     summary: str
     command: str = ""
@@ -560,7 +569,7 @@ METHODS: Final[dict[str, Method]] = {
         Method("invoke.cancel", InvokeCancelParams, Done, "Give up a call", "", ("invocation_unknown",)),
         Method("call.event", CallEventParams, Done, "Send output of a call that this connection serves", "", ("invocation_unknown", "out_of_credit")),
         Method("config.show", Empty, ConfigShow, "Every setting, and where it came from", "nexus config show"),
-        Method("rpc.discover", Empty, Done, "This interface as an OpenRPC document", "nexusd openrpc"),
+        Method("rpc.discover", Empty, OpenRpcDocument, "This interface as an OpenRPC document", "nexusd openrpc"),
     )
 }  # fmt: skip
 
@@ -576,13 +585,14 @@ NOTIFICATIONS: Final[dict[str, Notification]] = {
         Notification("invoke.event", InvokeEvent, "Output of a call this connection made"),
         Notification("invoke.end", InvokeEnd, "A call this connection made is over"),
         Notification("invoke.credit", InvokeCreditParams, "More bytes may be sent, as caller or as provider"),
-        Notification("capability.call", IncomingCall, "Somebody calls a capability of this connection"),
         Notification("call.input", CallInput, "Input of such a call"),
         Notification("call.cancelled", CallCancelled, "Nobody waits for the answer to such a call any more"),
     )
 }
 
 PROVIDER_METHODS: Final[dict[str, Method]] = {
-    "capability.invoke": Method("capability.invoke", Params, Done, "A call to a capability that this connection serves")
+    "capability.invoke": Method(
+        "capability.invoke", IncomingCall, Done, "A call to a capability that this connection serves"
+    )
 }
-"""What the daemon asks of a client; the parameters are an `IncomingCall`."""
+"""What the daemon asks of a client."""
