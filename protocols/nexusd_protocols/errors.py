@@ -16,6 +16,15 @@ class LocalProtocolError(ProtocolError):
     """This program asked a machine for something its state does not allow."""
 
 
+class LimitExceededError(LocalProtocolError):
+    """This program asked a machine to send more than was agreed. Nothing was sent and the state is as before, so the
+    caller can still end the exchange properly. `limit` names the bound: input, output, line."""
+
+    def __init__(self, limit: str, detail: str) -> None:
+        super().__init__(detail)
+        self.limit = limit
+
+
 class RemoteProtocolError(ProtocolError):
     """The peer sent something its protocol does not allow.
 

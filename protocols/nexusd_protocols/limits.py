@@ -63,6 +63,30 @@ INVOKE_INPUT_CEILING_BYTES: Final = 64 * MIB
 INVOKE_OUTPUT_CEILING_BYTES: Final = 4096 * MIB
 """What an opener may state at most; what a provider really grants is its own configuration."""
 
+INVOKE_WINDOW_BYTES: Final = 256 * KIB
+"""Output given to the transport and not yet taken by it, above which a machine takes no more: enough to keep a fast link
+busy, little enough that a thousand slow readers cost 256 MiB at worst."""
+
+UNKNOWN_FRAMES: Final = 256
+"""Frames of types that we do not know, ignored on one stream for the sake of later versions."""
+
+REQUEST_ID_CHARS: Final = 64
+"""Published peers use UUIDs (36)."""
+
+FRAME_WORD_CHARS: Final = 64
+"""A short word in a frame: an error code, the name of an event, a media type."""
+
+ERROR_MESSAGE_CHARS: Final = 4096
+"""Message of an invoke.error, which may quote the end of a command's stderr. Longer ones are cut, not refused."""
+
+REASON_CHARS: Final = 256
+"""Reason of an invoke.cancel. Longer ones are cut, not refused."""
+
+HANDSHAKE_ROWS: Final = 32
+"""Capabilities in one handshake.ack: the published validator allows a profile 32."""
+
+HANDSHAKE_ROLES: Final = 16
+
 LINES_PER_READ: Final = 4096
 """Lines handed out of one buffer at a time, so that a megabyte of two-byte lines does not become a list of them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 EventT = TypeVar("EventT")
 CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
@@ -25,4 +25,21 @@ class StreamMachine(Protocol[EventT, CommandT_contra]):
 
     def send(self, command: CommandT_contra) -> bytes:
         """Give the bytes that carry out the command now."""
+        ...
+
+
+@runtime_checkable
+class HoldsBack(Protocol):
+    """A stream machine that refuses to produce more while too much of what it gave is still on its way.
+
+    The pump calls `sent` with the length of what `send` gave once the transport took it.
+    """
+
+    @property
+    def writable(self) -> bool:
+        """Whether `send` takes more content now. What ends a call may always be sent."""
+        ...
+
+    def sent(self, count: int) -> None:
+        """The transport took `count` bytes."""
         ...
