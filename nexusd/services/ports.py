@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexusd.host.ports import DeadlineError, HostError, UnreachableError, UnsupportedError
-from nexusd_protocols.identity import PeerId
+from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import EventKind
 
@@ -22,6 +22,18 @@ Resolve = Callable[[str], PeerId | Refusal]
 
 NameOf = Callable[[str], str | None]
 """The name that a peer or agent last gave itself: untrusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """How an agent of this node shows itself to others."""
+
+    name: str
+    agent_type: str
+    capabilities: tuple[str, ...]
+
+
+PersonaOf = Callable[[AgentId], Persona]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from nexusd.agents import Agents
@@ -19,6 +21,11 @@ class Profiles:
         self._store = store
         self._default_type = agent_type
         self._profiles: dict[AgentId, Profile] = {}
+        self._tell: Callable[[AgentId], Awaitable[None]] | None = None
+
+    def on_change(self, tell: Callable[[AgentId], Awaitable[None]]) -> None:
+        """Whom to tell when an agent's profile changed."""
+        self._tell = tell
 
     async def load(self) -> None:
         """Read what was set before."""
@@ -56,6 +63,8 @@ class Profiles:
         profile = msgspec.structs.replace(self.of(agent.id), **changes)
         await self._store.settings.set(_key(agent.id), msgspec.json.encode(profile).decode())
         self._profiles[agent.id] = profile
+        if self._tell is not None:
+            await self._tell(agent.id)
         return profile
 
 

@@ -82,7 +82,7 @@ async def _feed(process: trio.Process, incoming: Incoming) -> None:
     try:
         while (piece := await incoming.receive()) is not None:
             data, final = piece
-            if data is not None and data != "":
+            if data is not msgspec.UNSET and data != "":
                 await process.stdin.send_all(data.encode() if isinstance(data, str) else ndjson.encode(data))
             if final:
                 break

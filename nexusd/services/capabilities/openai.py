@@ -85,7 +85,7 @@ async def _whole_input(incoming: Incoming) -> Any:
     pieces: list[Any] = []
     while (piece := await incoming.receive()) is not None:
         data, final = piece
-        if data is not None:
+        if data is not msgspec.UNSET:
             pieces.append(data)
         if final:
             break

@@ -1,0 +1,264 @@
+"""The composition root: everything is made here, once, and handed to what needs it.
+
+    start:  lock -> key -> store -> host -> services -> discovery -> socket (last: whoever can connect can work)
+    stop:   socket first, so that nothing new begins; goodbyes; host; store (the last commit)
+
+One nursery runs it all. A bug in any part ends the daemon, loudly: half a daemon helps nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import structlog
+import trio
+
+from nexusd import __version__, clock, keystore, listen, lockfile, paths
+from nexusd.agents import Agents
+from nexusd.api.dispatch import Services
+from nexusd.api.socket import SocketServer
+from nexusd.config import Config
+from nexusd.host.node import Node
+from nexusd.ready import ReadyInfo
+from nexusd.services.capabilities import Capabilities
+from nexusd.services.events import Events
+from nexusd.services.inbox import Inbox
+from nexusd.services.node import Facts, Gauges, NodeInfo
+from nexusd.services.peers import Peers
+from nexusd.services.ports import Persona, WallClock
+from nexusd.services.profile import Profiles
+from nexusd.services.rooms import Rooms
+from nexusd.store import Store
+from nexusd_bootstrap.cache import PeerCache
+from nexusd_bootstrap.cascade import Cascade
+from nexusd_bootstrap.mdns import Mdns
+from nexusd_bootstrap.source import Source
+from nexusd_bootstrap.static import StaticPeers
+from nexusd_protocols.identity import AgentId, Signer
+from nexusd_protocols.rpc.schema import ConfigShow
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S: Final = 3.5
+"""For goodbyes and open calls; with the host's own two seconds at most this stays under the five that a stop may take."""
+KEY_FILE: Final = "node.key"
+STORE_FILE: Final = "nexusd.sqlite"
+
+
+def run(config: Config, *, ready: Callable[[ReadyInfo], None]) -> int:
+    """Run a daemon until a signal or a request stops it. Returns the exit code."""
+    with lockfile.hold(config.data_dir):
+        signer = keystore.load_or_create(config.data_dir / KEY_FILE)
+        trio.run(_serve, config, signer, ready)
+    return 0
+
+
+async def _serve(config: Config, signer: Signer, ready: Callable[[ReadyInfo], None]) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signals, stop)
+        async with daemon(config, signer, request_stop=stop.set) as info:
+            ready(info)
+            log.info("ready", name=info.name, peer=info.peer_id, addresses=info.addresses)
+            await stop.wait()
+            log.info("stopping")
+        nursery.cancel_scope.cancel()
+    log.info("stopped")
+
+
+async def _stop_on_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        task_status.started()
+        async for number in received:
+            if stop.is_set():
+                log.warning("stopping_now", signal=signal.Signals(number).name)
+                os._exit(1)  # asked twice: the drain is stuck, and every acknowledged write is on disk
+            stop.set()
+
+
+@asynccontextmanager
+async def daemon(
+    config: Config, signer: Signer, *, request_stop: Callable[[], None], wall_clock: WallClock = clock.now_ms
+) -> AsyncIterator[ReadyInfo]:
+    """A running daemon, from socket to store. Leaving the context drains it."""
+    async with Store.open(config.data_dir / STORE_FILE) as store:
+        node = Node(
+            signer, listen=listen.addresses(config), role=config.role, agent_version=f"nexusd/{__version__}"
+        )
+        async with trio.open_nursery() as nursery:
+            parts = await _start(nursery, config, signer, store, node, wall_clock, request_stop)
+            try:
+                yield parts.info
+            finally:
+                with trio.move_on_after(DRAIN_S, shield=True):
+                    await parts.drain()
+                with trio.CancelScope(shield=True):
+                    await node.aclose()
+                nursery.cancel_scope.cancel()
+
+
+class _Parts:
+    """What has to be ended in order."""
+
+    def __init__(self, info: ReadyInfo, socket: SocketServer, capabilities: Capabilities, rooms: Rooms) -> None:
+        self.info = info
+        self._socket = socket
+        self._capabilities = capabilities
+        self._rooms = rooms
+
+    async def drain(self) -> None:
+        """Nothing new begins; what runs is ended with a reason; the rooms hear that we go."""
+        await self._socket.aclose()
+        await self._capabilities.aclose()
+        await self._rooms.say_goodbye()
+
+
+async def _start(
+    nursery: trio.Nursery,
+    config: Config,
+    signer: Signer,
+    store: Store,
+    node: Node,
+    now: WallClock,
+    request_stop: Callable[[], None],
+) -> _Parts:
+    started_at = now()
+    agents = Agents(signer)
+    random = Random(secrets.randbits(64))  # noqa: S311 - for jitter; what must be unpredictable comes from `secrets`
+    profiles = Profiles(agents, store, config.agent_type)
+    await profiles.load()
+
+    peers = Peers(node, store, lambda event: events.emit(event), now, random)
+    events = Events(store, peers.name_of)
+    capabilities = Capabilities(
+        agents=agents,
+        streams=node.streams,
+        store=store,
+        emit=events.emit,
+        clock=now,
+        entropy=secrets.token_bytes,
+        admit=peers.admit,
+        persona_of=lambda agent: persona(agent),
+        learn_name=peers.named,
+        changed=lambda agent: rooms.announce(agent),
+    )
+
+    def persona(agent: AgentId) -> Persona:
+        return Persona(profiles.shown_name(agent), profiles.of(agent).agent_type, tuple(capabilities.names(agent)))
+
+    rooms = Rooms(
+        agents=agents,
+        topics=node.topics,
+        store=store,
+        emit=events.emit,
+        clock=now,
+        entropy=secrets.token_bytes,
+        persona_of=persona,
+        name_of=lambda agent: profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent),
+        learn_name=peers.named,
+    )
+    profiles.on_change(rooms.announce)
+    inbox = Inbox(
+        agents=agents,
+        streams=node.streams,
+        store=store,
+        clock=now,
+        entropy=secrets.token_bytes,
+        admit=peers.admit,
+        resolve=peers.resolve,
+        name_of=peers.name_of,
+    )
+    cascade = Cascade(_sources(config, node, store))
+
+    await peers.load()
+    await inbox.load()
+    await capabilities.load()
+    await nursery.start(node.run)
+    await nursery.start(peers.run)
+    await nursery.start(rooms.run)
+    await nursery.start(capabilities.run)
+    nursery.start_soon(_discover, cascade, peers)
+
+    socket_path = paths.socket_of(config.data_dir)
+    info = ReadyInfo(
+        name=config.name,
+        peer_id=signer.peer_id,
+        addresses=node.addresses(),
+        data_dir=str(config.data_dir),
+        socket=str(socket_path),
+        pid=os.getpid(),
+        in_data_home=config.data_dir == paths.data_dir_of(config.name),
+    )
+    services = Services(
+        node=_node_info(config, signer, info, started_at, now, request_stop, node, peers, rooms, capabilities, cascade),
+        peers=peers,
+        profile=profiles,
+        rooms=rooms,
+        inbox=inbox,
+        capabilities=capabilities,
+        events=events,
+    )
+    server = SocketServer(socket_path, services)
+    await nursery.start(server.run)
+    return _Parts(info, server, capabilities, rooms)
+
+
+def _node_info(
+    config: Config,
+    signer: Signer,
+    info: ReadyInfo,
+    started_at: int,
+    now: WallClock,
+    request_stop: Callable[[], None],
+    node: Node,
+    peers: Peers,
+    rooms: Rooms,
+    capabilities: Capabilities,
+    cascade: Cascade,
+) -> NodeInfo:
+    facts = Facts(
+        name=config.name,
+        peer_id=signer.peer_id,
+        agent=AgentId(signer.peer_id),
+        role=config.role,
+        data_dir=config.data_dir,
+        socket=Path(info.socket),
+        started_at=started_at,
+        config=ConfigShow(values=config.values()),
+    )
+    gauges = Gauges(
+        addresses=node.addresses,
+        peers=lambda: peers.counts,
+        rooms=rooms.names,
+        capabilities=partial(capabilities.names, AgentId(signer.peer_id)),
+        discovery=cascade.describe,
+    )
+    return NodeInfo(facts, gauges, now, request_stop)
+
+
+def _sources(config: Config, node: Node, store: Store) -> list[Source]:
+    sources: list[Source] = []
+    if config.bootstrap:
+        sources.append(StaticPeers(config.bootstrap))
+    if config.mdns:
+        loopback_only = all(address.startswith("/ip4/127.") for address in node.listen)
+        sources.append(
+            Mdns(node.peer_id, node.addresses, interfaces=["127.0.0.1"] if loopback_only else None)
+        )
+    return sources
+
+
+async def _discover(cascade: Cascade, peers: Peers) -> None:
+    async with trio.open_nursery() as nursery:
+        send, receive = trio.open_memory_channel[Candidate](64)
+        nursery.start_soon(cascade.run, send)
+        async for candidate in receive:
+            await peers.offer(candidate.peer, candidate.addresses, candidate.source)
