@@ -1,0 +1,151 @@
+"""What was called, by whom, and what it cost: one row for each finished invocation, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import apsw
+
+from nexusd.store.database import Database
+from nexusd.store.event_log import add_event
+from nexusd.store.paging import Page, PagedQuery
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import CapabilityName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationRow:
+    """A finished invocation. `in`: the peer called us. Bytes are those that really went. `outcome` is 'ok', or the
+    word of the error table."""
+
+    invocation: str
+    direction: Literal["in", "out"]
+    peer: PeerId
+    capability: CapabilityName
+    started_at: int
+    duration_ms: int
+    input_bytes: int
+    output_bytes: int
+    outcome: str
+    position: int = 0
+
+    @property
+    def size(self) -> int:
+        """What it counts against PAGE_BYTES."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sums over the invocations of one capability with one peer, in one direction."""
+
+    peer: PeerId
+    capability: CapabilityName
+    direction: Literal["in", "out"]
+    calls: int
+    failed: int
+    input_bytes: int
+    output_bytes: int
+    duration_ms: int
+    last_at: int
+
+
+INVOCATION_SELECT: Final = (
+    "SELECT position, invocation, direction, peer, capability, started_at, duration_ms, input_bytes, output_bytes,"
+    " outcome FROM invocations"
+)
+
+
+def invocation_row(
+    position: int,
+    invocation: str,
+    direction: Literal["in", "out"],
+    peer: str,
+    capability: str,
+    started_at: int,
+    duration_ms: int,
+    input_bytes: int,
+    output_bytes: int,
+    outcome: str,
+) -> InvocationRow:
+    """A row from the columns of INVOCATION_SELECT."""
+    return InvocationRow(
+        position=position,
+        invocation=invocation,
+        direction=direction,
+        peer=PeerId(peer),
+        capability=CapabilityName(capability),
+        started_at=started_at,
+        duration_ms=duration_ms,
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        outcome=outcome,
+    )
+
+
+ALL: Final = PagedQuery(INVOCATION_SELECT + " WHERE agent = ?", invocation_row)
+
+USAGE: Final = (
+    "SELECT peer, capability, direction, count(*), sum(outcome <> 'ok'), sum(input_bytes), sum(output_bytes),"
+    " sum(duration_ms), max(started_at) FROM invocations WHERE agent = ?"
+    " GROUP BY peer, capability, direction ORDER BY peer, capability, direction"
+)
+
+
+class Invocations:
+    """Each agent's record of calls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, agent: AgentId, row: InvocationRow) -> int:
+        """Store a finished invocation with its event, and return the event's cursor. `row.position` is ignored."""
+
+        def write(connection: apsw.Connection) -> int:
+            connection.execute(
+                "INSERT INTO invocations (agent, invocation, direction, peer, capability, started_at, duration_ms,"
+                " input_bytes, output_bytes, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    agent,
+                    row.invocation,
+                    row.direction,
+                    row.peer,
+                    row.capability,
+                    row.started_at,
+                    row.duration_ms,
+                    row.input_bytes,
+                    row.output_bytes,
+                    row.outcome,
+                ),
+            )
+            return add_event(
+                connection,
+                agent=agent,
+                kind="invoke",
+                type_="finished",
+                at=row.started_at + row.duration_ms,
+                peer=row.peer,
+                ref=int(connection.last_insert_rowid()),
+            )
+
+        return await self._database.write(write)
+
+    async def summary(self, agent: AgentId) -> list[Usage]:
+        """Sums per peer, capability and direction."""
+
+        def read(connection: apsw.Connection) -> list[Usage]:
+            return [
+                Usage(PeerId(peer), CapabilityName(capability), *sums)
+                for peer, capability, *sums in connection.execute(USAGE, (agent,))
+            ]
+
+        return await self._database.read(read)
+
+    async def list(
+        self, agent: AgentId, *, after: int | None = None, before: int | None = None, limit: int
+    ) -> Page[InvocationRow]:
+        """A page, oldest first: behind `after`, or up to before `before`, or the newest."""
+        return await self._database.read(
+            lambda connection: ALL.read(connection, (agent,), after=after, before=before, limit=limit)
+        )

@@ -1,0 +1,77 @@
+"""Which version a database has, and how it is brought to the one this program knows.
+
+Migrations are the files `migrations/NNNN_name.sql`, numbered from 1 without a gap, forward only. `user_version` holds
+the number of the last one applied, `application_id` says that the file is a nexusd store at all. Each migration is one
+transaction together with its number, so that a crash leaves either version, whole.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import apsw
+
+from nexusd.store.errors import NewerStoreError, StorageCorruptError
+
+APPLICATION_ID: Final = int.from_bytes(b"nxus", "big")
+
+_FILE: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """Brings a database from version `number - 1` to `number`."""
+
+    number: int
+    sql: str
+
+
+def shipped_migrations() -> tuple[Migration, ...]:
+    """The migrations of this program, in order."""
+    files = importlib.resources.files("nexusd.store").joinpath("migrations").iterdir()
+    found = sorted(
+        (Migration(int(match[1]), file.read_text("utf-8")) for file in files if (match := _FILE.fullmatch(file.name))),
+        key=lambda migration: migration.number,
+    )
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise AssertionError("migrations are not numbered from 1 without a gap")
+    return tuple(found)
+
+
+def version_of(connection: apsw.Connection) -> int:
+    """The version of a nexusd store, 0 for an empty database. Raises StorageCorruptError if it is something else."""
+    version = int(connection.pragma("user_version"))
+    if connection.pragma("application_id") == APPLICATION_ID:
+        return version
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if version or tables or connection.pragma("application_id"):
+        raise StorageCorruptError("The file is a database of another program")
+    return 0
+
+
+def check_version(version: int, migrations: Sequence[Migration]) -> None:
+    """Raises NewerStoreError if the database is newer than the migrations."""
+    if version > len(migrations):
+        raise NewerStoreError(
+            f"The store has version {version}, and this nexusd knows versions up to {len(migrations)}: "
+            "install the newer nexusd again, or choose another data directory"
+        )
+
+
+def migrate(connection: apsw.Connection, version: int, migrations: Sequence[Migration]) -> None:
+    """Apply what is missing. A failing migration is rolled back, and its error raised."""
+    for migration in migrations[version:]:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(migration.sql)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", migration.number)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
