@@ -18,9 +18,6 @@ from typing import Final
 
 from nexusd_protocols.identity import Signer
 
-KEY_NAME: Final = "identity.key"
-"""The node key's file in the data directory."""
-
 _PREFIX: Final = "nexusd-ed25519"
 _MAX_BYTES: Final = 1024
 

@@ -1,0 +1,226 @@
+"""`nexusd`: run the daemon, in the foreground or detached. Everything else is `nexus`, a client of its socket.
+
+Start-up has one way: read the configuration, set up the log, then `nexusd.app.run`, which is imported last because it
+brings libp2p with it. What goes wrong on the way is one sentence that says what to do, on stderr, and exit code 1.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from nexusd import __version__
+from nexusd.cli import usage
+from nexusd.config import AgentType, Config, ConfigError, LogFormat, LogLevel, Role, load
+from nexusd.keystore import KeyFileError
+from nexusd.listen import PortInUseError
+from nexusd.lockfile import AlreadyRunning
+from nexusd.paths import UnsafePathError
+
+if TYPE_CHECKING:
+    from nexusd.ready import ReadyInfo
+
+app = App(
+    name="nexusd",
+    help="The nexus mesh daemon. `nexus` talks to it.",
+    version=f"nexusd {__version__}",
+    help_format="plaintext",
+    help_epilogue="Every flag of `run` is also an environment variable (NEXUS_PORT) and a key of config.toml (port).",
+)
+
+_Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+_Switch = Annotated[bool | None, Parameter(show_default=False)]
+
+
+@app.command
+def run(
+    *,
+    name: Annotated[str | None, Parameter(alias="-n")] = None,
+    data_dir: Path | None = None,
+    config: Path | None = None,
+    port: int | None = None,
+    listen: _Listed = (),
+    bootstrap: _Listed = (),
+    mdns: _Switch = None,
+    loopback: _Switch = None,
+    role: Role | None = None,
+    agent_type: AgentType | None = None,
+    log_level: LogLevel | None = None,
+    log_format: LogFormat | None = None,
+    detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> int:
+    """Run a daemon; Ctrl-C drains and stops it. Example: nexusd run --name bob --detach
+
+    Parameters
+    ----------
+    name
+        Profile; its data is in $XDG_DATA_HOME/nexusd/<name> (default: default).
+    data_dir
+        Data directory, instead of the profile's.
+    config
+        Configuration file, instead of <data_dir>/config.toml.
+    port
+        TCP port; 0 chooses a free one on the first start and remembers it.
+    listen
+        Multiaddr to listen on, instead of all interfaces; repeatable.
+    bootstrap
+        Multiaddr of a peer to dial at start, ending in /p2p/<peerId>; repeatable.
+    mdns
+        Find peers on the LAN (default: yes).
+    loopback
+        Listen on 127.0.0.1 only.
+    role
+        How much to do for others: light is a DHT client (default: full).
+    agent_type
+        What kind of agent this is (default: autonomous).
+    log_level
+        How much to log (default: info).
+    log_format
+        Text or JSON lines (default: text).
+    detach
+        Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
+    """
+    flags = {key: value for key, value in locals().items() if key != "detach"}
+    try:
+        settings = load(flags)
+    except ConfigError as error:
+        return _complain(str(error))
+    return _detached(settings) if detach else _foreground(settings)
+
+
+@app.command
+def openrpc() -> int:
+    """Print the socket's interface as an OpenRPC document. Example: nexusd openrpc > openrpc.json"""
+    import msgspec
+
+    from nexusd_protocols.rpc.openrpc import document
+
+    _out(msgspec.json.format(msgspec.json.encode(document()), indent=2).decode())
+    return 0
+
+
+@app.command
+def version() -> int:
+    """Print the version."""
+    _out(f"nexusd {__version__}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The entry point: exits 0, or 1 for what was refused or used wrongly."""
+    sys.exit(_main(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: Sequence[str]) -> int:
+    try:
+        status: int | None = usage.run(app, argv)
+        return status or 0
+    except usage.UsageError as error:
+        return _complain(f"{error}: {error.try_}")
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        usage.silence(sys.stdout)
+        return 0
+
+
+def _foreground(config: Config) -> int:
+    def ready(info: ReadyInfo) -> None:
+        from nexusd.ready import announcement
+
+        _say(announcement(info))
+
+    return _serve(config, None, ready, _complain)
+
+
+def _detached(config: Config) -> int:
+    from nexusd import detach, logs, paths
+    from nexusd.ready import announcement
+
+    log_file = config.data_dir / logs.FILE_NAME
+    try:
+        paths.make_private_dir(config.data_dir)
+        log_file.touch(0o600)
+        info = detach.start(lambda to: _serve(config, log_file, to.ready, to.failed), log_file)
+    except (detach.StartFailed, UnsafePathError, OSError) as error:
+        return _complain(_sentence(error) or str(error))
+    _say(announcement(info, log_file=str(log_file)))
+    return 0
+
+
+def _serve(
+    config: Config, log_file: Path | None, ready: Callable[[ReadyInfo], None], failed: Callable[[str], object]
+) -> int:
+    """Run the daemon until it stops. What stops it from starting goes to `failed` as a sentence."""
+    from nexusd import logs, paths
+
+    # until the daemon listens for signals itself there is nothing to drain
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        paths.make_private_dir(config.data_dir)
+        logs.configure(level=config.log_level, fmt=config.log_format, file=log_file)
+        from nexusd import app as daemon
+
+        return daemon.run(config, ready=ready)
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:  # the last resort: known errors become a sentence, bugs a log record
+        return _explain(error, log_file, failed)
+
+
+def _explain(error: Exception, log_file: Path | None, failed: Callable[[str], object]) -> int:
+    import structlog
+
+    sentences = [_sentence(leaf) for leaf in _leaves(error)]
+    known = [sentence for sentence in sentences if sentence]
+    if len(known) == len(sentences):
+        failed("; ".join(dict.fromkeys(known)))
+        return 1
+    structlog.get_logger("nexusd").critical("the daemon failed", exc_info=error)
+    where = f"see {log_file}" if log_file else "see the log above"
+    failed(f"The daemon failed ({type(error).__name__}): {where}; please report it")
+    return 1
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What to tell the user, or None if the error is not the user's business but a bug."""
+    from nexusd.host.ports import HostError
+
+    known: tuple[Any, ...] = (AlreadyRunning, ConfigError, KeyFileError, PortInUseError, UnsafePathError, HostError)
+    if isinstance(error, known):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return None
+
+
+def _complain(sentence: str) -> int:
+    _say(f"nexusd: {sentence}")
+    return 1
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The options of every command: which daemon is meant, and for whom to print. They may stand before the subcommand or
+after it, up to a `--`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from nexusd.cli.usage import UsageError
+
+HELP: Final = """Options of every command:
+  --name NAME, -n NAME  profile of the daemon (NEXUS_NAME); not needed while one runs
+  --data-dir DIR        data directory of the daemon (NEXUS_DATA_DIR)
+  --json                print JSON, as is done when the output is not a terminal"""
+
+VALUED: Final = ("--name", "-n", "--data-dir")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`json` is what the user asked for; output that is not a terminal is JSON in any case."""
+
+    name: str | None = None
+    data_dir: Path | None = None
+    json: bool = False
+
+
+def split(argv: Sequence[str]) -> tuple[Options, list[str]]:
+    """Take the common options out of the arguments. Raises UsageError."""
+    options = Options()
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+            break
+        flag, equals, value = word.partition("=")
+        if word == "--json":
+            options = replace(options, json=True)
+        elif flag in VALUED:
+            if not equals:
+                value = next(words, "")
+            if not value or value == "--":
+                raise UsageError(f"{flag} needs a value", f"write it as {flag} VALUE")
+            options = replace(options, data_dir=Path(value)) if flag == "--data-dir" else replace(options, name=value)
+        else:
+            rest.append(word)
+    return options, rest

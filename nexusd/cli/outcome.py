@@ -1,0 +1,39 @@
+"""What a command returns. `nexusd.cli.output` prints it: for people on a terminal, as JSON otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """One result. `text` makes the lines for people; what it returns was made safe for a terminal. `aside` is for
+    people only and goes to stderr."""
+
+    data: T
+    text: Callable[[T], str]
+    aside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Generic[T]):
+    """Results as they come; JSON Lines for programs. `text` returns what to print, with its own line ends."""
+
+    items: Iterator[T]
+    text: Callable[[T], str]
+    open_ended: bool = False
+    """It goes on until the user stops it, which is then no failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """Text that is the same for people and programs, such as a completion script."""
+
+    text: str
+
+
+Outcome = Answer[Any] | Stream[Any] | Verbatim

@@ -1,0 +1,95 @@
+"""Printing an outcome: readable on a terminal; piped or with --json, one envelope, or JSON Lines for a stream.
+
+    {"schemaVersion":1,"ok":true,"data":…}
+    {"schemaVersion":1,"ok":false,"error":{"code","message","try","exitCode"}}
+
+stdout is the result and stderr is for people. Peers' text in JSON is as they sent it: JSON escapes control characters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
+
+import msgspec
+
+from nexusd.cli.outcome import Answer, Outcome, Stream, Verbatim
+
+SCHEMA_VERSION: Final = 1
+
+
+class Failure(msgspec.Struct, frozen=True, rename={"try_": "try", "exit_code": "exitCode"}):
+    """The `error` of an envelope. `data` is what belongs to it, such as the peers that an ambiguous name fits."""
+
+    code: str
+    message: str
+    try_: str
+    exit_code: int
+    data: Any = msgspec.UNSET
+
+
+class Success(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The envelope of a result."""
+
+    schema_version: int = SCHEMA_VERSION
+    ok: bool = True
+    data: Any
+
+
+class Refused(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The envelope of an error."""
+
+    schema_version: int = SCHEMA_VERSION
+    ok: bool = False
+    error: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """Where results and words for people go. `json` prints results for programs; `quiet` says nothing to people."""
+
+    out: TextIO
+    err: TextIO
+    json: bool
+    quiet: bool = False
+
+    def show(self, outcome: Outcome) -> None:
+        """Print it; a stream as it comes."""
+        match outcome:
+            case Verbatim():
+                self._write(outcome.text + "\n")
+            case Answer():
+                if self.json:
+                    self._line(Success(data=outcome.data))
+                else:
+                    text = outcome.text(outcome.data)
+                    self._write(text + "\n" if text else "")
+                self.say(outcome.aside)
+            case Stream():
+                for item in outcome.items:
+                    if self.json:
+                        self._line(item)
+                    else:
+                        self._write(outcome.text(item))
+
+    def fail(self, failure: Failure) -> None:
+        """Print an error; its exit code is the caller's to use."""
+        if self.json:
+            self._line(Refused(error=failure))
+        if not self.quiet:
+            from nexusd.cli.terminal import clean
+
+            hint = "" if failure.try_ in ("", "see the message") else f"\n  {clean(failure.try_)}"
+            print(f"nexus: {clean(failure.message)}{hint}", file=self.err, flush=True)
+
+    def say(self, sentence: str) -> None:
+        """Tell people something that is no result."""
+        if sentence and not self.quiet:
+            print(sentence, file=self.err, flush=True)
+
+    def _line(self, value: Any) -> None:
+        self._write(msgspec.json.encode(value).decode() + "\n")
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()
