@@ -175,6 +175,8 @@ def _open_all(path: Path, migrations: Sequence[Migration], vfs: str, exclusive: 
         match error:
             case apsw.NotADBError() | apsw.CorruptError():
                 raise StorageCorruptError(f"{path} is damaged ({error}): put a backup in its place") from error
+            case StorageError():
+                raise
             case apsw.Error() | OSError():
                 raise StorageError(f"{path} cannot be opened: {error}") from error
             case _:

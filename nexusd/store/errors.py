@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class StorageError(Exception):
+class StorageError(OSError):
     """The disk, or the database on it, failed. Whatever raised this was not stored and must not be acknowledged."""
 
 

@@ -6,6 +6,7 @@ that history can be verified and handed on without trusting whoever stored it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import apsw
 from nexusd.store.database import Database
 from nexusd.store.event_log import add_event
 from nexusd.store.paging import Appended, Page, PagedQuery
-from nexusd_protocols.identity import AgentId
+from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import MessageId, RoomId
 
 
@@ -34,7 +35,7 @@ class RoomRow:
 
     room: RoomId
     message_id: MessageId
-    sender: AgentId
+    sender: PeerId
     timestamp: int
     received_at: int
     content: str
@@ -78,7 +79,7 @@ def room_row(
         position=position,
         room=RoomId(room),
         message_id=MessageId(message_id),
-        sender=AgentId(sender),
+        sender=PeerId(sender),
         timestamp=timestamp,
         received_at=received_at,
         content=content,
@@ -147,49 +148,14 @@ class Rooms:
     async def append(self, agent: AgentId, row: RoomRow, *, now: int) -> Appended | None:
         """Add a message to the agent's log of `row.room`, with its event. None if there is one of that sender and id
         already: it is kept as it is. `row.position` is ignored."""
+        return await self._database.write(lambda connection: _append(connection, agent, row, now))
 
-        def write(connection: apsw.Connection) -> Appended | None:
-            connection.execute(
-                "INSERT INTO room_messages (agent, room, message_id, sender, timestamp, received_at, content, format,"
-                " reply_to, thread_id, refs, digest, signed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (agent, room, sender, message_id) DO NOTHING",
-                (
-                    agent,
-                    row.room,
-                    row.message_id,
-                    row.sender,
-                    row.timestamp,
-                    row.received_at,
-                    row.content,
-                    row.format,
-                    row.reply_to,
-                    row.thread_id,
-                    row.references,
-                    row.digest,
-                    row.signed,
-                ),
-            )
-            if not connection.changes():
-                return None
-            position = int(connection.last_insert_rowid())
-            connection.execute(
-                "INSERT INTO rooms (agent, room, messages) VALUES (?, ?, 1)"
-                " ON CONFLICT (agent, room) DO UPDATE SET messages = messages + 1",
-                (agent, row.room),
-            )
-            cursor = add_event(
-                connection,
-                agent=agent,
-                kind="room",
-                type_="message",
-                at=now,
-                room=row.room,
-                peer=row.sender,
-                ref=position,
-            )
-            return Appended(position, cursor)
-
-        return await self._database.write(write)
+    async def append_many(self, rows: Iterable[tuple[AgentId, RoomRow]], *, now: int) -> list[Appended | None]:
+        """Add many messages at once, all or none of them on disk: for each what `append` would return."""
+        batch = tuple(rows)
+        return await self._database.write(
+            lambda connection: [_append(connection, agent, row, now) for agent, row in batch]
+        )
 
     async def history(
         self, agent: AgentId, room: RoomId, *, after: int | None = None, before: int | None = None, limit: int
@@ -206,3 +172,38 @@ class Rooms:
                 connection.execute("SELECT messages FROM rooms WHERE agent = ? AND room = ?", (agent, room)).get or 0
             )
         )
+
+
+def _append(connection: apsw.Connection, agent: AgentId, row: RoomRow, now: int) -> Appended | None:
+    connection.execute(
+        "INSERT INTO room_messages (agent, room, message_id, sender, timestamp, received_at, content, format,"
+        " reply_to, thread_id, refs, digest, signed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (agent, room, sender, message_id) DO NOTHING",
+        (
+            agent,
+            row.room,
+            row.message_id,
+            row.sender,
+            row.timestamp,
+            row.received_at,
+            row.content,
+            row.format,
+            row.reply_to,
+            row.thread_id,
+            row.references,
+            row.digest,
+            row.signed,
+        ),
+    )
+    if not connection.changes():
+        return None
+    position = int(connection.last_insert_rowid())
+    connection.execute(
+        "INSERT INTO rooms (agent, room, messages) VALUES (?, ?, 1)"
+        " ON CONFLICT (agent, room) DO UPDATE SET messages = messages + 1",
+        (agent, row.room),
+    )
+    cursor = add_event(
+        connection, agent=agent, kind="room", type_="message", at=now, room=row.room, peer=row.sender, ref=position
+    )
+    return Appended(position, cursor)
