@@ -162,8 +162,8 @@ def build(
 ) -> bytes:
     """The JSON of a message, ready to be signed. `timestamp` is in unix milliseconds, `message_id` a UUIDv7.
 
-    Raises ValueError for what no receiver would take, in words for the person who asked for it; `MessageTooLargeError` if
-    that is the size.
+    Raises ValueError for what no receiver would take, in words for the person who asked for it; `MessageTooLargeError`
+    if that is the size.
     """
     parse_message_id(message_id)
     if not 0 <= timestamp <= _MAX_TIMESTAMP_MS:
@@ -196,7 +196,7 @@ def chat(
     message_id: str,
     timestamp: int,
     content: str,
-    format: Format = "text/plain",  # noqa: A002: the name of the field
+    format: Format = "text/plain",  # noqa: A002 - the name of the field
     reply_to: str | None = None,
     thread_id: str | None = None,
     references: Sequence[str] = (),
