@@ -83,8 +83,10 @@ def table(groups: Sequence[Group], series: Mapping[str, Series]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = []
     for index, row in enumerate(rows):
-        cells = [cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        # words to the left, numbers to the right
+        cells = [cell.ljust(widths[at]) if at < 2 else cell.rjust(widths[at]) for at, cell in enumerate(row)]
         lines.append("| " + " | ".join(cells) + " |")
         if index == 0:
-            lines.append("|" + "|".join("-" * (width + 2) if at < 2 else "-" * (width + 1) + ":" for at, width in enumerate(widths)) + "|")
+            rules = ["-" * (width + 2) if at < 2 else "-" * (width + 1) + ":" for at, width in enumerate(widths)]
+            lines.append("|" + "|".join(rules) + "|")
     return "\n".join(lines)

@@ -30,7 +30,9 @@ class Neighbours:
         self._own = self._tree()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         elapsed = time.monotonic() - self._at
         mine = self._tree()
         own = sum(seconds - self._own.get(pid, 0.0) for pid, seconds in mine.items())

@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -99,7 +99,7 @@ class JsPeer:
             else:
                 self._answers[message["id"]] = message
 
-    def start(self, cmd: str, **options: Any) -> int:
+    def start(self, cmd: str, /, **options: Any) -> int:
         """Send a command without waiting for its answer; `finish` takes it."""
         number = next(self._ids)
         with self._write_lock:
@@ -119,7 +119,7 @@ class JsPeer:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def call(self, cmd: str, timeout: float = DEADLINE_S, **options: Any) -> dict[str, Any]:
+    def call(self, cmd: str, /, timeout: float = DEADLINE_S, **options: Any) -> dict[str, Any]:
         """Carry out a command."""
         return self.finish(self.start(cmd, **options), timeout)
 
@@ -180,7 +180,7 @@ class JsPeer:
             except AssertionError:
                 self.process.kill9()
 
-    def __enter__(self) -> JsPeer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

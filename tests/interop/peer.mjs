@@ -1,13 +1,11 @@
 // A js-libp2p peer on a leash: one JSON object a line on stdin commands it, answers and events come as JSON lines on
 // stdout. {"id":1,"cmd":"join","room":"general"} -> {"id":1,"ok":true,"result":{…}}; events have no "id".
 // The one argument is a JSON object of options for createNode.
-import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
 import { createInterface } from 'node:readline'
 import { DirectMessages } from './peer/direct.mjs'
 import { Invoke } from './peer/invoke.mjs'
 import { readChunks, write } from './peer/lines.mjs'
-import { createNode } from './peer/node.mjs'
+import { createNode, multiaddr, peerIdFromString } from './peer/node.mjs'
 import { Rooms } from './peer/rooms.mjs'
 
 const emit = (message) => process.stdout.write(JSON.stringify(message) + '\n')

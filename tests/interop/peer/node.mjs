@@ -13,6 +13,9 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { createHash } from 'node:crypto'
 
+export { peerIdFromString } from '@libp2p/peer-id'
+export { multiaddr } from '@multiformats/multiaddr'
+
 export const DHT = '/nexus/kad/1.1.0'
 
 // Streams a protocol may have open at once. The library's default of 32 would measure the default, not the peer.

@@ -1,0 +1,44 @@
+"""A daemon of ours and a js-libp2p peer, connected once for all tests of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import js
+from tests.harness.daemon import Daemon, Home
+from tests.harness.js import JsPeer
+from tests.harness.process import poll
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Home]:
+    js.require()
+    place = Home()
+    yield place
+    place.remove()
+
+
+@pytest.fixture(scope="session")
+def alice(home: Home) -> Iterator[Daemon]:
+    with Daemon("alice", home) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def carol(home: Home, alice: Daemon) -> Iterator[JsPeer]:
+    """The JavaScript peer, which dialled alice over TCP."""
+    with JsPeer("carol", home.directory) as peer:
+        peer.call("dial", address=alice.tcp)
+        peer.event("identified", lambda event: event["peer"] == alice.peer_id)
+        yield peer
+
+
+def share_room(alice: Daemon, carol: JsPeer, room: str) -> None:
+    """Both join, and the mesh stands in both directions."""
+    alice.cli("room", "join", room)
+    carol.call("join", room=room)
+    poll(lambda: alice.peer_id in carol.call("subscribers", room=room)["mesh"], "alice in the mesh of carol")
+    # a message that arrives is the proof that there is a way back
+    poll(lambda: alice.cli("room", "send", room, "ping")["peers"] > 0, "carol among the neighbours of alice", every=0.2)
