@@ -6,6 +6,7 @@ A PeerId is the base58btc text of the identity multihash (0x00 0x24) of a libp2p
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NewType
 
 import base58
@@ -30,6 +31,7 @@ def parse_peer_id(text: str) -> PeerId:
     return PeerId(text)
 
 
+@lru_cache(maxsize=4096)  # asked for with every message of a peer; faults are not remembered
 def public_key_of(peer: str) -> bytes:
     """The 32 bytes of the Ed25519 key inside a PeerId. Raises ValueError."""
     if not 0 < len(peer) <= _MAX_PEER_ID_CHARS:
@@ -59,6 +61,8 @@ def peer_id_bytes(peer: PeerId) -> bytes:
 
 def verify(peer: str, message: bytes, signature: bytes) -> bool:
     """Whether `signature` (64 bytes) is `peer`'s over `message`; False for whatever is malformed."""
+    if len(signature) != nacl.bindings.crypto_sign_BYTES:
+        return False  # the library takes both in one piece, and would not see where one ends
     try:
         nacl.bindings.crypto_sign_open(signature + message, public_key_of(peer))
     except (ValueError, nacl.exceptions.CryptoError):
