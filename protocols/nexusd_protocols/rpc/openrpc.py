@@ -1,4 +1,4 @@
-"""The socket's interface as an OpenRPC 1.3 document, made from `schema` and `codes`; the same input gives the same text."""
+"""The socket's interface as an OpenRPC 1.3 document, made from `schema` and `codes`. Deterministic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REF: Final = "#/components/schemas/{name}"
 
 
 def document() -> dict[str, Any]:
-    """The document, ready for JSON. Notifications and what the daemon asks of a client are methods with an `x-` mark."""
+    """The document, ready for JSON. Notifications and requests of the daemon are methods with an `x-` mark."""
     rows = [*METHODS.values(), *PROVIDER_METHODS.values()]
     types: list[Any] = [row.params for row in rows] + [row.result for row in rows]
     types += [row.params for row in NOTIFICATIONS.values()]

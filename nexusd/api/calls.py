@@ -1,0 +1,133 @@
+"""Calls that a connection makes: output to the client as its credit allows, input from it as the capability takes it.
+
+client --invoke.input--> pieces --Call.send--> capability        (credit granted as pieces are taken)
+client <--invoke.event-- credit <--Call.receive-- capability     (nothing is taken while credit is used up)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
+
+from nexusd.api.flow import Flow, Gate
+from nexusd.api.outgoing import Outgoing
+from nexusd.services.capabilities.ports import Call, CallError, End
+from nexusd_protocols import limits
+from nexusd_protocols.ndjson import json_size
+from nexusd_protocols.rpc.codes import CODES, Refusal
+from nexusd_protocols.rpc.connection import notification
+from nexusd_protocols.rpc.schema import Done, InvokeEnd, InvokeEvent, InvokeInputParams
+
+log = structlog.get_logger(__name__)
+
+_CANCEL_SECONDS: Final = 5.0
+
+
+class OutgoingCall:
+    """One call of this connection's client."""
+
+    def __init__(self, call: Call, outgoing: Outgoing, *, credit: int, final: bool) -> None:
+        self.invocation = call.invocation
+        self.input_credit = 0 if final else limits.RPC_CREDIT_BYTES
+        self._call = call
+        self._outgoing = outgoing
+        self._gate = Gate(credit)
+        self._input = Flow(self.invocation, outgoing)
+        self._input_over = final
+        self._given_up: str | None = None
+        self._cancel_wanted = trio.Event()
+
+    # --- what the reader hands over; never waits ---------------------------------------------------------------------
+
+    def take_input(self, params: InvokeInputParams, size: int) -> Done | Refusal:
+        """A piece of input, in order."""
+        if self._input_over:
+            return Refusal("invalid_params", "The input of this call has ended")
+        if params.data is not msgspec.UNSET and json_size(params.data) > limits.RPC_PIECE_BYTES:
+            return Refusal("too_large", f"A piece of input is at most {limits.RPC_PIECE_BYTES} bytes")
+        if not self._input.push((params.data, params.final), size):
+            self.cancel("out_of_credit")
+            return Refusal("out_of_credit")
+        self._input_over = params.final
+        return Done()
+
+    def grant(self, size: int) -> None:
+        """The client takes `size` bytes more of output."""
+        self._gate.grant(size)
+
+    def cancel(self, reason: str) -> None:
+        """Give the call up; its end still comes."""
+        if self._given_up is None:
+            self._given_up = reason
+            self._cancel_wanted.set()
+            self._gate.open()
+
+    # --- the task ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry the call until its end was told. Cancelled, it cancels the call."""
+        ended = False
+        try:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._feed)
+                    nursery.start_soon(self._cancel_when_wanted)
+                    end = await self._drain()
+                    ended = True
+                    nursery.cancel_scope.cancel()
+            except Exception:
+                log.exception("a call failed", invocation=self.invocation)
+                end = End(CallError("internal_error", CODES["internal_error"].message), 0, 0, 0)
+            await self._outgoing.send(notification("invoke.end", _end_params(self.invocation, end)))
+        finally:
+            if not ended:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _CANCEL_SECONDS):
+                    await self._call.cancel(self._given_up or "the connection of the caller closed")
+
+    async def _feed(self) -> None:
+        while True:
+            piece = await self._input.next()
+            if piece is None:
+                return
+            (data, final), size = piece
+            await self._call.send(data, final)
+            if final:
+                return
+            await self._input.consumed(size)
+
+    async def _cancel_when_wanted(self) -> None:
+        await self._cancel_wanted.wait()
+        await self._call.cancel(self._given_up or "cancelled")
+
+    async def _drain(self) -> End:
+        while True:
+            item = await self._call.receive()
+            if isinstance(item, End):
+                return item
+            event = InvokeEvent(invocation=self.invocation, seq=item.seq, event=item.event, data=item.data)
+            line = notification("invoke.event", event)
+            while self._gate.shut and self._given_up is None:
+                await self._gate.wait()
+            if self._given_up is None:  # who gave up wants the end, not the rest
+                self._gate.take(len(line) - 1)
+                await self._outgoing.send(line)
+
+
+def _end_params(invocation: str, end: End) -> InvokeEnd:
+    return InvokeEnd(
+        invocation=invocation,
+        input_bytes=end.input_bytes,
+        output_bytes=end.output_bytes,
+        duration_ms=end.duration_ms,
+        error=_error_member(end.error) if end.error is not None else None,
+    )
+
+
+def _error_member(error: CallError) -> dict[str, Any]:
+    member: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.remote_code is not None:
+        member["remoteCode"] = error.remote_code
+    return member

@@ -1,0 +1,96 @@
+"""The table from a method's name to what answers it.
+
+Most methods are one call of a service. Four of them belong to the order of their connection (input, credit, cancel,
+output): they are carried out as they are read, before whatever comes behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nexusd.api.ports import Services
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.openrpc import openrpc_document
+
+Answer = schema.Result | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The request is answered with `result`, and then `follow` is carried out for as long as the connection lives."""
+
+    result: schema.Result
+    follow: Callable[[], Awaitable[None]]
+
+
+class Session(Protocol):
+    """What methods see of the connection that they came by."""
+
+    async def subscribe(self, params: schema.SubscribeParams) -> Begun | Refusal: ...
+
+    async def unsubscribe(self, params: schema.UnsubscribeParams) -> Answer: ...
+
+    async def register(self, params: schema.CapabilityRegisterParams) -> Answer: ...
+
+    async def unregister(self, params: schema.CapabilityNameParams) -> Answer: ...
+
+    async def invoke(self, params: schema.InvokeParams) -> Begun | Refusal: ...
+
+    def take_input(self, params: schema.InvokeInputParams, size: int) -> Answer: ...
+
+    def grant(self, params: schema.InvokeCreditParams, size: int) -> Answer: ...
+
+    def cancel(self, params: schema.InvokeCancelParams, size: int) -> Answer: ...
+
+    def take_event(self, params: schema.CallEventParams, size: int) -> Answer: ...
+
+
+Handler = Callable[[Any, Session], Awaitable[Answer | Begun]]
+Inline = Callable[[Session, Any, int], Answer]
+
+INLINE: dict[str, Inline] = {
+    "invoke.input": lambda session, params, size: session.take_input(params, size),
+    "invoke.credit": lambda session, params, size: session.grant(params, size),
+    "invoke.cancel": lambda session, params, size: session.cancel(params, size),
+    "call.event": lambda session, params, size: session.take_event(params, size),
+}
+"""Carried out by the reader; `size` is what a piece counts against credit."""
+
+
+def handlers(services: Services) -> dict[str, Handler]:
+    """What answers each method of the schema that is not inline."""
+    document = openrpc_document()
+
+    async def discover(_: schema.Empty, __: Session) -> Answer:
+        return document
+
+    return {
+        "node.status": lambda params, session: services.node.status(),
+        "node.subscribe": lambda params, session: session.subscribe(params),
+        "node.unsubscribe": lambda params, session: session.unsubscribe(params),
+        "node.shutdown": lambda params, session: services.node.shutdown(),
+        "peers.list": lambda params, session: services.peers.list(params),
+        "peers.connect": lambda params, session: services.peers.connect(params),
+        "peers.block": lambda params, session: services.peers.block(params),
+        "peers.unblock": lambda params, session: services.peers.unblock(params),
+        "profile.get": lambda params, session: services.profile.get(params),
+        "profile.set": lambda params, session: services.profile.set(params),
+        "room.join": lambda params, session: services.rooms.join(params),
+        "room.leave": lambda params, session: services.rooms.leave(params),
+        "room.list": lambda params, session: services.rooms.list(params),
+        "room.send": lambda params, session: services.rooms.send(params),
+        "room.history": lambda params, session: services.rooms.history(params),
+        "room.members": lambda params, session: services.rooms.members(params),
+        "dm.send": lambda params, session: services.inbox.send(params),
+        "dm.list": lambda params, session: services.inbox.list(params),
+        "capability.list": lambda params, session: services.capabilities.list(params),
+        "capability.register": lambda params, session: session.register(params),
+        "capability.serve": lambda params, session: services.capabilities.serve(params),
+        "capability.unregister": lambda params, session: session.unregister(params),
+        "capability.invoke": lambda params, session: session.invoke(params),
+        "config.show": lambda params, session: services.node.config(),
+        "rpc.discover": discover,
+    }

@@ -1,0 +1,167 @@
+"""What the doors ask of the services. Every method returns the schema's result, or a `Refusal`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import trio
+
+from nexusd.services.capabilities.ports import Call, Provider
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+
+
+class NodeService(Protocol):
+    """The daemon as a whole."""
+
+    async def status(self) -> schema.NodeStatus: ...
+
+    async def config(self) -> schema.ConfigShow: ...
+
+    async def shutdown(self) -> schema.Done:
+        """Begin to drain, and return at once: the answer still goes out."""
+        ...
+
+
+class PeersService(Protocol):
+    """Peers seen."""
+
+    async def list(self, params: schema.PeersListParams) -> schema.PeersList | Refusal: ...
+
+    async def connect(self, params: schema.PeersConnectParams) -> schema.Peer | Refusal: ...
+
+    async def block(self, params: schema.PeersBlockParams) -> schema.Done | Refusal: ...
+
+    async def unblock(self, params: schema.PeersUnblockParams) -> schema.Done | Refusal: ...
+
+
+class ProfileService(Protocol):
+    """What agents tell of themselves."""
+
+    async def get(self, params: schema.ProfileGetParams) -> schema.Profile | Refusal: ...
+
+    async def set(self, params: schema.ProfileSetParams) -> schema.Profile | Refusal: ...
+
+
+class RoomsService(Protocol):
+    """Rooms."""
+
+    async def join(self, params: schema.RoomParams) -> schema.Room | Refusal: ...
+
+    async def leave(self, params: schema.RoomParams) -> schema.Done | Refusal: ...
+
+    async def list(self, params: schema.ProfileGetParams) -> schema.RoomsList | Refusal: ...
+
+    async def send(self, params: schema.RoomSendParams) -> schema.RoomSent | Refusal: ...
+
+    async def history(self, params: schema.RoomHistoryParams) -> schema.RoomHistory | Refusal: ...
+
+    async def members(self, params: schema.RoomParams) -> schema.RoomMembers | Refusal: ...
+
+
+class InboxService(Protocol):
+    """Direct messages."""
+
+    async def send(self, params: schema.DmSendParams) -> schema.DmSent | Refusal: ...
+
+    async def list(self, params: schema.DmListParams) -> schema.DmList | Refusal: ...
+
+
+class CapabilitiesService(Protocol):
+    """Capabilities, called and served."""
+
+    async def list(self, params: schema.CapabilityListParams) -> schema.CapabilityList | Refusal: ...
+
+    async def serve(self, params: schema.CapabilityServeParams) -> schema.Capability | Refusal: ...
+
+    async def register(self, params: schema.CapabilityRegisterParams, provider: Provider) -> schema.Done | Refusal:
+        """Serve through a connection. All capabilities of one connection come with the same `provider`."""
+        ...
+
+    async def unregister(self, params: schema.CapabilityNameParams, owner: Provider) -> schema.Done | Refusal:
+        """Stop serving a capability that `owner` registered, or that the daemon itself serves. One that another
+        connection registered is `capability_unknown`."""
+        ...
+
+    async def invoke(self, params: schema.InvokeParams) -> Call | Refusal: ...
+
+
+class StoredEvent(Protocol):
+    """An event of the log. `data` is JSON-encodable."""
+
+    @property
+    def cursor(self) -> int: ...
+
+    @property
+    def kind(self) -> schema.EventKind: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def at(self) -> int: ...
+
+    @property
+    def data(self) -> Any: ...
+
+
+class LiveEvent(Protocol):
+    """An event that is not stored."""
+
+    @property
+    def kind(self) -> schema.EventKind: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def at(self) -> int: ...
+
+    @property
+    def data(self) -> Any: ...
+
+
+class EventsService(Protocol):
+    """The event feed: stored events by cursor, live ones as they happen."""
+
+    async def read(
+        self,
+        *,
+        after: int,
+        kinds: Collection[schema.EventKind] | None,
+        room: str | None,
+        peer: str | None,
+        limit: int,
+    ) -> Sequence[StoredEvent]:
+        """Stored events behind a cursor that fit the filter, oldest first, at most `limit`."""
+        ...
+
+    async def wait_beyond(self, cursor: int) -> int:
+        """Wait until an event behind the cursor is stored, of whatever kind; the newest cursor then."""
+        ...
+
+    def newest(self) -> int:
+        """The cursor of the newest stored event; 0 where there is none. `read` called later sees that event."""
+        ...
+
+    def subscribe_live(
+        self, kinds: Collection[schema.EventKind] | None, room: str | None, peer: str | None
+    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Any]]:
+        """Live events while the context is held; bounded, the newest are dropped where the reader is behind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All of them, as `nexusd.app` composes them."""
+
+    node: NodeService
+    peers: PeersService
+    profile: ProfileService
+    rooms: RoomsService
+    inbox: InboxService
+    capabilities: CapabilitiesService
+    events: EventsService
