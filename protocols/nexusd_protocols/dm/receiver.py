@@ -1,0 +1,128 @@
+"""The end that receives a direct message. (specs/dm.md §4)"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from nexusd_protocols import agent_proof, limits, ndjson
+from nexusd_protocols.dm.frames import PROTOCOL, AckFrame, Code, ErrorFrame, MessageFrame
+from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
+from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, write
+from nexusd_protocols.identity import AgentId, PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message. `sender` is verified; `to_agent` is whom it addresses, none for the node's own. The rest is the
+    sender's word: untrusted."""
+
+    message_id: str
+    content: str
+    content_format: str
+    sender: AgentId
+    to_agent: AgentId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Command: say that the message is committed. Never before it is. The shell half-closes behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Command: say that the message was not stored. `code` is one of `frames.Code`."""
+
+    code: str
+    message: str = ""
+
+
+class _State(enum.Enum):
+    START = "before the message"
+    RECEIVED = "waiting for the verdict"
+    ANSWERED = "answered"
+
+
+_REPLIES = {"content_too_large": Code.TOO_LARGE, "line_too_long": Code.TOO_LARGE, "forged_agent": Code.FORBIDDEN}
+
+
+class DmReceiver(FrameMachine[MessageFrame, Received]):
+    """A `StreamMachine`: one event, then one command, Ack or Refuse. `local` and `peer` are the stream's ends.
+
+    A second message is refused as long as the first is not answered, and ignored behind the answer.
+    """
+
+    def __init__(
+        self,
+        local: PeerId,
+        peer: PeerId,
+        *,
+        max_content: int = limits.DM_CONTENT_BYTES,
+        max_line: int = limits.DM_LINE_BYTES,
+        max_unknown: int = limits.UNKNOWN_FRAMES,
+    ) -> None:
+        super().__init__(FrameReader(MessageFrame, max_line=max_line, wide=(MessageFrame,), max_unknown=max_unknown))
+        self._local = local
+        self._peer = peer
+        self._max_content = max_content
+        self._message_id = ""
+        self._state = _State.START
+
+    def send(self, command: Ack | Refuse) -> bytes:
+        """One line. Raises LocalProtocolError before the message, and for a second answer."""
+        if self._state is not _State.RECEIVED:
+            raise LocalProtocolError(f"{type(command).__name__} cannot be sent: {self._state.value}")
+        match command:
+            case Ack():
+                frame = AckFrame(version=1, message_id=self._message_id)
+                line = write(frame, max_line=limits.CONTROL_LINE_BYTES)
+            case Refuse(code, message):
+                line = self._error(code, message)
+        self._state = _State.ANSWERED
+        return line
+
+    def _error(self, code: str, message: str) -> bytes:
+        frame = ErrorFrame(
+            version=1,
+            message_id=self._message_id,
+            code=code[: limits.FRAME_WORD_CHARS] or Code.INTERNAL,
+            message=message[: limits.ERROR_MESSAGE_CHARS],
+        )
+        return write(frame, max_line=limits.CONTROL_LINE_BYTES)
+
+    def _take(self, frame: MessageFrame | UnknownFrame) -> Iterator[Received]:
+        if isinstance(frame, UnknownFrame):
+            if self._state is _State.START:
+                raise RemoteProtocolError("unexpected_frame", f"{frame.type} {self._state.value}")
+            return
+        if self._state is not _State.START:
+            raise RemoteProtocolError("second_message", "a stream carries one message")
+        self._message_id = frame.message_id
+        if ndjson.json_size(frame.content) > self._max_content:
+            raise RemoteProtocolError("content_too_large", f"over {self._max_content} bytes")
+        verdict = agent_proof.check(
+            frame,
+            protocol=PROTOCOL,
+            exchange=frame.message_id,
+            sender=self._peer,
+            receiver=self._local,
+            content=frame.digest,
+        )
+        sender = agent_proof.require(verdict)
+        self._state = _State.RECEIVED
+        to_agent = None if frame.to_agent is msgspec.UNSET else AgentId(frame.to_agent)
+        yield Received(frame.message_id, frame.content, frame.content_format, sender, to_agent)
+
+    def _end(self) -> list[Received]:
+        return []  # without a message: a peer that only tried whether we speak the protocol
+
+    def _over(self) -> bool:
+        return self._state is _State.ANSWERED
+
+    def _refuse(self, error: RemoteProtocolError) -> bytes:
+        reply = self._error(_REPLIES.get(error.code, Code.BAD_REQUEST), str(error))
+        self._state = _State.ANSWERED
+        return reply

@@ -1,0 +1,148 @@
+"""The end that sends a direct message. (specs/dm.md §3)"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from nexusd_protocols import agent_proof, limits, ndjson
+from nexusd_protocols.dm.frames import PROTOCOL, AckFrame, ErrorFrame, MessageFrame
+from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
+from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, type_of, write
+from nexusd_protocols.identity import AgentId, PeerId, Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Command: send this message. The shell half-closes behind it. `author` signs for an agent other than the node's
+    own; `to_agent` names one at the receiver."""
+
+    message_id: str
+    content: str
+    content_format: str = "text/plain"
+    author: Signer | None = None
+    to_agent: AgentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The receiver has committed the message."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The receiver did not store the message, and says why: its words, untrusted."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """The receiver closed its end without a word, as published peers do."""
+
+
+DmSenderEvent = Acknowledged | Refused | Unconfirmed
+
+
+class _State(enum.Enum):
+    START = "before the message"
+    SENT = "waiting for the acknowledgement"
+    ENDED = "over"
+
+
+class DmSender(FrameMachine[AckFrame | ErrorFrame, DmSenderEvent]):
+    """A `StreamMachine`: one command, one event. `local` and `peer` are the stream's ends."""
+
+    def __init__(
+        self,
+        local: PeerId,
+        peer: PeerId,
+        *,
+        max_content: int = limits.DM_CONTENT_BYTES,
+        max_line: int = limits.DM_LINE_BYTES,
+        max_unknown: int = limits.UNKNOWN_FRAMES,
+    ) -> None:
+        super().__init__(FrameReader(AckFrame | ErrorFrame, max_unknown=max_unknown))
+        self._local = local
+        self._peer = peer
+        self._max_content = max_content
+        self._max_line = max_line
+        self._message_id = ""
+        self._state = _State.START
+
+    def send(self, command: Message) -> bytes:
+        """One line, to be handed to the transport as one write: the published reader takes a chunk for a frame.
+
+        Raises LimitExceededError `content` or `line`, LocalProtocolError for a second message or one that is malformed.
+        """
+        if self._state is not _State.START:
+            raise LocalProtocolError(f"a stream carries one message: it is {self._state.value}")
+        try:
+            frame = self._frame(command)
+            size = ndjson.json_size(command.content)
+        except ValueError as error:  # msgspec.ValidationError is one
+            raise LocalProtocolError(f"not a message: {error}") from error
+        if size > self._max_content:
+            raise LimitExceededError("content", f"{size} bytes of content are over {self._max_content}")
+        line = write(frame, max_line=self._max_line)
+        self._message_id = frame.message_id
+        self._state = _State.SENT
+        return line
+
+    def _frame(self, command: Message) -> MessageFrame:
+        frame = MessageFrame(
+            version=1,
+            request_id=command.message_id,
+            message_id=command.message_id,
+            content_format=command.content_format,
+            content=command.content,
+            to_agent=command.to_agent or msgspec.UNSET,
+        )
+        if command.author is not None:
+            signature = agent_proof.sign(
+                command.author,
+                protocol=PROTOCOL,
+                exchange=command.message_id,
+                to_agent=command.to_agent or "",
+                sender=self._local,
+                receiver=self._peer,
+                content=frame.digest(),
+            )
+            frame = msgspec.structs.replace(frame, from_agent=command.author.peer_id, agent_sig=signature)
+        # what we send must be what we would accept
+        return msgspec.convert(msgspec.to_builtins(frame), MessageFrame)
+
+    def _take(self, frame: AckFrame | ErrorFrame | UnknownFrame) -> Iterator[DmSenderEvent]:
+        if self._state is _State.START:
+            name = frame.type if isinstance(frame, UnknownFrame) else type_of(frame)
+            raise RemoteProtocolError("unexpected_frame", f"{name} {self._state.value}")
+        match frame:
+            case AckFrame(message_id=message_id):
+                if message_id != self._message_id:
+                    raise RemoteProtocolError("wrong_message_id", "the acknowledgement is of another message")
+                self._state = _State.ENDED
+                yield Acknowledged(message_id)
+            case ErrorFrame(message_id=message_id, code=code, message=message):
+                if message_id not in ("", self._message_id):
+                    raise RemoteProtocolError("wrong_message_id", "the error is of another message")
+                self._state = _State.ENDED
+                yield Refused(code, message[: limits.ERROR_MESSAGE_CHARS])
+
+    def _end(self) -> list[DmSenderEvent]:
+        if self._state is _State.START:
+            raise RemoteProtocolError("cut_short", f"the receiver ended the stream {self._state.value}")
+        self._state = _State.ENDED
+        return [Unconfirmed()]
+
+    def _over(self) -> bool:
+        return self._state is _State.ENDED
+
+    def _refuse(self, _error: RemoteProtocolError) -> bytes:
+        self._state = _State.ENDED
+        return b""

@@ -1,0 +1,42 @@
+"""Text of a peer's, made fit to be shown on a terminal.
+
+A peer chooses its names and messages. Shown as they are, they could move the cursor, set the title, write the
+clipboard, forge the line of somebody else, or read backwards. One pass takes out everything that is not itself
+visible; what remains is what the text says.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# ECMA-48 §5.4 and §8.3, in both the 7-bit (ESC Fe) and the 8-bit (C1) form. Each alternative consumes at least one
+# character and backtracks over none, so the time is linear. A sequence that is not ended loses its introducer only.
+_SEQUENCES: Final = (
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor, modes
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # strings: title, links, clipboard
+    r"|\x1b[ -/]+[0-~]"  # character sets and the like
+    r"|\x1b[0-Z\\^-~]"  # two-character escapes
+)
+_INVISIBLE: Final = (
+    r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # soft hyphen, joiners, fillers
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero width, separators, bidirectional marks and overrides
+    r"\ufeff\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # byte-order mark, annotations, tags
+    r"\ud800-\udfff"  # lone surrogates: they cannot be written at all
+)
+_LINE: Final = re.compile(rf"(?P<blank>\r\n|[\t\n\v\f\r\x85\u2028\u2029])|{_SEQUENCES}|[{_INVISIBLE}]")
+_TEXT: Final = re.compile(rf"(?P<blank>\r\n|[\v\f\r\x85\u2028\u2029])|{_SEQUENCES}|(?![\t\n])[{_INVISIBLE}]")
+
+
+def printable(text: str, limit: int | None = None, *, lines: bool = False) -> str:
+    """`text` without terminal sequences, control characters, bidirectional overrides and invisible characters.
+
+    On one line, unless `lines`: then line feeds and tabs stay. Otherwise each becomes a blank. What is over `limit`
+    characters is cut, and an ellipsis says so. Joined emoji come apart: the joiner is invisible too.
+    """
+    pattern, blank = (_TEXT, "\n") if lines else (_LINE, " ")
+    clean = pattern.sub(lambda match: blank if match["blank"] else "", text)
+    if limit is not None and len(clean) > limit:
+        clean = clean[: limit - 1] + "…" if limit > 0 else ""
+    return clean
