@@ -1,0 +1,379 @@
+"""Services in memory, for testing the doors: the same interface as the daemon's, with what a test wants to see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from nexusd.api.ports import Services
+from nexusd.services.capabilities.ports import CallError, CallFailed, End, Output
+from nexusd_protocols.ndjson import json_size
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+
+ALICE = "12D3KooWAlice"
+BOB = "12D3KooWBob"
+
+
+@dataclass
+class FakeNode:
+    """`gate` holds `status` back while it is set and open is not."""
+
+    socket: str = ""
+    stopped: trio.Event = field(default_factory=trio.Event)
+    gate: trio.Event | None = None
+    running: int = 0
+    most: int = 0
+    padding: int = 0
+
+    async def status(self) -> schema.NodeStatus:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        finally:
+            self.running -= 1
+        return schema.NodeStatus(
+            name="alice" + "x" * self.padding,
+            peer_id=ALICE,
+            agent=ALICE,
+            version="0",
+            role="full",
+            addresses=[],
+            pid=1,
+            started_at=0,
+            uptime_ms=0,
+            data_dir="",
+            socket=self.socket,
+            peers_connected=0,
+            peers_known=0,
+            rooms=[],
+            capabilities=[],
+            discovery={},
+        )
+
+    async def config(self) -> schema.ConfigShow:
+        raise RuntimeError("a fault of the service")
+
+    async def shutdown(self) -> schema.Done:
+        self.stopped.set()
+        return schema.Done()
+
+
+class FakePeers:
+    """One peer, who can be blocked."""
+
+    def __init__(self) -> None:
+        self.blocked: dict[str, str | None] = {}
+
+    async def list(self, params: schema.PeersListParams) -> schema.PeersList:
+        peer = schema.Peer(peer_id=BOB, connected=True, blocked=BOB in self.blocked)
+        return schema.PeersList(peers=[peer])
+
+    async def connect(self, params: schema.PeersConnectParams) -> schema.Peer | Refusal:
+        return Refusal("unreachable", f"nobody answers at {params.address}")
+
+    async def block(self, params: schema.PeersBlockParams) -> schema.Done | Refusal:
+        if params.peer != BOB:
+            return Refusal("ambiguous_peer", data=[ALICE, BOB])
+        self.blocked[params.peer] = params.reason
+        return schema.Done()
+
+    async def unblock(self, params: schema.PeersUnblockParams) -> schema.Done:
+        self.blocked.pop(params.peer, None)
+        return schema.Done()
+
+
+class FakeProfile:
+    """A profile that keeps its name."""
+
+    name = "alice"
+
+    async def get(self, params: schema.ProfileGetParams) -> schema.Profile:
+        return schema.Profile(agent=ALICE, display_name=self.name, description="", agent_type="autonomous")
+
+    async def set(self, params: schema.ProfileSetParams) -> schema.Profile:
+        self.name = params.display_name or self.name
+        return await self.get(schema.ProfileGetParams())
+
+
+@dataclass(frozen=True)
+class FakeEvent:
+    """A stored or live event."""
+
+    kind: schema.EventKind
+    type: str
+    at: int
+    data: Any
+    cursor: int = 0
+    room: str | None = None
+
+
+class FakeEvents:
+    """A log in memory."""
+
+    def __init__(self) -> None:
+        self.log: list[FakeEvent] = []
+        self.listeners: set[trio.MemorySendChannel[FakeEvent]] = set()
+        self.reads = 0
+        self._stored = trio.Event()
+
+    def store(self, kind: schema.EventKind, data: Any, room: str | None = None) -> int:
+        cursor = len(self.log) + 1
+        self.log.append(FakeEvent(kind, "message", cursor, data, cursor, room))
+        self._stored.set()
+        self._stored = trio.Event()
+        return cursor
+
+    def emit(self, kind: schema.EventKind, data: Any) -> None:
+        for listener in list(self.listeners):
+            listener.send_nowait(FakeEvent(kind, "changed", 0, data))
+
+    async def read(self, *, after: int, kinds: Any, room: str | None, peer: str | None, limit: int) -> list[FakeEvent]:
+        await trio.lowlevel.checkpoint()
+        self.reads += 1
+        return [
+            event
+            for event in self.log[after:]
+            if (kinds is None or event.kind in kinds) and (room is None or event.room == room)
+        ][:limit]
+
+    async def wait_beyond(self, cursor: int) -> int:
+        while len(self.log) <= cursor:
+            await self._stored.wait()
+        return len(self.log)
+
+    def newest(self) -> int:
+        return len(self.log)
+
+    @asynccontextmanager
+    async def subscribe_live(
+        self, kinds: Any, room: str | None, peer: str | None
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[FakeEvent]]:
+        send, receive = trio.open_memory_channel[FakeEvent](1024)
+        self.listeners.add(send)
+        try:
+            yield receive
+        finally:
+            self.listeners.discard(send)
+            send.close()
+            receive.close()
+
+
+class FakeRooms:
+    """Rooms whose messages go into the log."""
+
+    def __init__(self, events: FakeEvents) -> None:
+        self._events = events
+
+    async def join(self, params: schema.RoomParams) -> schema.Room:
+        return schema.Room(room=params.room, joined_at=1, messages=0, members_online=1)
+
+    async def leave(self, params: schema.RoomParams) -> schema.Done | Refusal:
+        return Refusal("not_joined", f"Not a member of {params.room}")
+
+    async def list(self, params: schema.ProfileGetParams) -> schema.RoomsList:
+        return schema.RoomsList(rooms=[])
+
+    async def send(self, params: schema.RoomSendParams) -> schema.RoomSent:
+        cursor = self._events.store("room", {"content": params.content}, params.room)
+        return schema.RoomSent(message_id=str(cursor), cursor=cursor, peers=1)
+
+    async def history(self, params: schema.RoomHistoryParams) -> schema.RoomHistory:
+        return schema.RoomHistory(messages=[], more=False)
+
+    async def members(self, params: schema.RoomParams) -> schema.RoomMembers:
+        return schema.RoomMembers(members=[])
+
+
+class FakeInbox:
+    """Direct messages that are always stored."""
+
+    async def send(self, params: schema.DmSendParams) -> schema.DmSent:
+        return schema.DmSent(message_id="m", peer=params.peer, status="stored")
+
+    async def list(self, params: schema.DmListParams) -> schema.DmList:
+        return schema.DmList(messages=[], more=False)
+
+
+class FakeCall:
+    """Both ends of a call in memory: a `Call` for the caller and an `Incoming` for the provider. Channels of no size, so
+    that each side waits for the other as over a network that is full."""
+
+    def __init__(self, invocation: str, params: schema.InvokeParams) -> None:
+        self.invocation = invocation
+        self.capability = params.capability
+        self.caller = ALICE
+        self.input_format = params.input_format
+        self.output_mode = "stream" if params.stream else "unary"
+        self.max_duration_ms = params.max_duration_ms
+        self.max_output_bytes = params.max_output_bytes
+        self.metadata = None
+        self.cancelled = ""
+        self.emitted = 0
+        self.emitted_bytes = 0
+        self.received_bytes = 0
+        self.ended = trio.Event()
+        self.scope = trio.CancelScope()
+        self._input_send, self._input = trio.open_memory_channel[tuple[Any, bool]](math.inf if params.final else 0)
+        self._output_send, self._output = trio.open_memory_channel[Output | End](0)
+        if params.input is not msgspec.UNSET:
+            self._initial: list[tuple[Any, bool]] = [(params.input, params.final)]
+        else:
+            self._initial = [(msgspec.UNSET, True)] if params.final else []
+
+    async def send(self, data: Any, final: bool) -> None:
+        if not self.ended.is_set():
+            await self._input_send.send((data, final))
+
+    async def receive(self) -> Output | End:
+        return await self._output.receive()
+
+    async def cancel(self, reason: str) -> None:
+        self.cancelled = self.cancelled or reason
+        self.scope.cancel()
+
+    async def emit(self, event: str, data: Any) -> None:
+        size = json_size(data)
+        if self.emitted_bytes + size > self.max_output_bytes:
+            raise CallFailed("OUTPUT_TOO_LARGE", "more output than the caller takes")
+        await self._output_send.send(Output(self.emitted, event, data))
+        self.emitted += 1
+        self.emitted_bytes += size
+
+    async def input(self) -> tuple[Any, bool] | None:
+        return await self._next()
+
+    async def _next(self) -> tuple[Any, bool] | None:
+        if self._initial:
+            return self._initial.pop(0)
+        if self._final:
+            return None
+        piece = await self._input.receive()
+        self._final = piece[1]
+        if piece[0] is not msgspec.UNSET:
+            self.received_bytes += json_size(piece[0])
+        return piece
+
+    _final = False
+
+    async def run(self, provider: Callable[[Any], Awaitable[None]]) -> None:
+        """Let the provider answer, and end the call as it went."""
+        error: CallError | None = None
+        with self.scope:
+            try:
+                await provider(_ProviderSide(self))
+            except CallFailed as failure:
+                error = CallError("invoke_failed", failure.message, failure.code)
+        if self.scope.cancelled_caught:
+            error = CallError("invoke_cancelled", self.cancelled, "CANCELLED")
+        self.ended.set()
+        await self._output_send.send(End(error, self.received_bytes, self.emitted_bytes, 1))
+
+
+class _ProviderSide:
+    """The `Incoming` of a FakeCall: `receive` means input here."""
+
+    def __init__(self, call: FakeCall) -> None:
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    async def receive(self) -> tuple[Any, bool] | None:
+        return await self._call.input()
+
+
+class FakeCapabilities:
+    """Capabilities that functions or connections answer."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.functions: dict[str, Callable[[Any], Awaitable[None]]] = {}
+        self.owners: dict[str, Any] = {}
+        self.calls: list[FakeCall] = []
+        self.changed = trio.Event()
+
+    def _change(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def list(self, params: schema.CapabilityListParams) -> schema.CapabilityList:
+        names = sorted({*self.functions, *self.owners})
+        return schema.CapabilityList(
+            peer=ALICE, answered=True, capabilities=[schema.Capability(name=name, available=True) for name in names]
+        )
+
+    async def serve(self, params: schema.CapabilityServeParams) -> schema.Capability:
+        return schema.Capability(name=params.name, available=True)
+
+    async def register(self, params: schema.CapabilityRegisterParams, provider: Any) -> schema.Done | Refusal:
+        if params.name in self.owners:
+            return Refusal("capability_taken")
+        self.owners[params.name] = provider
+        self._change()
+        return schema.Done()
+
+    async def unregister(self, params: schema.CapabilityNameParams, owner: Any) -> schema.Done | Refusal:
+        if self.owners.get(params.name) is not owner:
+            return Refusal("capability_unknown")
+        del self.owners[params.name]
+        self._change()
+        return schema.Done()
+
+    async def invoke(self, params: schema.InvokeParams) -> FakeCall | Refusal:
+        provider = self.functions.get(params.capability)
+        if provider is None and params.capability in self.owners:
+            provider = self.owners[params.capability].call
+        if provider is None:
+            return Refusal("capability_unknown")
+        call = FakeCall(f"i{len(self.calls)}", params)
+        self.calls.append(call)
+        self._nursery.start_soon(call.run, provider)
+        return call
+
+
+@dataclass
+class Fakes:
+    """All of them, and the `Services` made of them."""
+
+    node: FakeNode
+    peers: FakePeers
+    profile: FakeProfile
+    events: FakeEvents
+    rooms: FakeRooms
+    inbox: FakeInbox
+    capabilities: FakeCapabilities
+
+    @classmethod
+    def make(cls, nursery: trio.Nursery, socket: Path) -> Fakes:
+        events = FakeEvents()
+        return cls(
+            FakeNode(str(socket)),
+            FakePeers(),
+            FakeProfile(),
+            events,
+            FakeRooms(events),
+            FakeInbox(),
+            FakeCapabilities(nursery),
+        )
+
+    @property
+    def services(self) -> Services:
+        return Services(
+            node=self.node,
+            peers=self.peers,
+            profile=self.profile,
+            rooms=self.rooms,
+            inbox=self.inbox,
+            capabilities=self.capabilities,
+            events=self.events,
+        )
