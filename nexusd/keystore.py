@@ -53,18 +53,23 @@ def load(path: Path) -> Signer:
         if error.errno == errno.ELOOP:
             raise KeyFileError(f"The key file {path} is a symbolic link: put the file itself there") from None
         raise KeyFileError(f"The key file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyFileError(f"The key file {path} is not a regular file: move it away")
-        if found.st_uid != os.geteuid():
-            raise KeyFileError(f"The key file {path} belongs to another user (uid {found.st_uid}): `chown` it to you")
-        if found.st_mode & 0o077:
-            raise KeyFileError(
-                f"The key file {path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o}): "
-                f"close it with `chmod 600 {path}`; if somebody may have read it, delete it for a new identity"
-            )
-        return _parse(file.read(_MAX_BYTES + 1), path)
+    try:
+        _check(os.fstat(descriptor), path)
+        return _parse(os.read(descriptor, _MAX_BYTES + 1), path)
+    finally:
+        os.close(descriptor)
+
+
+def _check(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyFileError(f"The key file {path} is not a regular file: move it away")
+    if found.st_uid != os.geteuid():
+        raise KeyFileError(f"The key file {path} belongs to another user (uid {found.st_uid}): `chown` it to you")
+    if found.st_mode & 0o077:
+        raise KeyFileError(
+            f"The key file {path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o}): "
+            f"close it with `chmod 600 {path}`; if somebody may have read it, delete it for a new identity"
+        )
 
 
 def _parse(raw: bytes, path: Path) -> Signer:
