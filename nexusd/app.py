@@ -13,6 +13,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -23,8 +24,8 @@ import trio
 
 from nexusd import __version__, clock, keystore, listen, lockfile, paths
 from nexusd.agents import Agents
-from nexusd.api.dispatch import Services
-from nexusd.api.socket import SocketServer
+from nexusd.api import socket
+from nexusd.api.ports import Services
 from nexusd.config import Config
 from nexusd.host.node import Node
 from nexusd.ready import ReadyInfo
@@ -33,22 +34,22 @@ from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
 from nexusd.services.node import Facts, Gauges, NodeInfo
 from nexusd.services.peers import Peers
-from nexusd.services.ports import Persona, WallClock
+from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
 from nexusd.store import Store
-from nexusd_bootstrap.cache import PeerCache
+from nexusd_bootstrap.cache import Cache
 from nexusd_bootstrap.cascade import Cascade
 from nexusd_bootstrap.mdns import Mdns
 from nexusd_bootstrap.source import Source
-from nexusd_bootstrap.static import StaticPeers
+from nexusd_bootstrap.static import Static
 from nexusd_protocols.identity import AgentId, Signer
 from nexusd_protocols.rpc.schema import ConfigShow
 
 log = structlog.get_logger(__name__)
 
 DRAIN_S: Final = 3.5
-"""For goodbyes and open calls; with the host's own two seconds at most this stays under the five that a stop may take."""
+"""For goodbyes and open calls; with the host's two seconds at most this stays under the five that a stop may take."""
 KEY_FILE: Final = "node.key"
 STORE_FILE: Final = "nexusd.sqlite"
 
@@ -90,9 +91,7 @@ async def daemon(
 ) -> AsyncIterator[ReadyInfo]:
     """A running daemon, from socket to store. Leaving the context drains it."""
     async with Store.open(config.data_dir / STORE_FILE) as store:
-        node = Node(
-            signer, listen=listen.addresses(config), role=config.role, agent_version=f"nexusd/{__version__}"
-        )
+        node = Node(signer, listen=listen.addresses(config), role=config.role, agent_version=f"nexusd/{__version__}")
         async with trio.open_nursery() as nursery:
             parts = await _start(nursery, config, signer, store, node, wall_clock, request_stop)
             try:
@@ -105,20 +104,41 @@ async def daemon(
                 nursery.cancel_scope.cancel()
 
 
+class _Door:
+    """The socket in a task of its own, so that it can be closed before what stands behind it."""
+
+    def __init__(self, path: Path, services: Services) -> None:
+        self._path = path
+        self._services = services
+        self._scope = trio.CancelScope()
+        self._closed = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            with self._scope:
+                await socket.serve(self._path, self._services, task_status=task_status)
+        finally:
+            self._closed.set()
+
+    async def aclose(self) -> None:
+        self._scope.cancel()
+        await self._closed.wait()
+
+
+@dataclass(frozen=True, slots=True)
 class _Parts:
     """What has to be ended in order."""
 
-    def __init__(self, info: ReadyInfo, socket: SocketServer, capabilities: Capabilities, rooms: Rooms) -> None:
-        self.info = info
-        self._socket = socket
-        self._capabilities = capabilities
-        self._rooms = rooms
+    info: ReadyInfo
+    door: _Door
+    capabilities: Capabilities
+    rooms: Rooms
 
     async def drain(self) -> None:
         """Nothing new begins; what runs is ended with a reason; the rooms hear that we go."""
-        await self._socket.aclose()
-        await self._capabilities.aclose()
-        await self._rooms.say_goodbye()
+        await self.door.aclose()
+        await self.capabilities.aclose()
+        await self.rooms.say_goodbye()
 
 
 async def _start(
@@ -136,33 +156,43 @@ async def _start(
     profiles = Profiles(agents, store, config.agent_type)
     await profiles.load()
 
-    peers = Peers(node, store, lambda event: events.emit(event), now, random)
-    events = Events(store, peers.name_of)
+    # a few of them need each other: what is only called later is named before it is made
+    def emit(event: LiveEvent) -> None:
+        events.emit(event)
+
+    def persona(agent: AgentId) -> Persona:
+        return Persona(profiles.shown_name(agent), profiles.of(agent).agent_type, tuple(capabilities.names(agent)))
+
+    async def announce(agent: AgentId) -> None:
+        await rooms.announce(agent)
+
+    def name_of(agent: str) -> str | None:
+        return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
+
+    peers = Peers(node, store, emit, now, random)
+    events = Events(store, name_of)
     capabilities = Capabilities(
         agents=agents,
         streams=node.streams,
         store=store,
-        emit=events.emit,
+        emit=emit,
         clock=now,
         entropy=secrets.token_bytes,
         admit=peers.admit,
-        persona_of=lambda agent: persona(agent),
+        persona_of=persona,
         learn_name=peers.named,
-        changed=lambda agent: rooms.announce(agent),
+        changed=announce,
     )
-
-    def persona(agent: AgentId) -> Persona:
-        return Persona(profiles.shown_name(agent), profiles.of(agent).agent_type, tuple(capabilities.names(agent)))
 
     rooms = Rooms(
         agents=agents,
         topics=node.topics,
         store=store,
-        emit=events.emit,
+        emit=emit,
         clock=now,
         entropy=secrets.token_bytes,
         persona_of=persona,
-        name_of=lambda agent: profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent),
+        name_of=name_of,
         learn_name=peers.named,
     )
     profiles.on_change(rooms.announce)
@@ -174,17 +204,16 @@ async def _start(
         entropy=secrets.token_bytes,
         admit=peers.admit,
         resolve=peers.resolve,
-        name_of=peers.name_of,
+        name_of=name_of,
     )
-    cascade = Cascade(_sources(config, node, store))
 
     await peers.load()
     await inbox.load()
     await capabilities.load()
     await nursery.start(node.run)
+    cascade = Cascade(_sources(config, node, peers))  # it announces the addresses that we now listen on
     await nursery.start(peers.run)
     await nursery.start(rooms.run)
-    await nursery.start(capabilities.run)
     nursery.start_soon(_discover, cascade, peers)
 
     socket_path = paths.socket_of(config.data_dir)
@@ -206,9 +235,9 @@ async def _start(
         capabilities=capabilities,
         events=events,
     )
-    server = SocketServer(socket_path, services)
-    await nursery.start(server.run)
-    return _Parts(info, server, capabilities, rooms)
+    door = _Door(socket_path, services)
+    await nursery.start(door.run)
+    return _Parts(info, door, capabilities, rooms)
 
 
 def _node_info(
@@ -239,26 +268,26 @@ def _node_info(
         peers=lambda: peers.counts,
         rooms=rooms.names,
         capabilities=partial(capabilities.names, AgentId(signer.peer_id)),
-        discovery=cascade.describe,
+        discovery=lambda: {
+            source.name: f"{source.state}: {source.detail}" if source.detail else source.state
+            for source in cascade.describe()
+        },
     )
     return NodeInfo(facts, gauges, now, request_stop)
 
 
-def _sources(config: Config, node: Node, store: Store) -> list[Source]:
-    sources: list[Source] = []
+def _sources(config: Config, node: Node, peers: Peers) -> list[Source]:
+    sources: list[Source] = [Cache(peers.remembered)]
     if config.bootstrap:
-        sources.append(StaticPeers(config.bootstrap))
+        sources.append(Static(config.bootstrap, connected=lambda peer: peer in node.connected()))
     if config.mdns:
-        loopback_only = all(address.startswith("/ip4/127.") for address in node.listen)
-        sources.append(
-            Mdns(node.peer_id, node.addresses, interfaces=["127.0.0.1"] if loopback_only else None)
-        )
+        only_loopback = all("/ip4/127." in address or "/ip6/::1/" in address for address in node.addresses())
+        sources.append(Mdns(node.peer_id, node.addresses, interfaces=["127.0.0.1"] if only_loopback else None))
     return sources
 
 
 async def _discover(cascade: Cascade, peers: Peers) -> None:
     async with trio.open_nursery() as nursery:
-        send, receive = trio.open_memory_channel[Candidate](64)
-        nursery.start_soon(cascade.run, send)
-        async for candidate in receive:
+        nursery.start_soon(cascade.run)
+        async for candidate in cascade.candidates:
             await peers.offer(candidate.peer, candidate.addresses, candidate.source)

@@ -104,7 +104,7 @@ class Events:
 
     def newest(self) -> int:
         """The cursor of the newest stored event; 0 where there is none."""
-        return self._store.events.newest()
+        return self._store.database.watermark.value
 
     async def wait_beyond(self, cursor: int) -> int:
         """Wait until something is stored behind the cursor; the newest cursor then."""

@@ -3,7 +3,7 @@
     sources -> offer -> dial (back-off a peer) -> network
     network -> peer events -> known, store, live events
 
-Every peer that was ever connected is remembered and redialled: at once at the start, then with a delay that doubles
+Every peer that was ever connected is remembered and redialled: at the start, then with a delay that doubles
 from 1 s to 5 min, with jitter so that a restarted network does not dial in step.
 """
 
@@ -48,6 +48,8 @@ FORGET_AFTER_MS = 30 * 24 * 3600 * 1000
 DIALS_AT_ONCE = 8
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
+SPREAD_S = 30.0
+"""Over this time the remembered peers are tried that no source offered at once."""
 SUFFIX_CHARS = 6
 """Six characters of base58 tell 38 billion apart; fewer invite mistakes."""
 
@@ -118,8 +120,13 @@ class Peers:
             nursery.start_soon(self._dial_when_due, nursery)
             for known in self._known.values():
                 self._network.add_addresses(known.peer, known.addresses)
-                self._schedule(known, self._random.uniform(0, FIRST_RETRY_S))
+                self._schedule(known, self._random.uniform(FIRST_RETRY_S, SPREAD_S))
             task_status.started()
+
+    async def remembered(self) -> list[tuple[PeerId, tuple[str, ...]]]:
+        """Peers from before with their addresses, the last seen first: for the cache among the sources."""
+        best = sorted(self._known.values(), key=lambda known: -known.last_seen)
+        return [(known.peer, known.addresses) for known in best if known.addresses and not known.connected]
 
     def allowed(self, peer: PeerId) -> bool:
         """The gate that every handler and connection passes."""
@@ -129,12 +136,10 @@ class Peers:
         """A source found a peer: remember where, and dial unless it is connected or refused."""
         if peer == self._network.peer_id or not self.allowed(peer):
             return
-        known = self._known.get(peer)
-        fresh = known is None
+        fresh = peer not in self._known
         known = self._remember(peer, tuple(addresses), source)
         if fresh:
-            data = {"peerId": peer, "source": source, "addresses": list(known.addresses)}
-            self._tell("discovered", peer, data)
+            self._tell("discovered", peer, {"peerId": peer, "source": source, "addresses": list(known.addresses)})
         if not known.connected and not known.dialling:
             known.failures = min(known.failures, 1)  # someone vouches for it now: do not sit out a long back-off
             self._schedule(known, 0.0)
@@ -160,10 +165,10 @@ class Peers:
                     )
                     await self._store.peers.identified(peer, agent_version, known.last_seen)
                 case PeerDisconnected(peer):
-                    if (known := self._known.get(peer)) is not None:
-                        known.direction = None
-                        known.last_seen = self._clock()
-                        self._schedule(known, self._random.uniform(0.2, 1.0) * FIRST_RETRY_S)
+                    if (gone := self._known.get(peer)) is not None:
+                        gone.direction = None
+                        gone.last_seen = self._clock()
+                        self._schedule(gone, self._random.uniform(0.2, 1.0) * FIRST_RETRY_S)
                     self._tell("disconnected", peer, {"peerId": peer})
 
     async def named(self, peer: PeerId, name: str) -> None:

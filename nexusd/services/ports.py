@@ -38,7 +38,7 @@ PersonaOf = Callable[[AgentId], Persona]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEvent:
-    """Something that is told as it happens and not stored. `data` is JSON-encodable; `room` and `peer` are for filters."""
+    """Something that is told as it happens and not stored. `data` is JSON-encodable; `room`, `peer` are for filters."""
 
     kind: EventKind
     type: str

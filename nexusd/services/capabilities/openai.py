@@ -1,7 +1,8 @@
 """A capability served by an OpenAI-compatible chat endpoint: tokens become `token` events as they arrive.
 
 The input is text (one user message), or JSON: {"messages": […]} as the endpoint takes them, or {"prompt": "…"}, with
-`temperature`, `max_tokens`, `top_p`, `stop`, `seed` and `response_format` passed along. The model is the provider's choice, never the caller's.
+`temperature`, `max_tokens`, `top_p`, `stop`, `seed` and `response_format` passed along. The model is the provider's
+choice, never the caller's.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from nexusd_protocols.room.presence import (
     Roster,
     Tick,
 )
-from nexusd_protocols.room.topics import META, parse_topic, room_topic
+from nexusd_protocols.room.topics import META, room_topic
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
     Done,
@@ -344,9 +344,7 @@ class Rooms:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        return RoomsList(
-            rooms=[self._view(self._joined[RoomId(name)]) for name in self.names()]
-        )
+        return RoomsList(rooms=[self._view(self._joined[RoomId(name)]) for name in self.names()])
 
     async def send(self, params: RoomSendParams) -> RoomSent | Refusal:
         """Build, sign, commit, publish: in this order, so that what was answered is never lost."""

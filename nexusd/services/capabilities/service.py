@@ -1,0 +1,325 @@
+"""Serving, listing and calling capabilities: what the doors ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from nexusd.agents import Agent, Agents
+from nexusd.host.ports import HostError, Streams
+from nexusd.services.capabilities import calls, serving
+from nexusd.services.capabilities.command import Command
+from nexusd.services.capabilities.inquiry import Inquiry
+from nexusd.services.capabilities.openai import OpenAi
+from nexusd.services.capabilities.ports import Call, End, Provider
+from nexusd.services.capabilities.registry import Entry, Registry
+from nexusd.services.ports import Emit, Entropy, LiveEvent, PersonaOf, Resolve, WallClock, refusal_of
+from nexusd.store import Store
+from nexusd.store.invocations import InvocationRow
+from nexusd_protocols import limits, ndjson
+from nexusd_protocols.errors import LimitExceededError
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import CapabilityName, parse_capability_name, uuid7
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.invoke.caller import Caller
+from nexusd_protocols.invoke.frames import PROTOCOL, Code
+from nexusd_protocols.invoke.provider import Provider as ProviderMachine
+from nexusd_protocols.invoke.quota import Limits
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import (
+    Capability,
+    CapabilityList,
+    CapabilityListParams,
+    CapabilityNameParams,
+    CapabilityRegisterParams,
+    CapabilityServeParams,
+    Done,
+    InvokeParams,
+)
+
+log = structlog.get_logger(__name__)
+
+CALLS_AT_ONCE: Final = 1024
+"""Calls being answered on this node, in all: what they buffer is bounded by this times their input limits."""
+
+
+class Capabilities:
+    """The capabilities of this node's agents, and calls to those of others."""
+
+    def __init__(
+        self,
+        *,
+        agents: Agents,
+        streams: Streams,
+        store: Store,
+        emit: Emit,
+        clock: WallClock,
+        entropy: Entropy,
+        admit: Resolve,
+        persona_of: PersonaOf,
+        learn_name: Callable[[PeerId, str], Awaitable[None]],
+        changed: Callable[[AgentId], Awaitable[None]],
+    ) -> None:
+        self._agents = agents
+        self._local = PeerId(agents.first.id)
+        self._streams = streams
+        self._store = store
+        self._emit = emit
+        self._clock = clock
+        self._entropy = entropy
+        self._admit = admit
+        self._inquiry = Inquiry(
+            agent=agents.first, streams=streams, persona_of=persona_of, status=self.status, learn_name=learn_name
+        )
+        self._changed = changed
+        self._registry = Registry()
+        self._answering: set[serving.IncomingCall] = set()
+        self._calling: set[calls.OutgoingCall] = set()
+        self._closing = False
+        self._idle = trio.Event()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+    async def load(self) -> None:
+        """Serve again what the daemon served before, and listen for calls."""
+        for agent in self._agents:
+            for row in await self._store.capabilities.list(agent.id):
+                params = msgspec.json.decode(row.spec, type=CapabilityServeParams)
+                self._registry.add(_entry(agent, row.name, params))
+        self._streams.handle(PROTOCOL, self._provider_machine, self._answer)
+        self._inquiry.listen()
+
+    async def aclose(self) -> None:
+        """Give up what runs, each with a word to the other side."""
+        self._closing = True
+        for incoming in list(self._answering):
+            incoming.give_up("the provider is shutting down")
+        for call in list(self._calling):
+            await call.cancel("the caller is shutting down")
+        while self._answering:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    def names(self, agent: AgentId) -> list[str]:
+        """What an agent serves, as its presence tells."""
+        return [str(entry.name) for entry in self._registry.of(agent)][: limits.PROFILE_CAPABILITIES]
+
+    def status(self, agent: AgentId) -> list[Capability]:
+        """What an agent serves, and how busy it is."""
+        return [entry.view() for entry in self._registry.of(agent)]
+
+    def _provider_machine(self, peer: PeerId) -> ProviderMachine:
+        return ProviderMachine(self._local, peer, grant=self._grant)
+
+    def _grant(self, name: str) -> Limits:
+        entry = self._registry.find(self._agents.first.id, name)
+        if entry is None:
+            return Limits()
+        return Limits(max_duration_ms=entry.options.timeout_ms, max_input_bytes=entry.options.max_input_bytes)
+
+    # --- answering --------------------------------------------------------------------------------------------------
+    async def _answer(self, channel: serving.CHANNEL) -> None:
+        opened = await channel.receive()
+        if not isinstance(opened, events.Opened):
+            return  # the stream ended before it began
+        agent = self._agents.first.id if opened.to_agent is None else opened.to_agent
+        name = opened.open.capability
+        entry = self._registry.find(agent, name)
+        if entry is None:
+            await channel.send(commands.Error(Code.NOT_FOUND, f"no capability {name!r} here"))
+            return
+        if self._closing or len(self._answering) >= CALLS_AT_ONCE:
+            await channel.send(commands.Error(Code.BUSY, "try again later"))
+            return
+        incoming = serving.IncomingCall(self._new_id(), channel, opened, entry)
+        self._answering.add(incoming)
+        self._started(incoming.invocation, "in", channel.peer, entry.name)
+        started_at = self._clock()
+        outcome = "abandoned"
+        try:
+            outcome = await incoming.run()
+        finally:
+            self._answering.discard(incoming)
+            self._idle.set()
+            entry.took(incoming.duration_ms)
+            log.info("call_answered", capability=entry.name, peer=channel.peer, outcome=outcome)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
+                row = InvocationRow(
+                    invocation=incoming.invocation,
+                    direction="in",
+                    peer=channel.peer,
+                    capability=entry.name,
+                    started_at=started_at,
+                    duration_ms=incoming.duration_ms,
+                    input_bytes=incoming.input_bytes,
+                    output_bytes=incoming.output_bytes,
+                    outcome=outcome,
+                )
+                await self._store.invocations.record(agent, row)
+
+    def _started(self, invocation: str, direction: str, peer: PeerId, name: str) -> None:
+        data = {"invocation": invocation, "direction": direction, "peer": peer, "capability": name}
+        self._emit(LiveEvent(kind="invoke", type="started", at=self._clock(), data=data, peer=peer))
+
+    def _new_id(self) -> str:
+        return uuid7(self._clock(), self._entropy(10))
+
+    # --- calling ----------------------------------------------------------------------------------------------------
+    async def invoke(self, params: InvokeParams) -> Call | Refusal:
+        """Open a call; what comes of it is for the `Call` to tell."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        peer = self._admit(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        try:
+            name = parse_capability_name(params.capability)
+        except ValueError as error:
+            return Refusal("invalid_name", f"{params.capability!r}: {error}")
+        if params.input is not msgspec.UNSET and ndjson.too_deep(ndjson.encode(params.input)):
+            return Refusal("invalid_params", f"The input nests over {limits.JSON_DEPTH} levels")
+        max_input = _max_input(params)
+        invocation = self._new_id()
+        machines: list[Caller] = []
+
+        def machine(_: str) -> Caller:
+            machines.append(Caller(self._local, peer))
+            return machines[-1]
+
+        try:
+            channel = await self._streams.open(peer, [PROTOCOL], machine)
+            opening = commands.Open(
+                request_id=invocation,
+                capability=name,
+                input_format=params.input_format,
+                output_mode="stream" if params.stream else "unary",
+                max_duration_ms=params.max_duration_ms,
+                max_input_bytes=max_input,
+                max_output_bytes=params.max_output_bytes,
+            )
+        except HostError as error:
+            return refusal_of(error)
+        return await self._begin(agent, params, channel, machines[-1], opening, peer)
+
+    async def _begin(
+        self,
+        agent: Agent,
+        params: InvokeParams,
+        channel: calls.CHANNEL,
+        machine: Caller,
+        opening: commands.Open,
+        peer: PeerId,
+    ) -> Call | Refusal:
+        started_at = self._clock()
+
+        async def ended(end: End) -> None:
+            self._calling.discard(call)
+            row = InvocationRow(
+                invocation=call.invocation,
+                direction="out",
+                peer=peer,
+                capability=CapabilityName(opening.capability),
+                started_at=started_at,
+                duration_ms=end.duration_ms,
+                input_bytes=end.input_bytes,
+                output_bytes=end.output_bytes,
+                outcome="ok" if end.error is None else end.error.remote_code or end.error.code,
+            )
+            await self._store.invocations.record(agent.id, row)
+
+        call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended)
+        try:
+            await channel.send(opening)
+            if params.input is not msgspec.UNSET or params.final:
+                await channel.send(commands.Chunk(params.input, params.final))
+        except LimitExceededError as error:
+            await channel.reset()
+            return Refusal("too_large", str(error))
+        except HostError as error:
+            await channel.reset()
+            return refusal_of(error)
+        self._calling.add(call)
+        self._started(call.invocation, "out", peer, opening.capability)
+        return call
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+    async def list(self, params: CapabilityListParams) -> CapabilityList | Refusal:
+        """What this daemon serves, or what a peer says that it does."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        if params.peer is None:
+            return CapabilityList(peer=agent.id, answered=True, capabilities=self.status(agent.id))
+        peer = self._admit(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        return await self._inquiry.ask(peer, self._new_id())
+
+    async def serve(self, params: CapabilityServeParams) -> Capability | Refusal:
+        """Serve a command or a chat endpoint from now on, also after a restart."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        if (params.command is None) == (params.openai is None):
+            return Refusal("invalid_params", "Give exactly one of command and openai")
+        try:
+            name = parse_capability_name(params.name)
+        except ValueError as error:
+            return Refusal("invalid_name", f"{params.name!r}: {error}")
+        if params.openai is not None and not params.openai.url.startswith(("http://", "https://")):
+            return Refusal("refused", f"{params.openai.url!r} is not an http or https URL")
+        entry = _entry(agent, name, params)
+        if refusal := self._registry.add(entry):
+            return refusal
+        await self._store.capabilities.put(agent.id, name, ndjson.encode(params).decode(), self._clock())
+        await self._changed(agent.id)
+        return entry.view()
+
+    async def register(self, params: CapabilityRegisterParams, provider: Provider) -> Done | Refusal:
+        """Serve on a connection, for as long as it lasts."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        try:
+            name = parse_capability_name(params.name)
+        except ValueError as error:
+            return Refusal("invalid_name", f"{params.name!r}: {error}")
+        entry = Entry(agent.id, name, "connection", provider, params, params.streaming, owner=provider)
+        if refusal := self._registry.add(entry):
+            return refusal
+        await self._changed(agent.id)
+        return Done()
+
+    async def unregister(self, params: CapabilityNameParams, owner: Provider) -> Done | Refusal:
+        """Stop serving what this connection serves, or what the daemon does."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        entry = self._registry.find(agent.id, params.name)
+        if entry is None or (entry.owner is not None and entry.owner is not owner):
+            return Refusal("capability_unknown", f"No capability {params.name!r} is served here")
+        if entry.owner is None:
+            await self._store.capabilities.remove(agent.id, entry.name)
+        self._registry.remove(agent.id, entry.name)
+        await self._changed(agent.id)
+        return Done()
+
+
+def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams) -> Entry:
+    if params.command is not None:
+        return Entry(agent.id, name, "command", Command(params.command), params)
+    assert params.openai is not None
+    return Entry(agent.id, name, "openai", OpenAi(params.openai), params)
+
+
+def _max_input(params: InvokeParams) -> int:
+    """What to state: what the caller wants, else the published default or what is at hand."""
+    if params.max_input_bytes is not None:
+        return params.max_input_bytes
+    if params.input is msgspec.UNSET:
+        return limits.INVOKE_MAX_INPUT_BYTES if params.final else limits.INVOKE_INPUT_CEILING_BYTES
+    return max(limits.INVOKE_MAX_INPUT_BYTES, ndjson.json_size(params.input))

@@ -1,0 +1,148 @@
+"""Calls that this node answers: a provider machine on a stream, between a caller and whoever serves the capability.
+
+    stream -> reader -> buffered input -> provider
+    stream <- machine <- emit <- provider
+
+The call ends with the first of: the provider returns or fails, the caller cancels or is gone, a limit or the time is
+over, the daemon stops. The provider's task is cancelled in all but the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import structlog
+import trio
+
+from nexusd.host.ports import Channel, ConnectionLostError, HostError
+from nexusd.services.capabilities.ports import CallFailed
+from nexusd.services.capabilities.registry import Entry
+from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.invoke.frames import Code
+from nexusd_protocols.ndjson import json_size
+
+log = structlog.get_logger(__name__)
+
+PIECES: Final = 4096
+"""Pieces of input that a provider may be behind. Their bytes are bounded by its limit; this bounds their number."""
+
+CHANNEL = Channel[events.ProviderEvent, commands.ProviderCommand]
+
+
+class IncomingCall:
+    """A call to one capability. See `ports.Incoming`."""
+
+    def __init__(self, invocation: str, channel: CHANNEL, opened: events.Opened, entry: Entry) -> None:
+        self.invocation = invocation
+        self.capability = str(entry.name)
+        self.caller = str(opened.caller)
+        self.input_format = opened.open.input_format
+        self.output_mode: Literal["stream", "unary"] = opened.open.output_mode
+        self.max_duration_ms = opened.limits.max_duration_ms
+        self.max_output_bytes = opened.limits.max_output_bytes
+        metadata = opened.open.metadata
+        self.metadata: dict[str, Any] | None = metadata if isinstance(metadata, dict) else None
+        self.cancelled = ""
+        self.input_bytes = 0
+        self.output_bytes = 0
+        self._channel = channel
+        self._entry = entry
+        self._scope = trio.CancelScope()
+        self._send_input, self._input = trio.open_memory_channel[tuple[Any, bool]](PIECES)
+        self._began = trio.current_time()
+
+    # --- for the provider -------------------------------------------------------------------------------------------
+    async def receive(self) -> tuple[Any, bool] | None:
+        """See `ports.Incoming`."""
+        try:
+            return await self._input.receive()
+        except trio.EndOfChannel:
+            return None
+
+    async def emit(self, event: str, data: Any) -> None:
+        """See `ports.Incoming`."""
+        try:
+            await self._channel.send(commands.Event(event, data))
+            self.output_bytes += json_size(data)
+        except LimitExceededError as error:
+            raise CallFailed(Code.OUTPUT_TOO_LARGE, str(error)) from error
+        except (HostError, LocalProtocolError) as error:
+            self.give_up(f"the caller is gone: {error}")
+            await trio.lowlevel.checkpoint()  # raises Cancelled: the provider ends here
+
+    # --- for the service --------------------------------------------------------------------------------------------
+    def give_up(self, reason: str) -> None:
+        """Nobody waits for the answer any more."""
+        self.cancelled = self.cancelled or reason
+        self._scope.cancel()
+
+    @property
+    def duration_ms(self) -> int:
+        """Since the call was opened."""
+        return round((trio.current_time() - self._began) * 1000)
+
+    async def run(self) -> str:
+        """Carry the call to its end, and return its outcome: `ok`, or the code of what went wrong."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            outcome = await self._answer()
+            nursery.cancel_scope.cancel()
+        return outcome
+
+    async def _answer(self) -> str:
+        closing: commands.ProviderCommand = commands.Done()
+        outcome = "ok"
+        with self._scope:
+            try:
+                with trio.move_on_after(self.max_duration_ms / 1000) as deadline:
+                    async with self._entry.slot():
+                        await self._channel.send(commands.Accept(self._entry.queue_ms))
+                        await self._entry.provider.call(self)
+                if deadline.cancelled_caught:
+                    self.cancelled = "the time is over"
+                    closing, outcome = commands.TimedOut(), Code.TIMEOUT
+            except* CallFailed as failures:
+                failed = _first(failures)
+                closing, outcome = commands.Error(failed.code, failed.message), failed.code
+            except* HostError as errors:
+                self.give_up(f"the caller is gone: {_first(errors)}")
+            except* Exception:
+                log.exception("provider_failed", capability=self.capability, invocation=self.invocation)
+                closing, outcome = commands.Error(Code.INTERNAL, "the provider failed"), Code.INTERNAL
+        if self._scope.cancelled_caught or (self.cancelled and outcome == "ok"):
+            closing, outcome = commands.Cancel(self.cancelled), Code.CANCELLED
+        try:
+            await self._channel.send(closing, timeout=5.0)
+        except (HostError, LocalProtocolError):
+            # the caller ended the call first, or is gone
+            return outcome if outcome != "ok" else Code.CANCELLED
+        return outcome
+
+    async def _read(self) -> None:
+        """Take the caller's input and its cancel, until the input is over and the caller half-closes."""
+        try:
+            async with self._send_input:
+                while (event := await self._channel.receive()) is not None:
+                    match event:
+                        case events.Input(_, data, final, size):
+                            self.input_bytes += size
+                            await self._send_input.send((data, final))
+                            if final:
+                                self._send_input.close()
+                        case events.Cancelled(reason):
+                            self.give_up(f"the caller cancelled: {reason}" if reason else "the caller cancelled")
+                            return
+                        case _:
+                            continue
+        except ConnectionLostError as error:
+            self.give_up(f"the caller is gone: {error}")
+        except RemoteProtocolError as error:
+            self.give_up(f"the caller broke the protocol: {error}")
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Any:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,182 @@
+"""Direct messages between agents: one message, one stream, acknowledged once it is on the receiver's disk.
+
+    send:    commit `sending` -> stream -> ack -> commit `stored`      (no ack from a published peer: `unconfirmed`)
+    receive: stream -> commit -> ack                                    (a repeated message is acknowledged again)
+
+This is the seam of what comes later: encryption wraps the content between the service and the machine, and offline
+delivery takes up messages that ended `failed`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+import trio
+
+from nexusd.agents import Agent, Agents
+from nexusd.host.ports import Channel, HostError, Streams
+from nexusd.services.ports import Entropy, NameOf, Resolve, WallClock, refusal_of
+from nexusd.services.views import direct_message
+from nexusd.store import Store
+from nexusd.store.inbox import SentStatus
+from nexusd_protocols import limits
+from nexusd_protocols.dm.frames import PROTOCOL, Code
+from nexusd_protocols.dm.receiver import Ack, DmReceiver, Received, Refuse
+from nexusd_protocols.dm.sender import Acknowledged, DmSender, DmSenderEvent, Message, Refused, Unconfirmed
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.ids import MessageId, uuid7
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import DmList, DmListParams, DmSendParams, DmSent
+
+log = structlog.get_logger(__name__)
+
+ACK_S: Final = 15.0
+"""How long a sender waits for the acknowledgement: a disk that is slow to sync, not a person."""
+
+_SENDER = Channel[DmSenderEvent, Message]
+_RECEIVER = Channel[Received, Ack | Refuse]
+
+
+class Inbox:
+    """Direct messages of this node's agents."""
+
+    def __init__(
+        self,
+        *,
+        agents: Agents,
+        streams: Streams,
+        store: Store,
+        clock: WallClock,
+        entropy: Entropy,
+        admit: Resolve,
+        resolve: Resolve,
+        name_of: NameOf,
+    ) -> None:
+        self._agents = agents
+        self._local = PeerId(agents.first.id)
+        self._streams = streams
+        self._store = store
+        self._clock = clock
+        self._entropy = entropy
+        self._admit = admit
+        self._resolve = resolve
+        self._name_of = name_of
+
+    async def load(self) -> None:
+        """Say of what a crash left half sent that it failed, and listen."""
+        for agent in self._agents:
+            await self._store.inbox.fail_unfinished(agent.id, now=self._clock())
+        self._streams.handle(PROTOCOL, lambda peer: DmReceiver(self._local, peer), self._receive)
+
+    # --- receiving --------------------------------------------------------------------------------------------------
+    async def _receive(self, channel: _RECEIVER) -> None:
+        message = await channel.receive()
+        if message is None:
+            return
+        agent = self._agents.first.id if message.to_agent is None else message.to_agent
+        if not self._agents.hosts(agent):
+            await channel.send(Refuse(Code.NOT_FOUND, "that agent does not live here"))
+            return
+        try:
+            appended = await self._store.inbox.receive(
+                agent,
+                peer=channel.peer,
+                sender=message.sender,
+                message_id=MessageId(message.message_id),
+                content=message.content,
+                format=message.content_format,
+                now=self._clock(),
+            )
+        except OSError as error:
+            log.error("dm_not_stored", peer=channel.peer, error=str(error))
+            await channel.send(Refuse(Code.INTERNAL, "the message could not be stored"))
+            return
+        await channel.send(Ack())
+        await channel.close_write()
+        log.debug("dm_received", peer=channel.peer, message=message.message_id, repeated=appended is None)
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+    async def send(self, params: DmSendParams) -> DmSent | Refusal:
+        """Send one message, and say how far it came."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        peer = self._admit(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        size = len(params.content.encode())
+        if size > limits.DM_CONTENT_BYTES:
+            return Refusal("too_large", f"{size} bytes are over the {limits.DM_CONTENT_BYTES} of a direct message")
+        now = self._clock()
+        message_id = MessageId(uuid7(now, self._entropy(10)))
+        position = await self._store.inbox.begin_send(
+            agent.id, peer=peer, message_id=message_id, content=params.content, format=params.format, now=now
+        )
+        status: SentStatus = "failed"
+        try:
+            outcome = await self._deliver(agent, peer, message_id, params)
+            if not isinstance(outcome, Refusal):
+                status = outcome
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
+                await self._store.inbox.finish_send(agent.id, position, status, now=self._clock())
+        if isinstance(outcome, Refusal):
+            return outcome
+        return DmSent(message_id=message_id, peer=peer, status=outcome)
+
+    async def _deliver(
+        self, agent: Agent, peer: PeerId, message_id: MessageId, params: DmSendParams
+    ) -> SentStatus | Refusal:
+        handed_over = False
+        try:
+            channel: _SENDER = await self._streams.open(peer, [PROTOCOL], lambda _: DmSender(self._local, peer))
+            async with channel:
+                await channel.send(
+                    Message(
+                        message_id=message_id,
+                        content=params.content,
+                        content_format=params.format,
+                        # the stream itself proves the node's own agent
+                        author=None if agent.id == self._local else agent.signer,
+                    )
+                )
+                await channel.close_write()
+                handed_over = True
+                match await channel.receive(timeout=ACK_S):
+                    case Acknowledged():
+                        return "stored"
+                    case Refused(code, message):
+                        return Refusal("refused", f"The peer did not store it: {code} {message}".rstrip())
+                    case Unconfirmed() | None:
+                        return "unconfirmed"
+        except HostError as error:
+            # a peer that is gone without a word may have it, and may not: published peers just close
+            return "unconfirmed" if handed_over else refusal_of(error)
+        except RemoteProtocolError as error:
+            log.info("dm_answer_faulty", peer=peer, reason=error.code)
+            return "unconfirmed"
+
+    # --- listing ----------------------------------------------------------------------------------------------------
+    async def list(self, params: DmListParams) -> DmList | Refusal:
+        """A page of all conversations, or of one."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        peer: PeerId | None = None
+        if params.peer is not None:
+            found = self._resolve(params.peer)
+            if isinstance(found, Refusal):
+                return found
+            peer = found
+        page = await self._store.inbox.list(
+            agent.id, peer=peer, after=params.after, before=params.before, limit=params.limit
+        )
+        messages = [direct_message(row, self._name_of) for row in page.rows]
+        return DmList(
+            messages=messages,
+            more=page.more,
+            first=messages[0].position if messages else None,
+            last=messages[-1].position if messages else None,
+        )
