@@ -15,6 +15,7 @@ import base64
 import binascii
 import enum
 import hashlib
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -71,9 +72,16 @@ def sign(
 
 
 def check(
-    frame: AgentFrame, *, protocol: str, exchange: str, sender: PeerId, receiver: PeerId, content: bytes
+    frame: AgentFrame,
+    *,
+    protocol: str,
+    exchange: str,
+    sender: PeerId,
+    receiver: PeerId,
+    content: Callable[[], bytes],
 ) -> AgentId | ProofFault:
-    """The agent that speaks, or why the frame is refused."""
+    """The agent that speaks, or why the frame is refused. `content` makes the digest; it is asked only where there is
+    a signature, and raises ValueError for what has no canonical form."""
     if frame.to_agent is not msgspec.UNSET and not _is_agent(frame.to_agent):
         return ProofFault.BAD_AGENT
     if frame.from_agent is msgspec.UNSET:
@@ -84,10 +92,14 @@ def check(
         # the stream itself proves the node's own agent
         return AgentId(sender) if frame.from_agent == sender else ProofFault.UNSIGNED
     to_agent = "" if frame.to_agent is msgspec.UNSET else frame.to_agent
-    statement = _statement(protocol, exchange, frame.from_agent, to_agent, sender, receiver, content)
+    try:
+        said = content()
+    except ValueError:
+        return ProofFault.UNSIGNABLE
+    statement = _statement(protocol, exchange, frame.from_agent, to_agent, sender, receiver, said)
     try:
         signature = base64.b64decode(frame.agent_sig, validate=True)
-    except (binascii.Error, ValueError):
+    except binascii.Error:
         return ProofFault.FORGED
     return AgentId(frame.from_agent) if verify(frame.from_agent, statement, signature) else ProofFault.FORGED
 

@@ -18,7 +18,7 @@ class LocalProtocolError(ProtocolError):
 
 class LimitExceededError(LocalProtocolError):
     """This program asked a machine to send more than was agreed. Nothing was sent and the state is as before, so the
-    caller can still end the exchange properly. `limit` names the bound: input, output, line."""
+    caller can still end the exchange properly. `limit` names the bound: input, output, content, line, depth."""
 
     def __init__(self, limit: str, detail: str) -> None:
         super().__init__(detail)

@@ -2,12 +2,15 @@
 
 A frame is one JSON object on one line, with `type` (`<protocol>.<name>`) and `version` 1. Fields that we do not know
 are ignored; whole frames of unknown types too, once the exchange has begun, up to a bound: a later version may add
-both. The flow of a machine: bytes -> `FrameReader` (lines, strict decoding) -> the machine's transition table -> events.
+both. The flow of a machine: bytes -> `FrameReader` (lines, strict decoding) -> transition table -> events.
 (specs/invoke.md §1)
 """
 
 from __future__ import annotations
 
+import functools
+import re
+import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, Literal, NoReturn, TypeVar
@@ -18,7 +21,8 @@ from msgspec import Meta
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 
-RequestId = Annotated[str, Meta(pattern=rf"\A[\x21-\x7e]{{1,{limits.REQUEST_ID_CHARS}}}\Z")]
+_request_id: Final = re.compile(rf"\A[\x21-\x7e]{{1,{limits.REQUEST_ID_CHARS}}}\Z")
+RequestId = Annotated[str, Meta(pattern=_request_id.pattern)]
 Word = Annotated[str, Meta(min_length=1, max_length=limits.FRAME_WORD_CHARS)]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """An integer that JavaScript holds exactly."""
@@ -56,14 +60,29 @@ def type_of(frame: Frame | type[Frame]) -> str:
 
 
 def write(frame: Frame, *, max_line: int) -> bytes:
-    """The frame's line. Raises LimitExceededError `line`, LocalProtocolError where a value has no JSON."""
+    """The frame's line. Raises LimitExceededError `line` or `depth`, LocalProtocolError where a value has no JSON."""
     try:
         line = ndjson.encode_line(frame)
     except (TypeError, ValueError, RecursionError) as error:
         raise LocalProtocolError(f"{type_of(frame)} has no JSON: {error}") from error
     if len(line) - 1 > max_line:
-        raise LimitExceededError("line", f"a {type_of(frame)} of {len(line)} bytes is over {max_line}; send it in parts")
+        raise LimitExceededError(
+            "line", f"a {type_of(frame)} of {len(line)} bytes is over {max_line}; send it in parts"
+        )
+    if ndjson.too_deep(line):
+        raise LimitExceededError("depth", f"a {type_of(frame)} nests deeper than {limits.JSON_DEPTH}")
     return line
+
+
+@functools.cache
+def _decoder(frames: Any) -> Any:
+    """One for all streams: it keeps nothing between lines, and to build it costs more than to read a frame."""
+    return msgspec.json.Decoder(frames)
+
+
+@functools.cache
+def _types(frames: Any) -> frozenset[str]:
+    return frozenset(type_of(frame) for frame in typing.get_args(frames) or (frames,))
 
 
 class FrameReader(Generic[FrameT]):
@@ -82,32 +101,37 @@ class FrameReader(Generic[FrameT]):
         max_control_line: int = limits.CONTROL_LINE_BYTES,
         max_unknown: int = limits.UNKNOWN_FRAMES,
     ) -> None:
-        self._decoder: msgspec.json.Decoder[FrameT] = msgspec.json.Decoder(frames)
-        self._types = frozenset(type_of(frame) for frame in getattr(frames, "__args__", (frames,)))
+        self._decoder: msgspec.json.Decoder[FrameT] = _decoder(frames)
+        self._types = _types(frames)
         self._buffer = ndjson.LineBuffer(max_line)
         self._wide = wide
         self._max_control_line = max_control_line
         self._unknown_left = max_unknown
+        self.request_id = ""
+        """requestId of the line that was refused, where it could be read: for the answer to it."""
 
     def feed(self, data: bytes) -> Iterator[FrameT | UnknownFrame]:
-        """The frames that are now complete. Raises RemoteProtocolError: `line_too_long`, `too_deep`, `bad_json`,
-        `bad_version`, `bad_message`, `too_many_unknown`."""
+        """The frames that are now complete.
+
+        Raises RemoteProtocolError: `line_too_long`, `too_deep`, `bad_json`, `bad_version`, `bad_message`,
+        `too_many_unknown`.
+        """
         self._buffer.feed(data)
         for line in self._buffer.lines():
             yield self._decode(line)
 
     def finish(self) -> Iterator[FrameT | UnknownFrame]:
-        """The end of the stream ends its last line. Raises RemoteProtocolError `cut_short` if that is no whole frame."""
+        """The end of the stream ends its last line. Raises as `feed`, and `cut_short` where that line is not whole."""
         if not self._buffer.pending():
             return
         try:
             yield from self.feed(b"\n")
         except RemoteProtocolError as error:
+            if error.code != "bad_json":
+                raise
             raise RemoteProtocolError("cut_short", "the stream ended within a line") from error
 
     def _decode(self, line: bytes) -> FrameT | UnknownFrame:
-        if not line.isascii():
-            _check_utf8(line)  # the decoder does not look at fields that it skips
         try:
             frame = ndjson.decode(line, self._decoder)
         except RemoteProtocolError as error:
@@ -123,6 +147,8 @@ class FrameReader(Generic[FrameT]):
     def _classify(self, line: bytes, error: RemoteProtocolError) -> UnknownFrame:
         """What is wrong with a line that is JSON and no frame of ours."""
         envelope = ndjson.decode(line, _envelope)
+        if envelope.request_id is not msgspec.UNSET and _request_id.fullmatch(envelope.request_id):
+            self.request_id = envelope.request_id
         if envelope.version != 1:
             raise RemoteProtocolError("bad_version", f"version {envelope.version}, not 1") from error
         if envelope.type in self._types:
@@ -131,13 +157,6 @@ class FrameReader(Generic[FrameT]):
             raise RemoteProtocolError("too_many_unknown", "frames of unknown types", penalty=10) from error
         self._unknown_left -= 1
         return UnknownFrame(envelope.type[: limits.FRAME_WORD_CHARS])
-
-
-def _check_utf8(line: bytes) -> None:
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        raise RemoteProtocolError("bad_json", str(error), penalty=5) from error
 
 
 class FrameMachine(Generic[FrameT, EventT]):
