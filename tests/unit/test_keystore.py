@@ -15,12 +15,16 @@ def path(tmp_path):
     return tmp_path / "node.key"
 
 
+def names(path):
+    return [entry.name for entry in path.parent.iterdir()]
+
+
 def test_a_new_key_is_private_and_stays_the_same(path):
     alice = keystore.load_or_create(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert keystore.load_or_create(path).peer_id == alice.peer_id
     assert keystore.load(path).seed() == alice.seed()
-    assert os.listdir(path.parent) == ["node.key"], "no temporary file stays"
+    assert names(path) == ["node.key"], "no temporary file stays"
 
 
 def test_two_keys_differ(tmp_path):
@@ -124,7 +128,7 @@ def test_bytes_that_are_no_text_are_refused(path):
 def test_a_leftover_of_a_crash_does_not_hinder(path):
     path.with_name(".node.key.new").write_text("half")
     keystore.load_or_create(path)
-    assert os.listdir(path.parent) == ["node.key"]
+    assert names(path) == ["node.key"]
 
 
 def test_a_full_disk_leaves_nothing_half(path, monkeypatch):
@@ -134,7 +138,7 @@ def test_a_full_disk_leaves_nothing_half(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(keystore.KeyFileError, match="No space left on device"):
         keystore.load_or_create(path)
-    assert os.listdir(path.parent) == []
+    assert names(path) == []
 
 
 def test_the_error_never_holds_the_key(path):
