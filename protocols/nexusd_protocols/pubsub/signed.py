@@ -111,14 +111,13 @@ class SignedMessage:
             raise RemoteProtocolError("too_large", f"over {max_data} bytes of data", penalty=10)
         try:
             fields = rpc_pb2.Message.FromString(raw)
-            topics = [fields.topic] if fields.HasField("topic") else []
-        except (DecodeError, UnicodeDecodeError) as error:
+        except DecodeError as error:
             raise RemoteProtocolError("bad_protobuf", str(error), penalty=10) from error
         message = cls.from_fields(
             from_id=fields.from_id,
             data=fields.data,
             seqno=fields.seqno,
-            topic_ids=topics,
+            topic_ids=[fields.topic] if fields.HasField("topic") else [],
             signature=fields.signature,
             max_data=max_data,
         )
@@ -159,14 +158,15 @@ def _signed_part(sender: PeerId, data: bytes, seqno: bytes, topic: str) -> bytes
     return rpc_pb2.Message(from_id=peer_id_bytes(sender), data=data, seqno=seqno, topic=topic).SerializeToString()
 
 
-def _fault(topic: str, data: bytes, max_data: int) -> tuple[str, str] | None:
+def _fault(topic: object, data: bytes, max_data: int) -> tuple[str, str] | None:
     """Code and explanation of what is wrong with content, or None."""
     try:
-        topic_bytes = len(topic.encode())
+        # protobuf gives bytes where a string on the wire is not UTF-8, whatever its types say
+        topic_bytes = len(topic.encode()) if isinstance(topic, str) else 0
     except UnicodeEncodeError:
-        return "bad_topic", "a topic is Unicode text"
+        topic_bytes = 0
     if not 0 < topic_bytes <= limits.TOPIC_BYTES:
-        return "bad_topic", f"a topic has 1 to {limits.TOPIC_BYTES} bytes"
+        return "bad_topic", f"a topic is text of 1 to {limits.TOPIC_BYTES} bytes"
     if not data:
         # present and absent data would be two encodings of one message, and no protocol of ours sends nothing
         return "empty", "a message has data"
