@@ -32,8 +32,13 @@ def who(peer: str, name: str | None) -> str:
 
 
 def block(text: str, indent: str) -> str:
-    """Text of several lines, each safe to print, all but the first indented."""
-    return f"\n{indent}".join(clean(line) for line in text.split("\n"))
+    """Text of several lines, safe to print, all but the first line indented."""
+    return printable(text, lines=True).replace("\n", f"\n{indent}")
+
+
+def piece(text: str) -> str:
+    """A piece of a longer text, safe to print; its line ends stay."""
+    return printable(text, lines=True)
 
 
 def cells(rows: Iterable[Sequence[str]]) -> list[list[str]]:
@@ -81,8 +86,8 @@ def ago(unix_ms: int, now_ms: int | None = None) -> str:
     """How long ago, in the largest unit that fits."""
     if unix_ms <= 0:
         return "never"
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return f"{duration(max(0, now_ms - unix_ms))} ago"
+    passed = (time.time_ns() // 1_000_000 if now_ms is None else now_ms) - unix_ms
+    return "now" if passed < 1000 else f"{duration(passed)} ago"
 
 
 def duration(ms: int) -> str:
@@ -91,7 +96,7 @@ def duration(ms: int) -> str:
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    return f"{seconds} s" if seconds else f"{ms} ms"
 
 
 def size(count: int) -> str:

@@ -1,0 +1,127 @@
+"""capability: what this daemon serves, and what others do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from nexusd.cli import summaries
+from nexusd.cli.outcome import Answer
+from nexusd.cli.session import call
+from nexusd.cli.terminal import clean, short, size, table
+from nexusd.cli.usage import UsageError
+from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec, Done, OpenAiSpec
+
+app = App(name="capability", help="Capabilities: serve, list, remove.", help_format="plaintext")
+
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+@app.command(help=summaries.of("capability.serve", "nexus capability serve upper -- tr a-z A-Z"))
+def serve(
+    name: str,
+    /,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=False)],
+    jsonl: Flag = False,
+    openai: str | None = None,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    description: str = "",
+    max_concurrent: int = 4,
+    timeout: Annotated[float, Parameter(show_default=True)] = 600.0,
+    max_input: int | None = None,
+) -> Answer[Capability]:
+    """Serve, also after a restart.
+
+    Parameters
+    ----------
+    name
+        Name that others call.
+    command
+        Behind `--`: command that is run for each call, without a shell, in this directory; stdin is the input and
+        stdout the output.
+    jsonl
+        Each line of the command's output is one event, sent as it appears.
+    openai
+        Instead of a command: base URL of an OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1.
+    model
+        Model to ask that endpoint for.
+    api_key_env
+        Name of the daemon's environment variable that holds the endpoint's key.
+    description
+        What it does, for others to read.
+    max_concurrent
+        Calls at once; further ones are refused as busy.
+    timeout
+        Seconds that a call may take.
+    max_input
+        Bytes of input that a call may have.
+    """
+    if bool(command) == (openai is not None):
+        raise UsageError(
+            "exactly one of a command and --openai is to be served",
+            "nexus capability serve NAME -- CMD…, or nexus capability serve NAME --openai URL --model M",
+        )
+    if openai is None and (model is not None or api_key_env is not None):
+        raise UsageError("--model and --api-key-env belong to --openai", "see `nexus capability serve --help`")
+    if openai is not None and (model is None or jsonl):
+        raise UsageError("--openai needs --model, and has no --jsonl", "see `nexus capability serve --help`")
+    served = call(
+        "capability.serve",
+        name=name,
+        description=description,
+        max_concurrent=max_concurrent,
+        timeout_ms=round(timeout * 1000),
+        max_input_bytes=max_input,
+        command=None if openai is not None else _command(command, jsonl=jsonl),
+        openai=None if openai is None else OpenAiSpec(url=openai, model=model or "", api_key_env=api_key_env),
+    )
+    return Answer(served, lambda served: f"serving {clean(served.name)}; it stays served until it is removed")
+
+
+@app.command(name="list", help=summaries.of("capability.list", "nexus capability list 9fKq2LmX"))
+def list_(peer: str | None = None, /) -> Answer[CapabilityList]:
+    """List.
+
+    Parameters
+    ----------
+    peer
+        Its id, or the last 6 characters or more; without it, this daemon's own.
+    """
+    return Answer(call("capability.list", peer=peer), _list)
+
+
+@app.command(help=summaries.of("capability.unregister", "nexus capability remove upper"))
+def remove(name: str, /) -> Answer[Done]:
+    return Answer(call("capability.unregister", name=name), lambda _: f"{clean(name)} is no longer served")
+
+
+def _command(command: tuple[str, ...], *, jsonl: bool) -> CommandSpec:
+    """The command with its program found by this shell's PATH: the daemon's own may be another."""
+    program = shutil.which(command[0])
+    if program is None:
+        raise UsageError(f"there is no command {command[0]!r}", "give one that this shell finds")
+    return CommandSpec(argv=[str(Path(program).absolute()), *command[1:]], cwd=str(Path.cwd()), jsonl=jsonl)
+
+
+def _list(found: CapabilityList) -> str:
+    if not found.answered:
+        return f"{short(found.peer)} does not serve the handshake: what it can do is unknown, not nothing"
+    rows = [
+        [
+            one.name,
+            "yes" if one.available else "no",
+            "free" if one.free else "paid",
+            "stream" if one.streaming else "unary",
+            size(one.max_input_bytes),
+            f"{one.queue_ms / 1000:.1f} s" if one.queue_ms else "none",
+            one.kind or "",
+            one.description,
+        ]
+        for one in found.capabilities
+    ]
+    header = ["NAME", "AVAILABLE", "PRICE", "OUTPUT", "INPUT MAX", "QUEUE", "SERVED BY", "DESCRIPTION"]
+    return table(header, rows, empty="none")

@@ -1,0 +1,173 @@
+"""invoke: call a capability, and show what comes back, whole or as it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from nexusd.cli import stdin
+from nexusd.cli.outcome import Answer, Stream
+from nexusd.cli.session import current
+from nexusd.cli.terminal import duration, piece, size
+from nexusd.cli.usage import UsageError
+from nexusd_protocols import limits
+from nexusd_protocols.invoke.output import Pieces
+from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent
+
+if TYPE_CHECKING:
+    from nexusd.client.sync import CallStream
+
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+class InvokeResult(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The whole of a call. `output` is the remote capability's: untrusted."""
+
+    output: Any
+    input_bytes: int
+    output_bytes: int
+    duration_ms: int
+
+
+class InvokeEnded(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The last line of a stream that ended well: without it, something is missing."""
+
+    end: InvokeEnd
+
+
+def invoke(
+    peer: str,
+    capability: str,
+    input: str | None = None,  # noqa: A002 - the name in the help
+    /,
+    *,
+    stream: Flag = False,
+    text: Flag = False,
+    max_duration: float = limits.INVOKE_MAX_DURATION_MS / 1000,
+    max_input: int | None = None,
+    max_output: int = limits.INVOKE_MAX_OUTPUT_BYTES,
+) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
+    """Call a capability. Example: nexus invoke 9fKq2LmX upper "make me loud"
+
+    Parameters
+    ----------
+    peer
+        Its id, or the last 6 characters or more.
+    capability
+        Name of the capability.
+    input
+        Text, or a JSON object or array; @FILE reads a file, - (or nothing, with a pipe) standard input.
+    stream
+        Print each event as it comes.
+    text
+        Send the input as text even if it is JSON.
+    max_duration
+        Seconds that the call may take.
+    max_input
+        Bytes of input that both sides allow; as many as are given, by default.
+    max_output
+        Bytes of output that both sides allow.
+    """
+    value = _input(input, as_text=text)
+    call = current().nexus.stream(
+        peer,
+        capability,
+        value,
+        stream=stream,
+        max_duration_ms=round(max_duration * 1000),
+        max_input_bytes=max_input,
+        max_output_bytes=max_output,
+    )
+    if stream:
+        return Stream(_events(call), _Live().text)
+    return Answer(_whole(call), _result)
+
+
+def _input(given: str | None, *, as_text: bool) -> Any:
+    limit = limits.INVOKE_INPUT_CEILING_BYTES
+    if given is None:
+        text = stdin.read(limit) if stdin.piped() else ""
+    elif given == "-":
+        text = stdin.read(limit)
+    elif given.startswith("@"):
+        text = _file(Path(given[1:]), limit)
+    else:
+        text = given
+    if not as_text and text.lstrip()[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            pass  # text that only begins like JSON is text
+    return text
+
+
+def _file(path: Path, limit: int) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", "text that begins with @ goes through standard input"
+        ) from None
+    return stdin.decode(raw, limit, str(path))
+
+
+def _events(call: CallStream) -> Iterator[InvokeEvent | InvokeEnded]:
+    with call:
+        yield from call
+    assert call.end is not None
+    yield InvokeEnded(end=call.end)
+
+
+def _whole(call: CallStream) -> InvokeResult:
+    output = Pieces()
+    with call:
+        for event in call:
+            if event.event != "progress":
+                output.add(event.data)
+    end = call.end
+    assert end is not None
+    return InvokeResult(
+        output=output.value(),
+        input_bytes=end.input_bytes,
+        output_bytes=end.output_bytes,
+        duration_ms=end.duration_ms,
+    )
+
+
+def _result(result: InvokeResult) -> str:
+    text = result.output if isinstance(result.output, str) else json.dumps(result.output, indent=2)
+    return piece(text).removesuffix("\n")
+
+
+class _Live:
+    """Text for people while it comes: pieces of text are joined, other events have a line each."""
+
+    def __init__(self) -> None:
+        self._open_line = False
+
+    def text(self, item: InvokeEvent | InvokeEnded) -> str:
+        """What to print for one item."""
+        if isinstance(item, InvokeEnded):
+            close = self._close()
+            end = item.end
+            current().say(
+                f"done: {size(end.input_bytes)} in, {size(end.output_bytes)} out, {duration(end.duration_ms)}"
+            )
+            return close
+        if isinstance(item.data, str) and item.event in ("token", "partial", "result"):
+            shown = piece(item.data)
+            self._open_line = not shown.endswith("\n") if shown else self._open_line
+            return shown
+        word = "" if item.event in ("partial", "result") else f"{piece(item.event)}: "
+        return f"{self._close()}{word}{json.dumps(item.data)}\n"
+
+    def _close(self) -> str:
+        """End a line that pieces of text left open."""
+        left_open, self._open_line = self._open_line, False
+        return "\n" if left_open else ""

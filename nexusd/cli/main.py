@@ -1,0 +1,125 @@
+"""`nexus`: the entry point, the table of commands, and how a run ends.
+
+Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach. Ctrl-C and a reader that went away are quiet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App
+
+from nexusd import __version__
+from nexusd.cli import options as options_
+from nexusd.cli import usage
+from nexusd.cli.options import Options
+from nexusd.cli.outcome import Answer, Stream, Verbatim
+from nexusd.cli.output import Failure, Printer
+from nexusd.cli.session import Session, use
+
+app = App(
+    name="nexus",
+    help="Talk to the nexus daemon of this host: rooms, direct messages, capabilities.",
+    version=f"nexus {__version__}",
+    help_format="plaintext",
+    help_epilogue=options_.HELP,
+)
+
+# where each command lives: a module is imported when one of its commands is used, or for the help of all
+COMMANDS: Final = {
+    "status": ("node:status", "What this daemon is and does."),
+    "peers": ("peers:app", "Peers: list, block, unblock."),
+    "connect": ("node:connect", "Dial an address."),
+    "room": ("rooms:app", "Public rooms: join, say, read, watch."),
+    "dm": ("messages:app", "Direct messages: send, read, watch."),
+    "profile": ("profile:app", "What this agent tells others of itself."),
+    "capability": ("capabilities:app", "Capabilities: serve, list, remove."),
+    "invoke": ("invoke:invoke", "Call a capability."),
+    "events": ("events:events", "Print what happens, as it happens."),
+    "config": ("settings:app", "Settings of the daemon."),
+    "rpc": ("node:rpc", "Call any method of the socket."),
+    "stop": ("node:stop", "Drain and stop the daemon."),
+    "completion": ("completion:completion", "Print the completion script of a shell."),
+    "version": ("node:version", "Print the version."),
+}
+for _name, (_place, _help) in COMMANDS.items():
+    _kwargs = {} if _place.endswith(":app") else {"help_format": "plaintext"}
+    app.command(f"nexusd.cli.{_place}", name=_name, help=_help, **_kwargs)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line on the process's own streams. Returns the exit code."""
+    try:
+        options, rest = options_.split(argv)
+    except usage.UsageError as error:
+        options = Options(json="--json" in argv)
+        return _fail(_printer(options), _usage_failure(error))
+    printer = _printer(options)
+    try:
+        with use(Session(options)):
+            return _run(rest, printer)
+    except BrokenPipeError:
+        usage.silence(sys.stdout)
+        return 0
+    except KeyboardInterrupt:
+        return 1
+
+
+def _run(rest: Sequence[str], printer: Printer) -> int:
+    try:
+        outcome = usage.run(app, rest)
+        if isinstance(outcome, Answer | Stream | Verbatim):
+            _show(outcome, printer)
+    except usage.UsageError as error:
+        return _fail(printer, _usage_failure(error))
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        failure = _failure(error)
+        if failure is None:
+            raise
+        return _fail(printer, failure)
+    return 0
+
+
+def _show(outcome: Answer[object] | Stream[object] | Verbatim, printer: Printer) -> None:
+    try:
+        printer.show(outcome)
+    except KeyboardInterrupt:
+        if not (isinstance(outcome, Stream) and outcome.open_ended):
+            raise
+
+
+def _printer(options: Options) -> Printer:
+    return Printer(sys.stdout, sys.stderr, json=options.json or not sys.stdout.isatty(), quiet=options.json)
+
+
+def _usage_failure(error: usage.UsageError) -> Failure:
+    return Failure(code="usage", message=str(error), try_=error.try_, exit_code=1)
+
+
+def _failure(error: Exception) -> Failure | None:
+    """The error as the user is told it; None for a bug, whose traceback is what helps."""
+    from nexusd.client.errors import NexusError
+    from nexusd.config import ConfigError
+    from nexusd.paths import UnsafePathError
+
+    if isinstance(error, NexusError):
+        return Failure(error.code, error.message, error.try_, error.exit_code, error.data)
+    if isinstance(error, ConfigError):
+        return Failure("invalid_config", str(error), "", 1)
+    if isinstance(error, UnsafePathError):
+        return Failure("unsafe_path", str(error), "", 1)
+    return None
+
+
+def _fail(printer: Printer, failure: Failure) -> int:
+    printer.fail(failure)
+    return failure.exit_code

@@ -1,0 +1,94 @@
+"""status, connect, stop, rpc: the daemon as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from nexusd.cli.outcome import Answer
+from nexusd.cli.session import call, current
+from nexusd.cli.terminal import clean, duration, pairs
+from nexusd.cli.usage import UsageError
+from nexusd_protocols.rpc.schema import Done, NodeStatus, Peer
+
+
+def status() -> Answer[NodeStatus]:
+    """What this daemon is and does. Example: nexus status"""
+    return Answer(call("node.status"), _status)
+
+
+def connect(address: str, /) -> Answer[Peer]:
+    """Dial an address. Example: nexus connect /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…
+
+    Parameters
+    ----------
+    address
+        Multiaddr that ends in /p2p/<peerId>.
+    """
+    return Answer(call("peers.connect", address=address), lambda peer: f"connected to {clean(peer.peer_id)}")
+
+
+def stop() -> Answer[Done]:
+    """Drain and stop the daemon. Example: nexus stop"""
+    name = call("node.status").name
+    return Answer(call("node.shutdown"), lambda _: f"{clean(name)} is stopping")
+
+
+def rpc(method: str, params: str = "{}", /) -> Answer[Any]:
+    """Call any method of the socket. Example: nexus rpc room.send '{"room": "general", "content": "hi"}'
+
+    Parameters
+    ----------
+    method
+        Its name; `nexus rpc rpc.discover` lists them.
+    params
+        A JSON object; - reads it from standard input.
+    """
+    if params == "-":
+        params = current().stdin.read()
+    try:
+        fields = msgspec.json.decode(params)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"the parameters are not JSON: {error}", "write them as '{\"key\": …}'") from None
+    if not isinstance(fields, dict):
+        raise UsageError("the parameters must be a JSON object", "write them as '{\"key\": …}'")
+    return Answer(current().nexus.call(method, fields), _json)
+
+
+def _status(status: NodeStatus) -> str:
+    """One screen. Everything is shown whole: it is meant to be copied."""
+    rows = [
+        ("name", f"{status.name} (process {status.pid}, version {status.version}, up {duration(status.uptime_ms)})"),
+        ("peer id", status.peer_id),
+    ]
+    if status.agent != status.peer_id:
+        rows.append(("agent", status.agent))
+    rows += _list("address", status.addresses)
+    rows += [
+        ("role", status.role),
+        ("peers", f"{status.peers_connected} connected, {status.peers_known} known"),
+        ("rooms", ", ".join(status.rooms) or "none"),
+        ("serves", ", ".join(status.capabilities) or "nothing"),
+    ]
+    rows += _list("discovery", [f"{source}: {doing}" for source, doing in status.discovery.items()])
+    rows += [("data", status.data_dir), ("socket", status.socket)]
+    return pairs(rows)
+
+
+def _list(label: str, values: list[str]) -> list[tuple[str, str]]:
+    return [(label if position == 0 else "", value) for position, value in enumerate(values)]
+
+
+def _json(value: Any) -> str:
+    # ASCII only: the text in it is a peer's perhaps, and this is a terminal
+    import json
+
+    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=True)
+
+
+def version() -> Answer[dict[str, str]]:
+    """Print the version. Example: nexus version"""
+    from nexusd import __version__
+
+    return Answer({"version": __version__}, lambda found: f"nexus {found['version']}")
