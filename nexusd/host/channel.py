@@ -1,0 +1,257 @@
+"""A libp2p stream with a machine on it: implements `ports.Channel`."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+import trio
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+
+from nexusd.host.closing import close_connection
+from nexusd.host.ports import ConnectionLostError, DeadlineError
+from nexusd.host.stream_guard import reset_stream
+from nexusd_protocols import limits
+from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.machine import StreamMachine
+
+_log = logging.getLogger(__name__)
+
+EventT = TypeVar("EventT")
+CommandT = TypeVar("CommandT")
+
+CHUNK_BYTES: Final = 65_524
+"""One Yamux frame of the stock muxer: 64 KiB less its header. A write of 64 KiB would become two."""
+READ_BYTES: Final = 64 * limits.KIB
+WRITE_SECONDS: Final = 10.0
+"""For one chunk. The stock muxer gives up on a closed window after 5 s; beyond this the transport itself is stuck."""
+LINGER_SECONDS: Final = 5.0
+"""How long a peer may take to end its side after ours has ended, before the stream is reset."""
+LINGER_BYTES: Final = limits.MIB
+
+Spawn = Callable[..., None]
+
+
+class StreamChannel(Generic[EventT, CommandT]):
+    """One stream, from its opening to its end.
+
+    `release` is called once, when the stream is gone; `linger` starts a background task (a nursery's `start_soon`);
+    `first_byte` is the deadline in seconds for the peer's first byte, if it is the one to speak.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        peer: PeerId,
+        protocol: str,
+        machine: StreamMachine[EventT, CommandT],
+        *,
+        charge: Callable[[PeerId, str, int], None],
+        release: Callable[[], None],
+        linger: Spawn,
+        first_byte: float | None,
+    ) -> None:
+        self._stream = stream
+        self._peer = peer
+        self._protocol = protocol
+        self._machine = machine
+        self._sent: Callable[[int], None] | None = getattr(machine, "sent", None)
+        self._charge = charge
+        self._release = release
+        self._linger = linger
+        self._first_byte = first_byte
+        self._events: deque[EventT] = deque()
+        self._more = False  # the machine may hold complete input that it has not handed out yet
+        self._read_ended = False
+        self._write_ended = False
+        self._broken = ""
+        self._writing = trio.Lock()
+        self.ended = False
+        """Whether the stream was closed or reset by us."""
+
+    @property
+    def peer(self) -> PeerId:
+        """Who is at the other end, authenticated."""
+        return self._peer
+
+    @property
+    def protocol(self) -> str:
+        """The protocol agreed on."""
+        return self._protocol
+
+    async def receive(self, *, timeout: float | None = None) -> EventT | None:
+        """The next event, as `ports.Channel.receive`."""
+        while not self._events:
+            if self._broken:
+                raise ConnectionLostError(self._broken)
+            if self._read_ended:
+                return None
+            data = b"" if self._more else await self._read(timeout)
+            try:
+                events = self._machine.receive_eof() if data is None else self._machine.receive(data)
+            except RemoteProtocolError as error:
+                await self._refuse(error)
+                raise
+            self._read_ended = data is None
+            self._more = len(events) >= limits.LINES_PER_READ
+            self._events.extend(events)
+        return self._events.popleft()
+
+    async def _read(self, timeout: float | None) -> bytes | None:
+        """Bytes, or None at the end of input."""
+        seconds = timeout if self._first_byte is None else min(self._first_byte, timeout or self._first_byte)
+        try:
+            with trio.fail_after(seconds if seconds is not None else float("inf")):
+                data: bytes = await self._stream.read(READ_BYTES)
+        except trio.TooSlowError as error:
+            raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s") from error
+        except StreamEOF:
+            if self._lost():
+                raise ConnectionLostError(self._break("was cut")) from None
+            return None
+        except Exception as error:
+            # StreamReset, and what the muxer and the socket raise of their own
+            raise ConnectionLostError(self._break("was reset")) from error
+        self._first_byte = None
+        return data
+
+    def _lost(self) -> bool:
+        """Whether an end of input is a broken connection or a reset in truth, as far as the muxer knows (fault C7)."""
+        muxed = self._stream.muxed_stream
+        connection = self._stream.muxed_conn
+        return bool(
+            getattr(muxed, "reset_received", False) or connection.is_closed or connection.event_shutting_down.is_set()
+        )
+
+    def _break(self, how: str) -> str:
+        self._broken = f"The stream to {self._peer} {how}"
+        return self._broken
+
+    async def _refuse(self, error: RemoteProtocolError) -> None:
+        """Answer what broke the protocol, charge for it, and let the stream go once the answer was read."""
+        self._charge(self._peer, error.code, error.penalty)
+        self._broken = f"The stream to {self._peer} was refused: {error.code}"
+        _log.debug("%s of %s refused: %s", self._protocol, self._peer, error)
+        if self._writing.locked() or not error.reply or self._write_ended:
+            await self.reset()
+            return
+        try:
+            await self._write(error.reply, trio.current_time() + 1.0)
+        except (ConnectionLostError, DeadlineError):
+            return
+        await self.aclose()
+
+    async def send(self, command: CommandT, *, timeout: float | None = None) -> None:
+        """Carry out a command, as `ports.Channel.send`."""
+        deadline = float("inf") if timeout is None else trio.current_time() + timeout
+        with trio.move_on_at(deadline) as scope:
+            async with self._writing:
+                if self.ended or self._write_ended:
+                    raise LocalProtocolError("the stream is closed for sending")
+                if self._broken:
+                    raise ConnectionLostError(self._broken)
+                data = self._machine.send(command)
+                await self._write_locked(data, deadline)
+        if scope.cancelled_caught:
+            raise DeadlineError(f"{self._peer} took nothing for {timeout:g} s")
+
+    async def _write(self, data: bytes, deadline: float) -> None:
+        async with self._writing:
+            await self._write_locked(data, deadline)
+
+    async def _write_locked(self, data: bytes, deadline: float) -> None:
+        """All bytes or a reset. Each chunk is written whole: a cancelled write tears the connection (fault C5)."""
+        view = memoryview(data)
+        try:
+            for start in range(0, len(view), CHUNK_BYTES):
+                if start:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    if trio.current_time() >= deadline:
+                        raise DeadlineError(f"{self._peer} is too slow in taking what it asked for")
+                chunk = bytes(view[start : start + CHUNK_BYTES])
+                await self._write_chunk(chunk)
+                if self._sent is not None:
+                    self._sent(len(chunk))
+        except BaseException:
+            await self.reset()
+            raise
+
+    async def _write_chunk(self, chunk: bytes) -> None:
+        with trio.move_on_after(WRITE_SECONDS, shield=True):
+            try:
+                await self._stream.write(chunk)
+            except Exception as error:
+                raise ConnectionLostError(self._break("broke while sending")) from error
+            return
+        # the frame is torn now, and every stream of the connection with it
+        self._linger(close_connection, self._stream.swarm_conn)
+        raise ConnectionLostError(self._break("stopped taking bytes"))
+
+    async def close_write(self) -> None:
+        """Half-close, as `ports.Channel.close_write`."""
+        async with self._writing:
+            if self._write_ended or self.ended:
+                return
+            self._write_ended = True
+            await self._shielded(self._stream.close_write)
+
+    async def aclose(self) -> None:
+        """End the stream, as `ports.Channel.aclose`. What the peer still sends is read and dropped, within bounds."""
+        if self.ended:
+            return
+        await self.close_write()
+        self.ended = True
+        if self._read_ended and not self._broken:
+            await self._shielded(self._stream.close)
+            self._release()
+        else:
+            self._linger(self._drain)
+
+    async def _drain(self) -> None:
+        """Read until the peer ends its side too: Yamux frees a stream only then, or by a reset."""
+        taken = 0
+        clean = False
+        try:
+            with trio.move_on_after(LINGER_SECONDS):
+                while taken < LINGER_BYTES:
+                    taken += len(await self._stream.read(READ_BYTES))
+        except StreamEOF:
+            clean = True
+        except StreamError as error:
+            _log.debug("while closing: %r", error)
+        finally:
+            if clean:
+                await self._shielded(self._stream.close)
+            else:
+                await reset_stream(self._stream)
+            self._release()
+
+    async def reset(self) -> None:
+        """Tear the stream down, as `ports.Channel.reset`."""
+        if self.ended:
+            return
+        self.ended = True
+        self._broken = self._broken or f"The stream to {self._peer} was reset by this side"
+        try:
+            await reset_stream(self._stream)
+        finally:
+            self._release()
+
+    async def _shielded(self, action: Callable[[], Awaitable[None]]) -> None:
+        with trio.move_on_after(WRITE_SECONDS, shield=True):
+            try:
+                await action()
+            except Exception as error:
+                _log.debug("closing: %r", error)
+
+    async def __aenter__(self) -> StreamChannel[EventT, CommandT]:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if exc[0] is None:
+            await self.aclose()
+        else:
+            await self.reset()

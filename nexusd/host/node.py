@@ -1,0 +1,260 @@
+"""A node on the network: implements `ports.Network`, and holds the streams, topics and DHT of the same host.
+
+node = Node(signer, listen=["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/4001/ws"], role="full")
+await nursery.start(node.run)      # listening from here on; raises if it cannot
+await node.connect(peer, addresses)
+await node.aclose()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+import trio
+from libp2p.abc import ITransport
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.transport.tcp.tcp import TCP
+from multiaddr import Multiaddr
+
+from nexusd import __version__
+from nexusd.host import interfaces
+from nexusd.host.accounts import Accounts
+from nexusd.host.closing import close_connection, close_connections
+from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role
+from nexusd.host.dialer import Dialer
+from nexusd.host.gossip import Gossip
+from nexusd.host.identify import Identify
+from nexusd.host.inbound import release_inbound_slots
+from nexusd.host.keepalive import INTERVAL, Keepalive
+from nexusd.host.listener import ListenError, Listeners
+from nexusd.host.loggers import quieten
+from nexusd.host.opener import Opener
+from nexusd.host.peer_feed import PeerEvents, PeerFeed
+from nexusd.host.peer_table import PeerTable
+from nexusd.host.ports import PeerIdentified
+from nexusd.host.pubsub import Pubsub, TopicMesh
+from nexusd.host.release import check_release
+from nexusd.host.router import Router
+from nexusd.host.security import key_pair_of, noise_only
+from nexusd.host.slots import StreamSlots
+from nexusd.host.stream_guard import guard_streams
+from nexusd.host.websockets import WebSockets
+from nexusd_protocols.identity import PeerId, Signer
+
+_log = structlog.get_logger(__name__)
+
+MAX_CONNECTIONS: Final = 128
+"""The bound of a small host (go-libp2p's base is the same)."""
+NEGOTIATE_SECONDS: Final = 10
+FLUSH_SECONDS: Final = 0.5
+DRAIN_SECONDS: Final = 2.0
+"""From the wish to stop to the last closed connection."""
+
+
+class Node:
+    """One host. Make it, `run` it once, close it. `clock` is the loop's: call the constructor inside of a Trio run.
+
+    `transports` replaces TCP and WebSocket (simulations bring their own network). Raises RuntimeError for another
+    py-libp2p than the one this was tested with.
+    """
+
+    def __init__(
+        self,
+        signer: Signer,
+        *,
+        listen: Sequence[str],
+        role: Role = "full",
+        transports: Sequence[ITransport] | None = None,
+        agent_version: str = f"nexusd/{__version__}",
+        known_addresses: dict[PeerId, Sequence[str]] | None = None,
+        schema: RecordSchema | None = None,
+        keepalive: float = INTERVAL,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        check_release()
+        quieten()
+        self._signer = signer
+        self._listen = list(listen)
+        self._memory = transports is not None
+        self._admit: Callable[[PeerId], bool] = lambda _peer: True
+        self._feed = PeerFeed()
+        self._accounts = Accounts(trio.current_time)
+        self._stop = trio.Event()
+        self._stopped = trio.Event()
+        self._running = False
+
+        keys = key_pair_of(signer)
+        upgrader = noise_only(keys, NEGOTIATE_SECONDS)
+        store = PeerStore()
+        store.add_key_pair(ID.from_string(signer.peer_id), keys)
+        self._swarm = Swarm(
+            ID.from_string(signer.peer_id),
+            store,
+            upgrader,
+            list(transports) if transports is not None else [TCP(), WebSockets(upgrader)],
+            connection_config=_config(max_connections),
+        )
+        self._host = BasicHost(
+            self._swarm,
+            negotiate_timeout=NEGOTIATE_SECONDS,
+            addrs_factory=lambda _candidates: [Multiaddr(a) for a in self._advertised()],
+            disable_identify_address_discovery=True,
+        )
+        self._slots = StreamSlots()
+        guard_streams(self._swarm, self._allowed, self._slots)
+        release_inbound_slots(self._swarm)
+        self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed)
+        for peer, addresses in (known_addresses or {}).items():
+            self._dialer.remember(peer, addresses)
+        self._opener = Opener(self._host)
+        self._identify = Identify(self._host, self._opener, agent_version, self._identified)
+        self._keepalive = Keepalive(self._opener, self.connected, self.disconnect, keepalive)
+        self.streams = Router(
+            self._host, self._dialer, self._opener, self._slots, self.penalise, self._identify.changed
+        )
+        self._gossip = Gossip()
+        self._pubsub = Pubsub(self._host, self._gossip, self.penalise)
+        self.topics = TopicMesh(self._pubsub, self._gossip)
+        self.dht = Dht(self._host, role, schema or NoRecords(), self._dialer.remember)
+        self._peers = PeerTable(
+            self._swarm, self._allowed, self._feed, self._spawn, self._arrived, self._identify.forget
+        )
+        self._listeners = Listeners([] if self._memory else self._listen, self._swarm._handle_inbound_connection)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen, and serve until `aclose` or cancellation; started once listening. Raises ListenError."""
+        if self._running:
+            raise RuntimeError("a node runs once")
+        self._running = True
+        try:
+            await self._listeners.bind()
+            async with (
+                background_trio_service(self._swarm),
+                background_trio_service(self._pubsub),
+                background_trio_service(self._gossip),
+                background_trio_service(self.dht.service),
+                trio.open_nursery() as nursery,
+            ):
+                await self._pubsub.wait_until_ready()
+                self._start(nursery)
+                try:
+                    if self._memory:
+                        await self._listen_in_memory()
+                    self._listeners.serve(self._swarm, nursery)
+                    _log.info("listening", peer=self.peer_id, addresses=self._advertised())
+                    task_status.started()
+                    await self._stop.wait()
+                finally:
+                    await self._drain()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._feed.close()
+            self._stopped.set()
+
+    def _start(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        for part in (self._dialer, self._opener, self.streams, self.topics):
+            part.start(nursery)
+        nursery.start_soon(self._identify.run)
+        nursery.start_soon(self._keepalive.run)
+
+    async def _listen_in_memory(self) -> None:
+        if self._listen and not await self._swarm.listen(*(Multiaddr(a) for a in self._listen)):
+            raise ListenError(f"Cannot listen on {', '.join(self._listen)}")
+
+    async def _drain(self) -> None:
+        """Say what was queued, close connections (fault C12), stop the swarm; never longer than DRAIN_SECONDS."""
+        with trio.move_on_after(DRAIN_SECONDS, shield=True):
+            await self._listeners.close()
+            with trio.move_on_after(FLUSH_SECONDS):
+                await self._pubsub.flush()
+            await close_connections(self._swarm)
+            await self._host.close()
+
+    async def aclose(self) -> None:
+        """End `run`, and return when it has ended."""
+        self._stop.set()
+        if self._running:
+            await self._stopped.wait()
+
+    # --- ports.Network ----------------------------------------------------------------------------------------------
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who this node is."""
+        return self._signer.peer_id
+
+    def addresses(self) -> list[str]:
+        """Where others reach this node, as `ports.Network.addresses`."""
+        return [f"{address}/p2p/{self.peer_id}" for address in self._advertised()]
+
+    def _advertised(self) -> list[str]:
+        bound = [str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs()]
+        return list(dict.fromkeys(each for address in bound for each in interfaces.expand(address)))
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
+        """Have a connection, as `ports.Network.connect`."""
+        await self._dialer.connect(peer, addresses)
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close every connection to the peer."""
+        async with trio.open_nursery() as nursery:
+            for connection in self._swarm.get_connections(ID.from_string(peer)):
+                nursery.start_soon(close_connection, connection)
+
+    def connected(self) -> Sequence[PeerId]:
+        """Peers with an open connection."""
+        return self._peers.peers()
+
+    def add_addresses(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Remember where a peer may be dialled."""
+        self._dialer.remember(peer, addresses)
+
+    def set_gate(self, allowed: Callable[[PeerId], bool]) -> None:
+        """Ask this for each new connection, stream and dial, and of those who are connected now."""
+        self._admit = allowed
+        for peer in self._peers.peers():
+            if not allowed(peer):
+                self._spawn(self.disconnect, peer)
+
+    def penalise(self, peer: PeerId, reason: str, points: int) -> None:
+        """Charge a peer's account."""
+        self._accounts.charge(peer, reason, points)
+
+    def peer_events(self) -> PeerEvents:
+        """Peers that come, identify and go, from now on."""
+        return self._feed.subscribe()
+
+    def _allowed(self, peer: PeerId) -> bool:
+        return self._admit(peer)
+
+    def _spawn(self, function: Callable[..., Any], *args: Any) -> None:
+        if self._nursery is not None and not self._stopped.is_set():
+            self._nursery.start_soon(function, *args)
+
+    def _arrived(self, peer: PeerId) -> None:
+        self._spawn(self._identify.ask, peer)
+
+    def _identified(self, said: PeerIdentified) -> None:
+        self._feed.announce(said)
+        self._spawn(self.dht.identified, said)
+
+
+def _config(max_connections: int) -> ConnectionConfig:
+    """Limits of the swarm. The watermarks are 0 because a stock swarm dials whatever it has heard of below them."""
+    return ConnectionConfig(
+        max_connections=max_connections,
+        min_connections=0,
+        low_watermark=0,
+        high_watermark=max_connections,
+        outbound_stream_protocol_negotiation_timeout=NEGOTIATE_SECONDS,
+        inbound_stream_protocol_negotiation_timeout=NEGOTIATE_SECONDS,
+    )

@@ -1,0 +1,81 @@
+"""Opening streams, without the two ways in which stock code hurts a connection by it.
+
+Part of fault C5: a cancelled `host.new_stream` tears a Noise frame, and with it every stream of the connection. So a
+stream is opened by a task that nobody cancels; a caller that gives up leaves it to reset what it opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.host.exceptions import StreamFailure
+from libp2p.peer.id import ID
+
+from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError, UnsupportedError
+from nexusd.host.stream_guard import reset_stream
+from nexusd_protocols.identity import PeerId
+
+
+@dataclass(slots=True)
+class _Opening:
+    done: trio.Event = field(default_factory=trio.Event)
+    stream: Any = None
+    error: HostError | None = None
+    abandoned: bool = False
+
+
+class Opener:
+    """Opens streams on connections; dialling is the dialler's. Negotiation has the deadline of the swarm's settings."""
+
+    def __init__(self, host: BasicHost) -> None:
+        self._host = host
+        self._nursery: trio.Nursery | None = None
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Open in this nursery from now on."""
+        self._nursery = nursery
+
+    async def open(self, peer: PeerId, protocols: Sequence[str]) -> tuple[Any, str]:
+        """A libp2p stream and the protocol agreed on. Raises UnsupportedError, ConnectionLostError, DeadlineError."""
+        if self._nursery is None:
+            raise HostError("The host is not running")
+        opening = _Opening()
+        self._nursery.start_soon(self._open, peer, protocols, opening)
+        try:
+            await opening.done.wait()
+        except BaseException:
+            opening.abandoned = True
+            if opening.stream is not None:
+                await reset_stream(opening.stream)
+            raise
+        if opening.error is not None:
+            raise opening.error
+        return opening.stream, str(opening.stream.get_protocol())
+
+    async def _open(self, peer: PeerId, protocols: Sequence[str], opening: _Opening) -> None:
+        try:
+            stream = await self._host.new_stream(ID.from_string(peer), [TProtocol(p) for p in protocols])
+        except Exception as error:
+            opening.error = _explain(peer, protocols, error)
+        else:
+            if opening.abandoned:
+                await reset_stream(stream)
+            opening.stream = stream
+        finally:
+            opening.error = opening.error or (None if opening.stream is not None else ConnectionLostError("closing"))
+            opening.done.set()
+
+
+def _explain(peer: PeerId, protocols: Sequence[str], error: Exception) -> HostError:
+    words = f"{error} {error.__cause__}".lower()
+    if isinstance(error, StreamFailure):
+        if "not supported" in words or "unsupported" in words:
+            return UnsupportedError(f"{peer} does not speak {' or '.join(protocols)}")
+        if "timed out" in words:
+            return DeadlineError(f"{peer} did not answer the request for a stream")
+    return ConnectionLostError(f"The connection to {peer} broke: {error.__cause__ or error}")

@@ -1,0 +1,81 @@
+"""How many streams a peer may have open at once, in each direction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import trio
+
+from nexusd_protocols.identity import PeerId
+
+PEER_STREAMS: Final = 64
+"""Of one peer, over all protocols. A node at work has about ten."""
+PROTOCOL_STREAMS: Final = 16
+"""Of one peer and protocol: calls that run side by side. A peer that opens more waits, or is refused."""
+
+
+class StreamSlots:
+    """Counters. Inbound streams over the bound are refused; outbound ones wait for their turn, in order."""
+
+    def __init__(self, per_peer: int = PEER_STREAMS, per_protocol: int = PROTOCOL_STREAMS) -> None:
+        self._per_peer = per_peer
+        self._per_protocol = per_protocol
+        self._inbound: Counter[PeerId] = Counter()
+        self._inbound_by_protocol: Counter[tuple[PeerId, str]] = Counter()
+        self._outbound: dict[tuple[PeerId, str], trio.CapacityLimiter] = {}
+        self.refused = 0
+        """Streams refused since the start."""
+
+    def enter(self, peer: PeerId) -> bool:
+        """Count an inbound stream, before anybody knows its protocol; False if that is one too many."""
+        if self._inbound[peer] >= self._per_peer:
+            self.refused += 1
+            return False
+        self._inbound[peer] += 1
+        return True
+
+    def exit(self, peer: PeerId) -> None:
+        """Undo `enter`."""
+        self._inbound[peer] -= 1
+        if self._inbound[peer] <= 0:
+            del self._inbound[peer]
+
+    def take(self, peer: PeerId, protocol: str) -> bool:
+        """Count an inbound stream of a protocol; False if that is one too many."""
+        key = (peer, protocol)
+        if self._inbound_by_protocol[key] >= self._per_protocol:
+            self.refused += 1
+            return False
+        self._inbound_by_protocol[key] += 1
+        return True
+
+    def give_back(self, peer: PeerId, protocol: str) -> None:
+        """Undo `take`."""
+        key = (peer, protocol)
+        self._inbound_by_protocol[key] -= 1
+        if self._inbound_by_protocol[key] <= 0:
+            del self._inbound_by_protocol[key]
+
+    async def wait(self, peer: PeerId, protocol: str) -> object:
+        """Take an outbound slot, waiting for one if need be. Returns what `release` wants."""
+        limiter = self._outbound.get((peer, protocol))
+        if limiter is None:
+            limiter = self._outbound[(peer, protocol)] = trio.CapacityLimiter(self._per_protocol)
+        ticket = object()
+        try:
+            await limiter.acquire_on_behalf_of(ticket)
+        except BaseException:
+            self._forget_idle(peer, protocol)
+            raise
+        return ticket
+
+    def release(self, peer: PeerId, protocol: str, ticket: object) -> None:
+        """Give an outbound slot back."""
+        self._outbound[(peer, protocol)].release_on_behalf_of(ticket)
+        self._forget_idle(peer, protocol)
+
+    def _forget_idle(self, peer: PeerId, protocol: str) -> None:
+        limiter = self._outbound.get((peer, protocol))
+        if limiter is not None and not limiter.borrowed_tokens and not limiter.statistics().tasks_waiting:
+            del self._outbound[(peer, protocol)]
