@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
 import trio
 
 from nexusd.api.flow import Flow, Gate
@@ -99,10 +98,7 @@ class ServedCall:
     async def _feed(self) -> None:
         while (piece := await self._incoming.receive()) is not None:
             data, final = piece
-            call_input = CallInput(
-                invocation=self.invocation, data=None if data is msgspec.UNSET else data, final=final
-            )
-            line = notification("call.input", call_input)
+            line = notification("call.input", CallInput(invocation=self.invocation, data=data, final=final))
             while self._gate.shut:
                 await self._gate.wait()
             self._gate.take(len(line) - 1)

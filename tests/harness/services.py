@@ -254,7 +254,9 @@ class FakeCall:
 
     async def _next(self) -> tuple[Any, bool] | None:
         if self._initial:
-            return self._initial.pop(0)
+            piece = self._initial.pop(0)
+            self._final = piece[1]
+            return piece
         if self._final:
             return None
         piece = await self._input.receive()
@@ -301,6 +303,11 @@ class FakeCapabilities:
         self.owners: dict[str, Any] = {}
         self.calls: list[FakeCall] = []
         self.changed = trio.Event()
+
+    async def wait_until(self, state: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the owners of the names are as `state` says."""
+        while not state(self.owners):
+            await self.changed.wait()
 
     def _change(self) -> None:
         self.changed.set()

@@ -96,6 +96,7 @@ _ROWS: Final = (
         "start one with `nexusd run --detach`",
         2,
     ),
+    ErrorCode("ambiguous_daemon", -32035, "Several daemons are running", "say which with --name"),
     # what a remote capability answered
     ErrorCode("invoke_failed", -32040, "The capability failed", "see the message"),
     ErrorCode("invoke_refused", -32041, "The provider refused the call", "see the message"),

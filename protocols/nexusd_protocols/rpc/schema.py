@@ -502,10 +502,11 @@ class IncomingCall(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class CallInput(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """`call.input`: a piece of a remote caller's input: untrusted."""
+    """`call.input`: a piece of a remote caller's input: untrusted. `data` is left out where the input ends with what
+    came before."""
 
     invocation: str
-    data: Any
+    data: Any = msgspec.UNSET
     final: bool
 
 

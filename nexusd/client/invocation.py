@@ -1,0 +1,145 @@
+"""The two sides of a call as a client sees them: its request, its pieces and their credit. Pure. (specs/rpc.md §5)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from nexusd.client.errors import NexusError
+from nexusd.client.exchange import told
+from nexusd_protocols import limits
+from nexusd_protocols.credit import Credit
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.connection import Event, Notification, notification
+
+PiecesT = TypeVar("PiecesT")
+
+_PIECE_BYTES: Final = limits.RPC_PIECE_BYTES
+_TEXT_CHARS: Final = _PIECE_BYTES // 4
+"""A character is at most four bytes of UTF-8."""
+_GRANT_SHARE: Final = 4
+
+
+def invoke_params(
+    peer: str,
+    capability: str,
+    value: Any,
+    pieces: PiecesT | None,
+    **fields: Any,
+) -> tuple[schema.InvokeParams, PiecesT | Iterator[str] | None]:
+    """The request of a call, and the pieces of input that follow it. Text too large for one piece is sent in several.
+    `fields` are those of InvokeParams; None stands for what fits the input."""
+    if value is not msgspec.UNSET and pieces is not None:
+        raise TypeError("a call has `input` or `pieces`, not both")
+    following: PiecesT | Iterator[str] | None = pieces
+    textual = isinstance(value, str) or value is msgspec.UNSET
+    if isinstance(value, str) and len(value) > _TEXT_CHARS and (size := len(value.encode())) > _PIECE_BYTES:
+        if fields.get("max_input_bytes") is None:
+            fields["max_input_bytes"] = size
+        following, value = _split(value), msgspec.UNSET
+    if fields.get("input_format") is None:
+        fields["input_format"] = "text/plain" if textual else "application/json"
+    return schema.InvokeParams(
+        peer=peer, capability=capability, input=value, final=following is None, **fields
+    ), following
+
+
+def _split(text: str) -> Iterator[str]:
+    return (text[start : start + _TEXT_CHARS] for start in range(0, len(text), _TEXT_CHARS))
+
+
+def failure_of(end: schema.InvokeEnd) -> NexusError | None:
+    """Why a call did not end well; None where it did."""
+    if end.error is None:
+        return None
+    code, message = str(end.error.get("code")), str(end.error.get("message"))
+    remote_code = end.error.get("remoteCode")
+    return NexusError.of(code, message, None if remote_code is None else {"remoteCode": remote_code})
+
+
+class _Granting:
+    """Gives credit back for what was read, a quarter of the window at a time."""
+
+    def __init__(self, invocation: str, window: int) -> None:
+        self._invocation = invocation
+        self._window = window
+        self._read = 0
+
+    def consumed(self, size: int) -> bytes:
+        """The line that grants credit, or nothing yet."""
+        self._read += size
+        if self._read * _GRANT_SHARE < self._window:
+            return b""
+        grant, self._read = self._read, 0
+        return notification("invoke.credit", schema.InvokeCreditParams(invocation=self._invocation, bytes=grant))
+
+
+class CallerSide:
+    """One call that this client makes."""
+
+    def __init__(self, begun: schema.Invocation, window: int) -> None:
+        self.invocation = begun.invocation
+        self._input = Credit(begun.credit)
+        self._granting = _Granting(begun.invocation, window)
+
+    def take(self, event: Event) -> schema.InvokeEvent | schema.InvokeEnd | None:
+        """What an event means for this call. Credit for its input is added here."""
+        params = told(event)
+        if getattr(params, "invocation", None) != self.invocation:
+            return None
+        if isinstance(params, schema.InvokeCreditParams):
+            self._input.grant(params.bytes)
+        return params if isinstance(params, schema.InvokeEvent | schema.InvokeEnd) else None
+
+    def consumed(self, event: Event) -> bytes:
+        """The output in `event` was used: the line that asks for more, or nothing yet."""
+        return self._granting.consumed(event.size) if isinstance(event, Notification) else b""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether there is credit for a piece of input."""
+        return self._input.usable
+
+    def input(self, data: Any, *, final: bool) -> bytes:
+        """The line of a piece of input (UNSET for none). Uses credit."""
+        line = notification(
+            "invoke.input", schema.InvokeInputParams(invocation=self.invocation, data=data, final=final)
+        )
+        self._input.take(len(line) - 1)
+        return line
+
+    def cancel(self, reason: str) -> bytes:
+        """The line that gives the call up."""
+        return notification("invoke.cancel", schema.InvokeCancelParams(invocation=self.invocation, reason=reason))
+
+
+class ProviderSide:
+    """One call that this client answers."""
+
+    def __init__(self, request_id: int | str, call: schema.IncomingCall) -> None:
+        self.request_id = request_id
+        self.call = call
+        self._output = Credit(call.credit)
+        self._granting = _Granting(call.invocation, limits.RPC_CREDIT_BYTES)
+
+    def grant(self, size: int) -> None:
+        """The daemon takes `size` bytes more of output."""
+        self._output.grant(size)
+
+    @property
+    def may_send(self) -> bool:
+        """Whether there is credit for a piece of output."""
+        return self._output.usable
+
+    def output(self, event: str, data: Any) -> bytes:
+        """The line of a piece of output. Uses credit."""
+        params = schema.CallEventParams(invocation=self.call.invocation, event=event, data=data)
+        line = notification("call.event", params)
+        self._output.take(len(line) - 1)
+        return line
+
+    def consumed(self, size: int) -> bytes:
+        """A piece of input was used: the line that asks for more, or nothing yet."""
+        return self._granting.consumed(size)

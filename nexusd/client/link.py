@@ -1,0 +1,173 @@
+"""Connections of the synchronous client: one for each use, and a few idle ones kept."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from nexusd.client.errors import NexusError
+from nexusd.client.exchange import Exchange, Params, result_of
+from nexusd.client.finding import unreachable
+from nexusd_protocols import limits
+from nexusd_protocols.rpc.connection import Event, Response
+
+_READ_BYTES: Final = 64 * limits.KIB
+_IDLE_LINKS: Final = 4
+BROKEN: Final = frozenset({"connection_lost", "timeout"})
+"""After these a connection is of no more use: a late answer would meet the next request."""
+
+
+class Link:
+    """A connection to the daemon. One thread reads; any may write."""
+
+    def __init__(self, path: Path, timeout: float | None = None) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque()
+        self.exchange = Exchange()
+        try:
+            self._sock.settimeout(timeout)
+            self._sock.connect(os.fspath(path))
+        except OSError as error:
+            self._sock.close()
+            raise unreachable(path, error) from error
+
+    def write(self, line: bytes) -> None:
+        """Send a line. A connection that broke shows when it is read, together with what the daemon said before."""
+        if line:
+            try:
+                with self._lock:
+                    self._sock.sendall(line)
+            except TimeoutError as error:
+                raise NexusError.of("timeout", "The daemon takes nothing") from error
+            except OSError:
+                return
+
+    def request(self, method: str, params: Params) -> int:
+        """Send a request; the id of its answer."""
+        with self._lock:
+            request_id, line = self.exchange.request(method, params)
+        self.write(line)
+        return request_id
+
+    def read(self) -> Event:
+        """The next event. Raises NexusError `connection_lost`, `timeout`."""
+        while not self._events:
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except TimeoutError as error:
+                raise NexusError.of("timeout", "The daemon does not answer") from error
+            except OSError as error:
+                raise NexusError.of("connection_lost", "The connection to the daemon broke") from error
+            if not data:
+                raise NexusError.of("connection_lost", "The daemon closed the connection")
+            self._events.extend(self.exchange.receive(data))
+        return self._events.popleft()
+
+    def call(self, method: str, params: Params) -> Any:
+        """Ask, and wait for the answer. What else comes meanwhile is dropped. Raises NexusError."""
+        request_id = self.request(method, params)
+        while True:
+            event = self.read()
+            if isinstance(event, Response) and event.id == request_id:
+                return result_of(method, event)
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that a single read or write may take."""
+        self._sock.settimeout(timeout)
+
+    def usable(self) -> bool:
+        """Whether the daemon still holds the other end, and has said nothing that nobody read."""
+        if self._events:
+            return False
+        try:
+            self._sock.setblocking(False)
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def close(self) -> None:
+        """Hang up. A thread that reads finds the connection lost."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        finally:
+            self._sock.close()
+
+
+class Links:
+    """Every connection of one client."""
+
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._idle: deque[Link] = deque()
+        self._open: set[Link] = set()
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def take(self) -> Link:
+        """A connection for one use: `give_back` or `drop` it. Raises NexusError."""
+        while True:
+            with self._lock:
+                if self.closed:
+                    raise NexusError.of("connection_lost", "This client was closed")
+                link = self._idle.pop() if self._idle else None
+            if link is None:
+                break
+            if link.usable():
+                link.set_timeout(self._timeout)
+                return link
+            self.drop(link)
+        link = Link(self._path, self._timeout)
+        with self._lock:
+            self._open.add(link)
+        return link
+
+    def give_back(self, link: Link) -> None:
+        """Keep a connection on which nothing is under way."""
+        with self._lock:
+            if not self.closed and len(self._idle) < _IDLE_LINKS:
+                self._idle.append(link)
+                return
+        self.drop(link)
+
+    def drop(self, link: Link) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._open.discard(link)
+        link.close()
+
+    @contextmanager
+    def one(self) -> Iterator[Link]:
+        """A connection that is kept after a clean use, or a refusal, and dropped otherwise."""
+        link = self.take()
+        try:
+            yield link
+        except NexusError as error:
+            (self.drop if error.code in BROKEN else self.give_back)(link)
+            raise
+        except BaseException:
+            self.drop(link)
+            raise
+        self.give_back(link)
+
+    def close(self) -> None:
+        """Close every connection, also those in use."""
+        with self._lock:
+            self.closed = True
+            links = list(self._open)
+            self._open.clear()
+            self._idle.clear()
+        for link in links:
+            link.close()

@@ -1,0 +1,55 @@
+"""A door over fake services, on a real Unix socket, and a client that speaks raw JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from nexusd.api.connection import Bounds
+from nexusd.api.socket import serve
+from tests.harness.rawrpc import RawClient
+from tests.harness.services import Fakes
+
+
+@dataclass
+class Door:
+    """A served socket."""
+
+    path: Path
+    fakes: Fakes
+    scope: trio.CancelScope
+    clients: list[RawClient] = field(default_factory=list)
+
+    async def connect(self) -> RawClient:
+        client = RawClient(await trio.open_unix_socket(self.path))
+        self.clients.append(client)
+        return client
+
+
+@asynccontextmanager
+async def open_door(path: Path, bounds: Bounds | None = None, connections: int = 256) -> AsyncIterator[Door]:
+    async with trio.open_nursery() as nursery, trio.open_nursery() as inner:
+        fakes = Fakes.make(nursery, path)
+
+        async def run(task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+            with trio.CancelScope() as scope:
+
+                class Started:
+                    def started(self, _: None = None) -> None:
+                        task_status.started(scope)
+
+                await serve(path, fakes.services, bounds=bounds, connections=connections, task_status=Started())
+
+        scope = await inner.start(run)
+        door = Door(path, fakes, scope)
+        try:
+            yield door
+        finally:
+            for client in door.clients:
+                client.stream.socket.close()
+            inner.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
