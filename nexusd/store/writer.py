@@ -234,12 +234,10 @@ class Writer:
         self._wal_copied = self._wal_pages
 
     def _close_connection(self) -> None:
-        try:
+        with contextlib.suppress(apsw.Error):  # the log holds it all, and the next start reads it
             if self.failure is None:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.Error:
-            pass  # the log holds it all, and the next start reads it
-        finally:
+        with contextlib.suppress(apsw.Error):  # a disk that failed does so here again
             self._connection.close(True)
 
     def _tell(self, function: Callable[..., object], *args: object) -> None:

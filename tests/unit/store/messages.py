@@ -1,0 +1,44 @@
+"""Rows to put into a store."""
+
+import hashlib
+from typing import Any
+
+from nexusd.store.invocations import InvocationRow
+from nexusd.store.rooms import RoomRow
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.ids import CapabilityName, MessageId, RoomId
+from tests.unit.store.people import BOB
+
+LAB = RoomId("lab")
+HALL = RoomId("hall")
+
+
+def message(number: int, *, room: RoomId = LAB, sender: PeerId = BOB, content: str = "", **fields: Any) -> RoomRow:
+    signed = f"signed {room} {sender} {number}".encode()
+    return RoomRow(
+        room=room,
+        message_id=MessageId(f"m{number}"),
+        sender=sender,
+        timestamp=1000 + number,
+        received_at=2000 + number,
+        content=content or f"text {number}",
+        format="text/plain",
+        digest=hashlib.sha256(signed).digest(),
+        signed=signed,
+        **fields,
+    )
+
+
+def invocation(number: int, **fields: Any) -> InvocationRow:
+    given = {
+        "invocation": f"i{number}",
+        "direction": "in",
+        "peer": BOB,
+        "capability": CapabilityName("upper"),
+        "started_at": 1000 + number,
+        "duration_ms": 10,
+        "input_bytes": 3,
+        "output_bytes": 5,
+        "outcome": "ok",
+    }
+    return InvocationRow(**(given | fields))

@@ -1,0 +1,52 @@
+"""No query that pages or looks up reads a whole table, or sorts what an index has in order."""
+
+import pytest
+
+from nexusd.store import events, inbox, invocations, peers, rooms
+
+QUERIES = {
+    "history forward": rooms.HISTORY.forward,
+    "history backward": rooms.HISTORY.backward,
+    "inbox forward": inbox.ALL.forward,
+    "inbox backward": inbox.ALL.backward,
+    "conversation forward": inbox.WITH_PEER.forward,
+    "conversation backward": inbox.WITH_PEER.backward,
+    "invocations forward": invocations.ALL.forward,
+    "invocations backward": invocations.ALL.backward,
+    "events": events.ALL,
+    "events of a kind": events.OF_KIND,
+    "events of a room": events.OF_ROOM,
+    "events of a peer": events.OF_PEER,
+    "events of a room and peer": events.OF_ROOM_AND_PEER,
+    "rows of room events": events._ROWS["room"][0],
+    "rows of dm events": events._ROWS["dm"][0],
+    "rows of invoke events": events._ROWS["invoke"][0],
+    "a peer": peers.PEER_SELECT + " WHERE peers.peer = ?",
+    "unfinished": "SELECT position FROM direct_messages WHERE agent = ? AND status = 'sending' ORDER BY position",
+}
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+async def test_pages_come_from_an_index_in_order(store, query) -> None:
+    plan = await plan_of(store, query)
+    assert plan
+    assert not [step for step in plan if "SCAN" in step and "json_each" not in step], plan
+    assert not [step for step in plan if "TEMP B-TREE FOR ORDER BY" in step], plan
+
+
+async def test_the_peer_list_walks_its_index(store) -> None:
+    plan = await plan_of(store, peers.NEWEST)
+    assert plan[0] == "SCAN peers USING INDEX peers_by_last_seen"  # in order, and stopped by its limit
+    assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+async def test_the_summary_reads_one_agents_rows_in_order(store) -> None:
+    plan = await plan_of(store, invocations.USAGE)
+    assert "USING INDEX invocations_by_use (agent=?)" in plan[0]
+
+
+async def plan_of(store, query: str) -> list[str]:
+    bindings = (None,) * query.count("?")
+    return await store.database.read(
+        lambda connection: [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + query, bindings)]
+    )
