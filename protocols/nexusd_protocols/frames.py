@@ -54,9 +54,9 @@ class _Envelope(msgspec.Struct, frozen=True, rename="camel"):
 _envelope: Final = msgspec.json.Decoder(_Envelope)
 
 
-def type_of(frame: Frame | type[Frame]) -> str:
+def type_of(frame: Frame | type[Frame] | UnknownFrame) -> str:
     """The frame's `type`, such as `invoke.open`."""
-    return str(frame.__struct_config__.tag)
+    return frame.type if isinstance(frame, UnknownFrame) else str(frame.__struct_config__.tag)
 
 
 def write(frame: Frame, *, max_line: int) -> bytes:
@@ -82,14 +82,14 @@ def _decoder(frames: Any) -> Any:
 
 @functools.cache
 def _types(frames: Any) -> frozenset[str]:
-    return frozenset(type_of(frame) for frame in typing.get_args(frames) or (frames,))
+    return frozenset(type_of(frame) for frame in typing.get_args(frames))
 
 
 class FrameReader(Generic[FrameT]):
     """Frames out of bytes that come split or merged anywhere.
 
-    `frames` is the union of the frame types to read. `wide` are those that carry content: only these may have lines
-    over `limits.CONTROL_LINE_BYTES`.
+    `frames` is the union of all frame types of the protocol, of either direction. `wide` are those that carry content:
+    only these may have lines over `max_control_line`.
     """
 
     def __init__(

@@ -64,8 +64,8 @@ INVOKE_OUTPUT_CEILING_BYTES: Final = 4096 * MIB
 """What an opener may state at most; what a provider really grants is its own configuration."""
 
 INVOKE_WINDOW_BYTES: Final = 256 * KIB
-"""Output given to the transport and not yet taken by it, above which a machine takes no more: enough to keep a fast link
-busy, little enough that a thousand slow readers cost 256 MiB at worst."""
+"""Bytes given to the transport and not yet taken by it, above which a machine gives no more: enough to keep a fast
+link busy, little enough that a thousand slow readers cost 256 MiB at worst."""
 
 UNKNOWN_FRAMES: Final = 256
 """Frames of types that we do not know, ignored on one stream for the sake of later versions."""

@@ -46,6 +46,9 @@ class ErrorFrame(Frame, frozen=True, kw_only=True, tag="dm.error"):
     message: str = ""
 
 
+DmFrame = MessageFrame | AckFrame | ErrorFrame
+
+
 class Code:
     """The codes of dm.error; a reader must expect others."""
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import msgspec
 
 from nexusd_protocols import agent_proof, limits, ndjson
-from nexusd_protocols.dm.frames import PROTOCOL, AckFrame, Code, ErrorFrame, MessageFrame
+from nexusd_protocols.dm.frames import PROTOCOL, AckFrame, Code, DmFrame, ErrorFrame, MessageFrame
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
-from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, write
+from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, type_of, write
 from nexusd_protocols.identity import AgentId, PeerId
 
 
@@ -49,7 +49,7 @@ class _State(enum.Enum):
 _REPLIES = {"content_too_large": Code.TOO_LARGE, "line_too_long": Code.TOO_LARGE, "forged_agent": Code.FORBIDDEN}
 
 
-class DmReceiver(FrameMachine[MessageFrame, Received]):
+class DmReceiver(FrameMachine[DmFrame, Received]):
     """A `StreamMachine`: one event, then one command, Ack or Refuse. `local` and `peer` are the stream's ends.
 
     A second message is refused as long as the first is not answered, and ignored behind the answer.
@@ -64,7 +64,7 @@ class DmReceiver(FrameMachine[MessageFrame, Received]):
         max_line: int = limits.DM_LINE_BYTES,
         max_unknown: int = limits.UNKNOWN_FRAMES,
     ) -> None:
-        super().__init__(FrameReader(MessageFrame, max_line=max_line, wide=(MessageFrame,), max_unknown=max_unknown))
+        super().__init__(FrameReader(DmFrame, max_line=max_line, wide=(MessageFrame,), max_unknown=max_unknown))
         self._local = local
         self._peer = peer
         self._max_content = max_content
@@ -93,11 +93,11 @@ class DmReceiver(FrameMachine[MessageFrame, Received]):
         )
         return write(frame, max_line=limits.CONTROL_LINE_BYTES)
 
-    def _take(self, frame: MessageFrame | UnknownFrame) -> Iterator[Received]:
-        if isinstance(frame, UnknownFrame):
-            if self._state is _State.START:
-                raise RemoteProtocolError("unexpected_frame", f"{frame.type} {self._state.value}")
+    def _take(self, frame: DmFrame | UnknownFrame) -> Iterator[Received]:
+        if isinstance(frame, UnknownFrame) and self._state is not _State.START:
             return
+        if not isinstance(frame, MessageFrame):
+            raise RemoteProtocolError("unexpected_frame", f"{type_of(frame)}: {self._state.value}")
         if self._state is not _State.START:
             raise RemoteProtocolError("second_message", "a stream carries one message")
         self._message_id = frame.message_id

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from nexusd_protocols import agent_proof, limits, ndjson
-from nexusd_protocols.dm.frames import PROTOCOL, AckFrame, ErrorFrame, MessageFrame
+from nexusd_protocols.dm.frames import PROTOCOL, AckFrame, DmFrame, ErrorFrame, MessageFrame
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, type_of, write
 from nexusd_protocols.identity import AgentId, PeerId, Signer
@@ -56,7 +56,7 @@ class _State(enum.Enum):
     ENDED = "over"
 
 
-class DmSender(FrameMachine[AckFrame | ErrorFrame, DmSenderEvent]):
+class DmSender(FrameMachine[DmFrame, DmSenderEvent]):
     """A `StreamMachine`: one command, one event. `local` and `peer` are the stream's ends."""
 
     def __init__(
@@ -68,7 +68,7 @@ class DmSender(FrameMachine[AckFrame | ErrorFrame, DmSenderEvent]):
         max_line: int = limits.DM_LINE_BYTES,
         max_unknown: int = limits.UNKNOWN_FRAMES,
     ) -> None:
-        super().__init__(FrameReader(AckFrame | ErrorFrame, max_unknown=max_unknown))
+        super().__init__(FrameReader(DmFrame, max_unknown=max_unknown))
         self._local = local
         self._peer = peer
         self._max_content = max_content
@@ -86,7 +86,7 @@ class DmSender(FrameMachine[AckFrame | ErrorFrame, DmSenderEvent]):
         try:
             frame = self._frame(command)
             size = ndjson.json_size(command.content)
-        except ValueError as error:  # msgspec.ValidationError is one
+        except (TypeError, ValueError) as error:
             raise LocalProtocolError(f"not a message: {error}") from error
         if size > self._max_content:
             raise LimitExceededError("content", f"{size} bytes of content are over {self._max_content}")
@@ -118,10 +118,9 @@ class DmSender(FrameMachine[AckFrame | ErrorFrame, DmSenderEvent]):
         # what we send must be what we would accept
         return msgspec.convert(msgspec.to_builtins(frame), MessageFrame)
 
-    def _take(self, frame: AckFrame | ErrorFrame | UnknownFrame) -> Iterator[DmSenderEvent]:
-        if self._state is _State.START:
-            name = frame.type if isinstance(frame, UnknownFrame) else type_of(frame)
-            raise RemoteProtocolError("unexpected_frame", f"{name} {self._state.value}")
+    def _take(self, frame: DmFrame | UnknownFrame) -> Iterator[DmSenderEvent]:
+        if self._state is _State.START or isinstance(frame, MessageFrame):
+            raise RemoteProtocolError("unexpected_frame", f"{type_of(frame)}: {self._state.value}")
         match frame:
             case AckFrame(message_id=message_id):
                 if message_id != self._message_id:

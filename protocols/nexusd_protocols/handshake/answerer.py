@@ -10,12 +10,13 @@ import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
-from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, write
+from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, type_of, write
 from nexusd_protocols.handshake.frames import (
     AckFrame,
     CapabilityStatus,
     Code,
     ErrorFrame,
+    HandshakeFrame,
     InitFrame,
     Relay,
     Wanted,
@@ -61,11 +62,11 @@ class _State(enum.Enum):
 _REPLIES = {"wrong_peer_id": Code.FORBIDDEN}
 
 
-class Answerer(FrameMachine[InitFrame, Asked]):
+class Answerer(FrameMachine[HandshakeFrame, Asked]):
     """A `StreamMachine`: one event, then one command, Answer or Refuse. `local` and `peer` are the stream's ends."""
 
     def __init__(self, local: PeerId, peer: PeerId, *, max_unknown: int = limits.UNKNOWN_FRAMES) -> None:
-        super().__init__(FrameReader(InitFrame, max_unknown=max_unknown))
+        super().__init__(FrameReader(HandshakeFrame, max_unknown=max_unknown))
         self._local = local
         self._peer = peer
         self._request_id = ""
@@ -111,11 +112,11 @@ class Answerer(FrameMachine[InitFrame, Asked]):
         )
         return write(frame, max_line=limits.CONTROL_LINE_BYTES)
 
-    def _take(self, frame: InitFrame | UnknownFrame) -> Iterator[Asked]:
-        if isinstance(frame, UnknownFrame):
-            if self._state is _State.START:
-                raise RemoteProtocolError("unexpected_frame", f"{frame.type} {self._state.value}")
+    def _take(self, frame: HandshakeFrame | UnknownFrame) -> Iterator[Asked]:
+        if isinstance(frame, UnknownFrame) and self._state is not _State.START:
             return
+        if not isinstance(frame, InitFrame):
+            raise RemoteProtocolError("unexpected_frame", f"{type_of(frame)}: {self._state.value}")
         if self._state is not _State.START:
             raise RemoteProtocolError("second_question", "a stream carries one question")
         self._request_id = frame.request_id

@@ -11,7 +11,14 @@ import msgspec
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, type_of, write
-from nexusd_protocols.handshake.frames import AckFrame, CapabilityStatus, ErrorFrame, InitFrame, Relay, Wanted
+from nexusd_protocols.handshake.frames import (
+    CapabilityStatus,
+    ErrorFrame,
+    HandshakeFrame,
+    InitFrame,
+    Relay,
+    Wanted,
+)
 from nexusd_protocols.handshake.introduction import Introduction
 from nexusd_protocols.identity import PeerId
 
@@ -53,11 +60,11 @@ class _State(enum.Enum):
     ENDED = "over"
 
 
-class Asker(FrameMachine[AckFrame | ErrorFrame, AskerEvent]):
+class Asker(FrameMachine[HandshakeFrame, AskerEvent]):
     """A `StreamMachine`: the command Ask, then one event. `local` and `peer` are the stream's ends."""
 
     def __init__(self, local: PeerId, peer: PeerId, *, max_unknown: int = limits.UNKNOWN_FRAMES) -> None:
-        super().__init__(FrameReader(AckFrame | ErrorFrame, max_unknown=max_unknown))
+        super().__init__(FrameReader(HandshakeFrame, max_unknown=max_unknown))
         self._local = local
         self._peer = peer
         self._request_id = ""
@@ -85,10 +92,9 @@ class Asker(FrameMachine[AckFrame | ErrorFrame, AskerEvent]):
         self._state = _State.ASKED
         return line
 
-    def _take(self, frame: AckFrame | ErrorFrame | UnknownFrame) -> Iterator[AskerEvent]:
-        if self._state is _State.START:
-            name = frame.type if isinstance(frame, UnknownFrame) else type_of(frame)
-            raise RemoteProtocolError("unexpected_frame", f"{name} {self._state.value}")
+    def _take(self, frame: HandshakeFrame | UnknownFrame) -> Iterator[AskerEvent]:
+        if self._state is _State.START or isinstance(frame, InitFrame):
+            raise RemoteProtocolError("unexpected_frame", f"{type_of(frame)}: {self._state.value}")
         if isinstance(frame, UnknownFrame):
             return
         unread = ("",) if isinstance(frame, ErrorFrame) else ()

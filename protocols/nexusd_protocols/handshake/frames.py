@@ -76,6 +76,9 @@ class ErrorFrame(Frame, frozen=True, kw_only=True, tag="handshake.error"):
     message: str = ""
 
 
+HandshakeFrame = InitFrame | AckFrame | ErrorFrame
+
+
 class Code:
     """The codes of handshake.error; a reader must expect others."""
 

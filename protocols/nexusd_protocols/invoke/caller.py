@@ -79,7 +79,7 @@ class Caller(Side[CallerEvent]):
     def _open(self, command: Open) -> bytes:
         try:
             frame = self._open_frame(command)
-        except ValueError as error:  # msgspec.ValidationError is one
+        except (TypeError, ValueError, RecursionError) as error:
             raise LocalProtocolError(f"not a call: {error}") from error
         line = self._write(frame)
         self._request_id = frame.request_id

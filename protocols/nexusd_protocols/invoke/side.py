@@ -133,7 +133,7 @@ class Side(FrameMachine[InvokeFrame, EventT]):
         """Make the frame's transition. None for a frame that is ignored."""
         if isinstance(frame, UnknownFrame):
             if self._state is State.START:
-                raise RemoteProtocolError("unexpected_frame", f"{frame.type} {self._state.value}")
+                raise RemoteProtocolError("unexpected_frame", f"{frame.type}: the call is {self._state.value}")
             return None
         following = self.RECEIVES[self._state].get(type(frame))
         if following is None:
