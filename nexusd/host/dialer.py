@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -169,19 +169,23 @@ class Dialer:
 
 def _reason(error: BaseException) -> str:
     """What a person can use of libp2p's chain of errors."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and len(causes) < 16:
-        causes.append(cause)
+    causes = list(_causes(error))
     words = " ".join(str(cause) for cause in causes)
-    for cause in causes:
-        if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
-        if isinstance(cause, socket.gaierror):
-            return "the name does not resolve"
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "connection refused"
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return "the name does not resolve"
     if "No registered transport" in words:
         return "not a TCP or WebSocket address"
-    if "mismatch" in words.lower() or "peer id" in words.lower():
+    if "mismatch" in words.lower() or "does not correspond" in words:
         return "another peer answered"
-    if "Connection refused" in words or "[Errno 111]" in words:
-        return "connection refused"
     return str(causes[-1]) or type(causes[-1]).__name__
+
+
+def _causes(error: BaseException, depth: int = 16) -> Iterator[BaseException]:
+    """The error and what led to it, the root last."""
+    yield error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for cause in (*inner, error.__cause__ or error.__context__):
+        if cause is not None and depth:
+            yield from _causes(cause, depth - 1)

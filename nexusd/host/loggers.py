@@ -12,7 +12,7 @@ from typing import Final
 
 from libp2p.network.connection import swarm_connection
 
-_NOISY: Final = ("libp2p", "multiaddr", "trio-websocket")
+_NOISY: Final = ("libp2p", "multiaddr", "trio-websocket", "libp2p.network.auto_connector")
 
 
 def quieten(level: int = logging.CRITICAL) -> None:

@@ -26,6 +26,7 @@ from multiaddr import Multiaddr
 from nexusd import __version__
 from nexusd.host import interfaces
 from nexusd.host.accounts import Accounts
+from nexusd.host.autoconnect import dial_nobody
 from nexusd.host.closing import close_connection, close_connections
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role
 from nexusd.host.dialer import Dialer
@@ -108,6 +109,7 @@ class Node:
             disable_identify_address_discovery=True,
         )
         self._slots = StreamSlots()
+        dial_nobody(self._swarm)
         guard_streams(self._swarm, self._allowed, self._slots)
         release_inbound_slots(self._swarm)
         self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed)

@@ -59,7 +59,10 @@ class Opener:
 
     async def _open(self, peer: PeerId, protocols: Sequence[str], opening: _Opening) -> None:
         try:
-            stream = await self._host.new_stream(ID.from_string(peer), [TProtocol(p) for p in protocols])
+            to = ID.from_string(peer)
+            if not self._host.get_network().get_connections(to):
+                raise ConnectionLostError("it is gone")  # stock code would dial
+            stream = await self._host.new_stream(to, [TProtocol(p) for p in protocols])
         except Exception as error:
             opening.error = _explain(peer, protocols, error)
         else:

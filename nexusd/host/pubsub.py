@@ -13,7 +13,7 @@ other for each peer, and whatever is wrong with a message is that message's end 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -163,6 +163,7 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
         self.seen_messages: SeenMessages = SeenMessages()
         self._charge = charge
         self._registering: set[ID] = set()
+        self._reading: Counter[ID] = Counter()
         self.inboxes: dict[str, Inbox] = {}
 
     def get_hello_packet(self) -> Any:
@@ -180,8 +181,8 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """One at a time: two connections made at once would leave two streams and a queue that nobody empties."""
-        if peer_id in self._registering:
-            return
+        if peer_id in self._registering or not self._peer_is_connected(peer_id):
+            return  # a stream to a peer that has gone would dial it
         self._registering.add(peer_id)
         try:
             await super()._handle_new_peer(peer_id)
@@ -189,16 +190,31 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
             self._registering.discard(peer_id)
 
     async def handle_sending_messages(self, peer_id: ID, stream: Any, queue: OutboundQueue) -> None:
-        """Write what the queue holds, the only writer of this stream."""
+        """Write what the queue holds, the only writer of this stream, until the stream or its connection ends."""
         try:
-            while (batch := await queue.pop()) is not None:
-                await stream.write(batch)
-        except Exception as error:
-            _noise.debug("pubsub stream to %s: %r", peer_id, error)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when_closed, stream.swarm_conn, nursery.cancel_scope)
+                while (batch := await queue.pop()) is not None:
+                    await stream.write(batch)
+                nursery.cancel_scope.cancel()
+        except* Exception as errors:
+            _noise.debug("pubsub stream to %s: %r", peer_id, errors.exceptions)
+        finally:
             if self.peers.get(peer_id) is stream:
                 self._handle_dead_peer(peer_id)
-        finally:
             await reset_stream(stream)
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        """Our stream to a peer ended. Who connected anew before its old connection was buried stays known: stock
+        code keeps the dead stream, and forgets what the peer has just said on a new one."""
+        self._clear_pending_announce_retries_for_peer(peer_id)
+        if self.peers.pop(peer_id, None) is not None:
+            self.peer_queues.pop(peer_id).close()
+            self.router.remove_peer(peer_id)
+        if not self._reading[peer_id]:
+            self._forget_all_subscriptions(peer_id)
+        if self._peer_is_connected(peer_id):
+            self._schedule_peer_stream_retry(peer_id)
 
     async def flush(self) -> None:
         """Until everything that was queued is with the transport."""
@@ -209,6 +225,7 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
         """Read a peer's RPCs until it ends or errs."""
         peer_id: ID = stream.muxed_conn.peer_id
         frames = FrameBuffer(self.max_inbound_rpc_size)
+        self._reading[peer_id] += 1
         try:
             while self.manager.is_running:
                 for raw in frames.feed(await stream.read(READ_BYTES)):
@@ -221,6 +238,11 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
         except Exception as error:
             _noise.debug("pubsub stream of %s: %r", peer_id, error)
             await reset_stream(stream)
+        finally:
+            self._reading[peer_id] -= 1
+            if not self._reading[peer_id]:
+                del self._reading[peer_id]
+                self._forget_all_subscriptions(peer_id)
 
     async def _handle_rpc(self, peer_id: ID, raw: bytes) -> None:
         rpc = rpc_pb2.RPC()
@@ -277,6 +299,11 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
         except Exception:
             _log.exception("validator_failed", topic=inbox.topic)
             return "ignore"
+
+
+async def _cancel_when_closed(connection: Any, scope: trio.CancelScope) -> None:
+    await connection.event_closed.wait()
+    scope.cancel()
 
 
 class TopicMesh:
