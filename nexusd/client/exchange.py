@@ -26,6 +26,13 @@ from nexusd_protocols.rpc.connection import (
 
 Params = msgspec.Struct | Mapping[str, Any] | None
 
+READ_BYTES: Final = 64 * limits.KIB
+IDLE_LINKS: Final = 4
+"""Connections kept for the next request; opening one costs about as much as a request."""
+BROKEN: Final = frozenset({"connection_lost", "timeout"})
+"""After these a connection is of no more use: a late answer would meet the next request."""
+AWAY: Final = frozenset({"connection_lost", "daemon_unreachable", "shutting_down"})
+"""After these an event stream tries again."""
 FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 1.0
 """Pauses between attempts to reach a daemon that went away: it may be restarting."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -14,8 +14,6 @@ from nexusd_protocols.credit import Credit
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.connection import Event, Notification, notification
 
-PiecesT = TypeVar("PiecesT")
-
 _PIECE_BYTES: Final = limits.RPC_PIECE_BYTES
 _TEXT_CHARS: Final = _PIECE_BYTES // 4
 """A character is at most four bytes of UTF-8."""
@@ -23,27 +21,22 @@ _GRANT_SHARE: Final = 4
 
 
 def invoke_params(
-    peer: str,
-    capability: str,
-    value: Any,
-    pieces: PiecesT | None,
-    **fields: Any,
-) -> tuple[schema.InvokeParams, PiecesT | Iterator[str] | None]:
-    """The request of a call, and the pieces of input that follow it. Text too large for one piece is sent in several.
+    peer: str, capability: str, value: Any, *, pieces_follow: bool, **fields: Any
+) -> tuple[schema.InvokeParams, Iterator[str] | None]:
+    """The request of a call; and, where `value` is text too large for one piece, the pieces to send behind it instead.
     `fields` are those of InvokeParams; None stands for what fits the input."""
-    if value is not msgspec.UNSET and pieces is not None:
+    if value is not msgspec.UNSET and pieces_follow:
         raise TypeError("a call has `input` or `pieces`, not both")
-    following: PiecesT | Iterator[str] | None = pieces
     textual = isinstance(value, str) or value is msgspec.UNSET
+    split = None
     if isinstance(value, str) and len(value) > _TEXT_CHARS and (size := len(value.encode())) > _PIECE_BYTES:
         if fields.get("max_input_bytes") is None:
             fields["max_input_bytes"] = size
-        following, value = _split(value), msgspec.UNSET
+        split, value = _split(value), msgspec.UNSET
     if fields.get("input_format") is None:
         fields["input_format"] = "text/plain" if textual else "application/json"
-    return schema.InvokeParams(
-        peer=peer, capability=capability, input=value, final=following is None, **fields
-    ), following
+    final = not pieces_follow and split is None
+    return schema.InvokeParams(peer=peer, capability=capability, input=value, final=final, **fields), split
 
 
 def _split(text: str) -> Iterator[str]:

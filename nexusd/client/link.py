@@ -9,18 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import Exchange, Params, result_of
+from nexusd.client.exchange import BROKEN, IDLE_LINKS, READ_BYTES, Exchange, Params, result_of
 from nexusd.client.finding import unreachable
-from nexusd_protocols import limits
 from nexusd_protocols.rpc.connection import Event, Response
-
-_READ_BYTES: Final = 64 * limits.KIB
-_IDLE_LINKS: Final = 4
-BROKEN: Final = frozenset({"connection_lost", "timeout"})
-"""After these a connection is of no more use: a late answer would meet the next request."""
 
 
 class Link:
@@ -60,7 +54,7 @@ class Link:
         """The next event. Raises NexusError `connection_lost`, `timeout`."""
         while not self._events:
             try:
-                data = self._sock.recv(_READ_BYTES)
+                data = self._sock.recv(READ_BYTES)
             except TimeoutError as error:
                 raise NexusError.of("timeout", "The daemon does not answer") from error
             except OSError as error:
@@ -137,7 +131,7 @@ class Links:
     def give_back(self, link: Link) -> None:
         """Keep a connection on which nothing is under way."""
         with self._lock:
-            if not self.closed and len(self._idle) < _IDLE_LINKS:
+            if not self.closed and len(self._idle) < IDLE_LINKS:
                 self._idle.append(link)
                 return
         self.drop(link)

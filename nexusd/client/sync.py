@@ -18,10 +18,10 @@ import msgspec
 from nexusd.client import asks
 from nexusd.client.asks import Ask
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import FIRST_RETRY_S, LONGEST_RETRY_S, Feed, Params
+from nexusd.client.exchange import AWAY, BROKEN, FIRST_RETRY_S, LONGEST_RETRY_S, Feed, Params
 from nexusd.client.finding import find_socket
 from nexusd.client.invocation import CallerSide, invoke_params
-from nexusd.client.link import BROKEN, Links
+from nexusd.client.link import Links
 from nexusd.client.stream import CallStream
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
@@ -29,8 +29,6 @@ from nexusd_protocols.rpc import schema
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_AWAY: Final = frozenset({"connection_lost", "daemon_unreachable", "shutting_down"})
 
 
 def _does(build: Callable[P, Ask[R]]) -> Callable[Concatenate[_Asking, P], R]:
@@ -169,7 +167,7 @@ class Nexus(_Asking):
             except NexusError as error:
                 now = time.monotonic()
                 gone_since = now if gone_since is None else gone_since
-                if error.code not in _AWAY or self._links.closed or now + pause - gone_since > patience:
+                if error.code not in AWAY or self._links.closed or now + pause - gone_since > patience:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY_S)
@@ -201,11 +199,11 @@ class Nexus(_Asking):
     ) -> CallStream:
         """Call a capability and iterate over its output as it comes. `input` is the whole input; `pieces` are sent one
         by one, from a thread of their own, as the provider takes them. Raises NexusError."""
-        params, following = invoke_params(
+        params, split = invoke_params(
             peer,
             capability,
             input,
-            pieces,
+            pieces_follow=pieces is not None,
             stream=stream,
             input_format=input_format,
             max_duration_ms=max_duration_ms,
@@ -223,7 +221,7 @@ class Nexus(_Asking):
         except BaseException:
             self._links.drop(link)
             raise
-        return CallStream(self._links, link, CallerSide(begun, params.credit), following)
+        return CallStream(self._links, link, CallerSide(begun, params.credit), pieces if split is None else split)
 
     @overload
     def invoke(

@@ -12,7 +12,7 @@ import trio
 from nexusd.api.connection import Bounds
 from nexusd.api.socket import serve
 from tests.harness.rawrpc import RawClient
-from tests.harness.services import Fakes
+from tests.harness.services import FakeEvents, Fakes
 
 
 @dataclass
@@ -31,9 +31,11 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(path: Path, bounds: Bounds | None = None, connections: int = 256) -> AsyncIterator[Door]:
+async def open_door(
+    path: Path, bounds: Bounds | None = None, connections: int = 256, events: FakeEvents | None = None
+) -> AsyncIterator[Door]:
     async with trio.open_nursery() as nursery, trio.open_nursery() as inner:
-        fakes = Fakes.make(nursery, path)
+        fakes = Fakes.make(nursery, path, events)
 
         async def run(task_status: trio.TaskStatus[trio.CancelScope]) -> None:
             with trio.CancelScope() as scope:

@@ -361,8 +361,8 @@ class Fakes:
     capabilities: FakeCapabilities
 
     @classmethod
-    def make(cls, nursery: trio.Nursery, socket: Path) -> Fakes:
-        events = FakeEvents()
+    def make(cls, nursery: trio.Nursery, socket: Path, events: FakeEvents | None = None) -> Fakes:
+        events = events or FakeEvents()
         return cls(
             FakeNode(str(socket)),
             FakePeers(),

@@ -1,0 +1,74 @@
+"""The event feed as an asynchronous iterator that outlives its connections."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from nexusd.client.aio.link import Link, Links
+from nexusd.client.errors import NexusError
+from nexusd.client.exchange import AWAY, FIRST_RETRY_S, LONGEST_RETRY_S, Feed
+from nexusd_protocols.rpc.schema import NodeEvent
+
+
+class EventStream:
+    """Iterate over it; hold it in `async with`, or `aclose` it, to end the subscription."""
+
+    def __init__(self, links: Links, feed: Feed, patience: float) -> None:
+        self._links = links
+        self._feed = feed
+        self._patience = patience
+        self._link: Link | None = None
+        self._gone_since: float | None = None
+        self._pause = FIRST_RETRY_S
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> NodeEvent:
+        while True:
+            try:
+                event = await self._next()
+            except NexusError as error:
+                await self.aclose()
+                now = anyio.current_time()
+                self._gone_since = now if self._gone_since is None else self._gone_since
+                away = now + self._pause - self._gone_since
+                if error.code not in AWAY or self._links.closed or away > self._patience:
+                    raise
+            except BaseException:
+                await self.aclose()  # what was read and not handed out is read again from the cursor
+                raise
+            else:
+                if event is not None:
+                    self._gone_since, self._pause = None, FIRST_RETRY_S
+                    return event
+                await self.aclose()
+            await anyio.sleep(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_RETRY_S)
+
+    async def _next(self) -> NodeEvent | None:
+        """The next event; None where the daemon ended the subscription."""
+        if self._link is None:
+            self._link = self._links.take()
+            self._feed.begun(await self._link.call("node.subscribe", self._feed.params))
+        while not self._feed.cut:
+            if (event := self._feed.take(await self._link.read())) is not None:
+                return event
+        return None
+
+    async def aclose(self) -> None:
+        """End the subscription; iterating again continues it."""
+        link, self._link = self._link, None
+        if link is not None:
+            self._links.drop(link)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,258 @@
+"""The asynchronous client under Trio (in the same loop as the door) and under asyncio (in a thread of its own)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from nexusd.client import AsyncNexus, CallError, NexusError
+from tests.harness.door import Door, open_door
+
+Work = Callable[[AsyncNexus], Awaitable[None]]
+Run = Callable[[Door, Work], Awaitable[None]]
+
+
+async def under_trio(door: Door, work: Work) -> None:
+    with trio.fail_after(20):
+        async with AsyncNexus.connect(socket=door.path) as nexus:
+            await work(nexus)
+
+
+async def under_asyncio(door: Door, work: Work) -> None:
+    async def main() -> None:
+        with anyio.fail_after(20):
+            async with AsyncNexus.connect(socket=door.path) as nexus:
+                await work(nexus)
+
+    await trio.to_thread.run_sync(lambda: anyio.run(main, backend="asyncio"))
+
+
+@pytest.fixture(params=[under_trio, under_asyncio], ids=["trio", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Run:
+    chosen: Run = request.param
+    return chosen
+
+
+async def upper(incoming: Any) -> None:
+    while (piece := await incoming.receive()) is not None:
+        if isinstance(piece[0], str):
+            await incoming.emit("partial", piece[0].upper())
+
+
+async def test_typed_methods_and_refusals(door: Door, run: Run) -> None:
+    async def work(nexus: AsyncNexus) -> None:
+        assert (await nexus.status()).name == "alice"
+        assert (await nexus.rooms.send("general", "hello")).cursor == 1
+        assert (await nexus.profile.set(display_name="al")).display_name == "al"
+        assert (await nexus.call("room.join", {"room": "general"})).room == "general"
+        with pytest.raises(NexusError) as caught:
+            await nexus.peers.connect("/ip4/127.0.0.1/tcp/1")
+        assert caught.value.code == "unreachable"
+
+    await run(door, work)
+
+
+async def test_many_tasks_share_a_client(door: Door, run: Run) -> None:
+    async def work(nexus: AsyncNexus) -> None:
+        cursors = []
+
+        async def send() -> None:
+            cursors.append((await nexus.rooms.send("general", "hello")).cursor)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(send)
+        assert sorted(cursors) == list(range(1, 51))
+
+    await run(door, work)
+
+
+async def test_invoke(door: Door, run: Run) -> None:
+    door.fakes.capabilities.functions["upper"] = upper
+
+    async def pieces() -> AsyncIterator[str]:
+        for piece in "abc":
+            yield piece
+
+    async def work(nexus: AsyncNexus) -> None:
+        text = "ä" * 500_000
+        assert await nexus.invoke("bob", "upper", "make me loud") == "MAKE ME LOUD"
+        assert await nexus.invoke("bob", "upper", text) == text.upper()
+        async with nexus.stream("bob", "upper", pieces=pieces()) as call:
+            assert [event.data async for event in call] == ["A", "B", "C"]
+        assert call.end is not None
+        with pytest.raises(NexusError) as caught:
+            await nexus.invoke("bob", "nothing")
+        assert caught.value.code == "capability_unknown"
+
+    await run(door, work)
+
+
+async def test_failing_input_is_raised_and_cancels_the_call(door: Door, run: Run) -> None:
+    door.fakes.capabilities.functions["upper"] = upper
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        raise ValueError("the input is broken")
+
+    async def work(nexus: AsyncNexus) -> None:
+        with pytest.raises(ValueError, match="the input is broken"):
+            await nexus.invoke("bob", "upper", pieces=pieces())
+
+    await run(door, work)
+    assert door.fakes.capabilities.calls[0].cancelled == "the input failed"
+
+
+async def test_leaving_a_stream_cancels_the_call(door: Door, run: Run) -> None:
+    async def endless(incoming: Any) -> None:
+        while True:
+            await incoming.emit("token", "again")
+
+    door.fakes.capabilities.functions["endless"] = endless
+
+    async def work(nexus: AsyncNexus) -> None:
+        async with nexus.stream("bob", "endless") as call:
+            async for event in call:
+                assert event.data == "again"
+                break
+        with pytest.raises(RuntimeError, match="mine"):
+            async with nexus.stream("bob", "endless", pieces=["x"]):
+                raise RuntimeError("mine")
+
+    await run(door, work)
+    for call in door.fakes.capabilities.calls:
+        await call.ended.wait()
+        assert call.cancelled
+
+
+async def test_cancel_gives_the_end(door: Door, run: Run) -> None:
+    async def endless(incoming: Any) -> None:
+        while True:
+            await incoming.emit("token", "again")
+
+    door.fakes.capabilities.functions["endless"] = endless
+
+    async def work(nexus: AsyncNexus) -> None:
+        async with nexus.stream("bob", "endless") as call:
+            with pytest.raises(NexusError) as caught:
+                async for _ in call:
+                    await call.cancel("enough")
+            assert caught.value.code == "invoke_cancelled"
+            assert caught.value.message == "enough"
+        assert (await nexus.status()).name == "alice"
+
+    await run(door, work)
+
+
+async def test_serve(door: Door, run: Run) -> None:
+    async def work(nexus: AsyncNexus) -> None:
+        async def spell(call: Any) -> AsyncIterator[str]:
+            for character in await call.value():
+                yield character
+
+        async def answer(call: Any) -> Any:
+            value = await call.value()
+            if value == "no":
+                raise CallError("BAD_REQUEST", "say please")
+            if value == "boom":
+                raise RuntimeError("a secret of the host")
+            return {"got": value, "from": call.info.caller}
+
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(nexus.serve, "spell", spell)
+            await tasks.start(nexus.serve, "answer", answer)
+            text = "abc" * 1000
+            assert await nexus.invoke("bob", "spell", text) == text
+            assert await nexus.invoke("bob", "answer", [1, 2]) == {"got": [1, 2], "from": "12D3KooWAlice"}
+            with pytest.raises(NexusError, match="say please"):
+                await nexus.invoke("bob", "answer", "no")
+            with pytest.raises(NexusError) as caught:
+                await nexus.invoke("bob", "answer", "boom")
+            assert "secret" not in str(caught.value)
+            tasks.cancel_scope.cancel()
+
+    await run(door, work)
+    await door.fakes.capabilities.wait_until(lambda owners: not owners)
+
+
+async def test_a_cancelled_call_cancels_its_handler(door: Door, run: Run) -> None:
+    async def work(nexus: AsyncNexus) -> None:
+        began, stopped = anyio.Event(), anyio.Event()
+
+        async def forever(call: Any) -> None:
+            began.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                stopped.set()
+
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(nexus.serve, "forever", forever)
+            async with nexus.stream("bob", "forever") as call:
+                await began.wait()
+                await call.cancel("enough")
+                with pytest.raises(NexusError, match="enough"):
+                    async for _ in call:
+                        pass
+            await stopped.wait()
+            tasks.cancel_scope.cancel()
+
+    await run(door, work)
+
+
+async def test_events_resume_without_loss_or_repeat(path: Path, run: Run) -> None:
+    """The door goes down twice while messages keep coming; the log lives on, as the daemon's does."""
+    total = 300
+    got: list[int] = []
+    async with trio.open_nursery() as nursery:
+        doors: list[Door] = []
+        stack = contextlib.AsyncExitStack()
+        doors.append(await stack.enter_async_context(open_door(path)))
+        events = doors[0].fakes.events
+        events.store("room", {"n": 0})
+
+        async def publish() -> None:
+            for number in range(1, total):
+                events.store("room", {"n": number})
+                await trio.sleep(0.001)
+
+        async def restart() -> None:
+            for _ in range(2):
+                await trio.sleep(0.08)
+                await stack.aclose()
+                doors.append(await stack.enter_async_context(open_door(path, events=events)))
+
+        async def work(nexus: AsyncNexus) -> None:
+            async with nexus.events(cursor=0, kinds=["room"]) as feed:
+                async for event in feed:
+                    got.append(event.data["n"])
+                    if len(got) == total:
+                        break
+
+        nursery.start_soon(publish)
+        nursery.start_soon(restart)
+        await run(doors[0], work)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await stack.aclose()
+    assert got == list(range(total))
+
+
+async def test_events_give_up_when_the_daemon_stays_away(path: Path, run: Run) -> None:
+    async with open_door(path) as door:
+
+        async def work(nexus: AsyncNexus) -> None:
+            async with nexus.events(patience=0.2) as feed:
+                door.fakes.events.store("room", {})
+                with pytest.raises(NexusError) as caught:
+                    async for _ in feed:
+                        trio.from_thread.run_sync(door.scope.cancel) if run is under_asyncio else door.scope.cancel()
+                assert caught.value.code == "daemon_unreachable"
+
+        await run(door, work)
