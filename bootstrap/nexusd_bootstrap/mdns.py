@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -43,6 +44,7 @@ SHUTDOWN_S: Final = 1.0
 TXT_BYTES: Final = 1200
 """Announced addresses: with the rest of the answer they fit one Ethernet frame (RFC 6762 §17)."""
 _PORT: Final = 4001
+_GROUP: Final = "224.0.0.251"
 _DNSADDR: Final = b"dnsaddr="
 
 
@@ -178,7 +180,15 @@ class Mdns:
                 await trio.to_thread.run_sync(zeroconf.close, abandon_on_cancel=True)
 
     def _open(self) -> Any:
-        return Zeroconf(interfaces=InterfaceChoice.All if self._interfaces is None else self._interfaces)
+        if self._interfaces is None:
+            return Zeroconf(interfaces=InterfaceChoice.All)
+        for interface in self._interfaces:
+            # zeroconf leaves its sockets open when it fails on an interface, so ask first
+            if ":" not in interface:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    member = socket.inet_aton(_GROUP) + socket.inet_aton(interface)
+                    probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+        return Zeroconf(interfaces=self._interfaces)
 
     async def _offer(self, texts: list[str], found: trio.MemorySendChannel[Candidate]) -> None:
         for candidate in candidates(texts, self.name):
