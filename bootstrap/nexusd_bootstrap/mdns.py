@@ -232,8 +232,8 @@ class Mdns:
             # no probing, which takes a second: nobody else has these 128 random bits
             else partial(zeroconf.register_service, cooperating_responders=True)
         )
+        self._announced = addresses  # the first announcement goes out long before this returns
         await trio.to_thread.run_sync(register, info, abandon_on_cancel=True)
-        self._announced = addresses
 
 
 def announced(addresses: Sequence[str]) -> tuple[str, ...]:
