@@ -33,7 +33,8 @@ class Group:
     figures: Sequence[Figure]
     ours: Callable[[Any, bool], Sample]
     js: Callable[[Any, bool], Sample]
-    notes: Sequence[str] = ()
+    note: str = ""
+    """What a reader must know to compare the two sides."""
 
 
 @dataclass(slots=True)

@@ -89,7 +89,7 @@ def test_a_signal_drains_and_exits_0(own_home: Home, sign: signal.Signals) -> No
         dave.check_log()
         assert not paths.answers(paths.socket_of(dave.data_dir))
         assert call.wait() != 0, "the caller hears that the provider went away"
-        watch.wait()
+        watch.interrupt()  # it waits for the daemon to come back
         _, alive = psutil.wait_procs(children, timeout=3)
         assert not alive, "what a capability started ends with the daemon"
 

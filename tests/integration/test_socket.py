@@ -158,5 +158,5 @@ def test_a_provider_that_goes_away_takes_its_capability_along(alice: Daemon, bob
 def test_a_provider_that_never_answers_ends_by_the_callers_limit(alice: Daemon, bob: Daemon) -> None:
     with Raw(bob) as raw:
         raw.ask(id=1, method="capability.register", params={"name": "silent"})
-        error = alice.cli_error("invoke", bob.peer_id, "silent", "x", "--max-duration", "500ms")
+        error = alice.cli_error("invoke", bob.peer_id, "silent", "x", "--max-duration", "0.5")
         assert error["code"] == "timeout"

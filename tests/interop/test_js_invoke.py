@@ -68,7 +68,7 @@ def test_unary_call_of_ours(serving: Daemon, carol: JsPeer, half_close: bool) ->
     event, done = got[-2:]
     assert set(event) == EVENT_FIELDS
     assert set(done) == DONE_FIELDS
-    assert done["usage"] == {"inputBytes": 12, "outputBytes": len(text_of(got).encode())}
+    assert done["usage"] == {"inputBytes": 12, "outputBytes": len(text_of(got).encode()), "events": 1}
     for accept in got[:-2]:
         assert set(accept) <= {"type", "version", "requestId", "accepted", "estimatedStartMs"}
         assert accept["accepted"] is True
@@ -256,7 +256,7 @@ def test_ctrl_c_cancels_at_their_provider(serving: Daemon, carol: JsPeer) -> Non
 
 
 def test_their_silence_ends_by_the_duration_we_stated(serving: Daemon, carol: JsPeer) -> None:
-    error = serving.cli_error("invoke", carol.peer_id, "js-hang", "", "--max-duration", "500ms")
+    error = serving.cli_error("invoke", carol.peer_id, "js-hang", "", "--max-duration", "0.5")
     assert error["code"] == "timeout"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nexusd.client import Nexus
 from tests.harness.daemon import Daemon
 from tests.harness.js import JsPeer
 from tests.harness.process import poll
@@ -17,6 +18,7 @@ from tests.interop.conftest import share_room
 MESSAGE_FIELDS = {"version", "type", "id", "timestamp", "sender", "topic", "payload", "references"}
 STRANGER = "12D3KooWGzXgmrTKSFDGPBW6V4xTRmAnfUEVGfsEM9Kqe1n4oFxT"
 CHAT_FIELDS = {"content", "format", "replyTo", "threadId"}
+CAPABILITY_FIELDS = ("name", "protocol", "description", "pricing", "rateLimit")
 PRESENCE_FIELDS = {"status", "capabilities", "agentName", "agentType", "version"}
 
 
@@ -112,10 +114,8 @@ def test_two_hundred_messages_each_way_arrive_once(alice: Daemon, carol: JsPeer)
         f"js {n}" for n in range(200)
     ]
     since = carol.mark()
-    from nexusd.client import Nexus
-
     with Nexus.connect(data_dir=alice.data_dir) as nexus:
-        ids = [nexus.call("room.send", {"room": "busy", "content": f"ours {n}"})["messageId"] for n in range(200)]
+        ids = [nexus.rooms.send("busy", f"ours {n}").message_id for n in range(200)]
     events = carol.wait_events("pubsub", 200, lambda e: '"ours ' in e["text"], since=since)
     assert sorted(json.loads(event["text"])["id"] for event in events) == sorted(ids)
 
@@ -145,7 +145,7 @@ def test_presence_goes_both_ways(alice: Daemon, carol: JsPeer) -> None:
     ("type_", "payload"),
     [
         ("meta", {"action": "room:updated", "roomId": "kinds"}),
-        ("capability", {"capabilities": [dict.fromkeys(("name", "protocol", "description", "pricing", "rateLimit"), "x")]}),
+        ("capability", {"capabilities": [dict.fromkeys(CAPABILITY_FIELDS, "x")]}),
         ("sync", {"action": "request", "since": 0, "limit": 10}),
         ("made-up", {"anything": [1, 2, 3]}),
     ],

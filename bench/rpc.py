@@ -1,0 +1,33 @@
+"""Round trips on the socket: the status of the node, asked one after the other by one client."""
+
+from __future__ import annotations
+
+import time
+
+from bench.figure import Figure, Group, Sample
+from bench.jspair import JsPair
+from bench.pair import DaemonPair
+
+RATE = Figure("rpc", "RPC round trips, one client", "/s")
+
+
+def _seconds(quick: bool) -> float:
+    return 0.5 if quick else 2.0
+
+
+def _ours(pair: DaemonPair, quick: bool) -> Sample:
+    with pair.client(pair.b) as nexus:
+        count = 0
+        began = time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < _seconds(quick):
+            nexus.status()
+            count += 1
+    return {"rpc": count / elapsed}
+
+
+def _js(pair: JsPair, quick: bool) -> Sample:
+    done = pair.call(pair.a, "rpcCall", path=str(pair.place / "rpc.sock"), seconds=_seconds(quick))
+    return {"rpc": done["count"] / done["seconds"]}
+
+
+GROUP = Group("rpc", (RATE,), _ours, _js)
