@@ -120,8 +120,6 @@ class ClientConnection:
         except ConnectionError:
             self._reason = "broken"
             nursery.cancel_scope.cancel()
-        except trio.ClosedResourceError:
-            pass  # the writer found it broken
         return True
 
     async def _receive(self) -> bytes:
@@ -261,8 +259,6 @@ class ClientConnection:
                 scope.cancel()
             try:
                 await follow()
-            except trio.ClosedResourceError:
-                return  # the client is gone, and the writer has said so
             except Exception:
                 log.exception("a stream of a client failed")
             finally:

@@ -41,17 +41,17 @@ class Outgoing:
         return self.size >= self._limit
 
     async def send(self, line: bytes) -> None:
-        """Queue a line once there is room for it (a line of any size goes where there is any room at all). Raises
-        trio.ClosedResourceError."""
+        """Queue a line once there is room for it (a line of any size goes where there is any room at all). Once closed
+        it is dropped: whoever sends is about to be cancelled."""
         await self.room()
         self.put(line)
 
     async def room(self) -> None:
-        """Wait until `send` would not. Raises trio.ClosedResourceError."""
+        """Wait until `send` would not."""
         while self.full and not self._closed:
             await self._room.park()
         if self._closed:
-            raise trio.ClosedResourceError
+            await trio.lowlevel.checkpoint()
 
     def put(self, line: bytes) -> None:
         """Queue a line now, over the limit if need be; nothing happens once closed."""

@@ -129,8 +129,6 @@ class SocketProvider:
         try:
             await self._outgoing.send(line)
             await served.run()
-        except trio.ClosedResourceError:
-            raise _gone() from None
         except CallFailed as failure:
             reason = failure.message
             raise

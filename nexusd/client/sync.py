@@ -7,8 +7,7 @@ slow reader of one holds up nothing else.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
@@ -18,7 +17,8 @@ import msgspec
 from nexusd.client import asks
 from nexusd.client.asks import Ask
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import AWAY, BROKEN, FIRST_RETRY_S, LONGEST_RETRY_S, Feed, Params
+from nexusd.client.events import EventStream
+from nexusd.client.exchange import BROKEN, Feed, Params
 from nexusd.client.finding import find_socket
 from nexusd.client.invocation import CallerSide, invoke_params
 from nexusd.client.link import Links
@@ -153,35 +153,11 @@ class Nexus(_Asking):
         room: str | None = None,
         peer: str | None = None,
         patience: float = 30.0,
-    ) -> Iterator[schema.NodeEvent]:
-        """Events as they happen, behind `cursor` if one is given. Reconnects by itself and continues where it was, so
-        that nothing stored is missed; gives up once the daemon was away for `patience` seconds. Raises NexusError."""
-        feed = Feed(cursor, kinds, room, peer)
-        gone_since: float | None = None
-        pause = FIRST_RETRY_S
-        while True:
-            try:
-                for event in self._subscribed(feed):
-                    gone_since, pause = None, FIRST_RETRY_S
-                    yield event
-            except NexusError as error:
-                now = time.monotonic()
-                gone_since = now if gone_since is None else gone_since
-                if error.code not in AWAY or self._links.closed or now + pause - gone_since > patience:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_RETRY_S)
-
-    def _subscribed(self, feed: Feed) -> Iterator[schema.NodeEvent]:
-        link = self._links.take()
-        try:
-            feed.begun(link.call("node.subscribe", feed.params))
-            link.set_timeout(None)
-            while not feed.cut:
-                if (event := feed.take(link.read())) is not None:
-                    yield event
-        finally:
-            self._links.drop(link)
+    ) -> EventStream:
+        """Events as they happen, from now on or behind `cursor`: an iterator, best held in `with`. Reconnects by itself
+        and continues where it was, so that nothing stored is missed; gives up once the daemon was away for `patience`
+        seconds. Raises NexusError."""
+        return EventStream(self._links, Feed(cursor, kinds, room, peer), patience)
 
     def stream(
         self,

@@ -14,7 +14,8 @@ from nexusd_protocols.rpc.schema import NodeEvent
 
 
 class EventStream:
-    """Iterate over it; hold it in `async with`, or `aclose` it, to end the subscription."""
+    """Entering it with `async with` subscribes; iterate over it inside. Without, the first step subscribes, and
+    `aclose` ends the subscription."""
 
     def __init__(self, links: Links, feed: Feed, patience: float) -> None:
         self._links = links
@@ -51,13 +52,22 @@ class EventStream:
 
     async def _next(self) -> NodeEvent | None:
         """The next event; None where the daemon ended the subscription."""
-        if self._link is None:
-            self._link = self._links.take()
-            self._feed.begun(await self._link.call("node.subscribe", self._feed.params))
+        link = await self._subscribe()
         while not self._feed.cut:
-            if (event := self._feed.take(await self._link.read())) is not None:
+            if (event := self._feed.take(await link.read())) is not None:
                 return event
         return None
+
+    async def _subscribe(self) -> Link:
+        if self._link is not None:
+            return self._link
+        link = self._link = self._links.take()
+        try:
+            self._feed.begun(await link.call("node.subscribe", self._feed.params))
+        except BaseException:
+            await self.aclose()
+            raise
+        return link
 
     async def aclose(self) -> None:
         """End the subscription; iterating again continues it."""
@@ -66,6 +76,7 @@ class EventStream:
             self._links.drop(link)
 
     async def __aenter__(self) -> Self:
+        await self._subscribe()
         return self
 
     async def __aexit__(

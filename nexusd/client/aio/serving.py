@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from nexusd.client.aio.closing import closing_after
 from nexusd.client.aio.link import Link
 from nexusd.client.errors import CallError, NexusError
 from nexusd.client.exchange import asked, told
@@ -40,16 +41,9 @@ class Call:
         """Who calls what, and the limits that were stated."""
         return self._side.call
 
-    async def pieces(self) -> AsyncIterator[Any]:
+    def pieces(self) -> AsyncIterator[Any]:
         """The input as it comes."""
-        while not self._input_over:
-            while not self._pieces:
-                await self._changed.wait()
-            piece, size = self._pieces.popleft()
-            await self._link.write(self._side.consumed(size))
-            self._input_over = piece.final
-            if piece.data is not msgspec.UNSET:
-                yield piece.data
+        return _Input(self)
 
     async def value(self) -> Any:
         """The whole input: text joined, a single piece as it is, else a list."""
@@ -64,6 +58,17 @@ class Call:
             await self._changed.wait()
         await self._link.write(self._side.output(event, data))
 
+    async def next_piece(self) -> Any:
+        """The next piece of input; UNSET at its end."""
+        if self._input_over:
+            return msgspec.UNSET
+        while not self._pieces:
+            await self._changed.wait()
+        piece, size = self._pieces.popleft()
+        self._input_over = piece.final
+        await self._link.write(self._side.consumed(size))
+        return piece.data
+
     def push(self, piece: schema.CallInput, size: int) -> None:
         """A piece of input came."""
         self._pieces.append((piece, size))
@@ -77,6 +82,21 @@ class Call:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+class _Input:
+    """Not a generator, because a handler that is cancelled between two pieces would leave it unclosed."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if (data := await self._call.next_piece()) is msgspec.UNSET:
+            raise StopAsyncIteration
+        return data
 
 
 Handler = Callable[[Call], Awaitable[Any] | AsyncIterable[Any]]
@@ -148,8 +168,9 @@ class Server:
         try:
             result = self._handler(call)
             if isinstance(result, AsyncIterable):
-                async for piece in result:
-                    await call.emit(piece)
+                async with closing_after(result) as pieces:
+                    async for piece in pieces:
+                        await call.emit(piece)
             elif (value := await result) is not None:
                 await call.emit(value, "result")
         except CallError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from nexusd.client.aio.closing import closing_after
 from nexusd.client.aio.link import Link, Links
 from nexusd.client.errors import NexusError
 from nexusd.client.exchange import BROKEN
@@ -111,8 +112,13 @@ class CallStream:
     async def _feed(self, pieces: AsyncIterable[Any] | Iterable[Any]) -> None:
         """Send input as credit allows."""
         try:
-            async for piece in _aiter(pieces):
-                await self._send(piece, final=False)
+            if isinstance(pieces, AsyncIterable):
+                async with closing_after(pieces) as following:
+                    async for piece in following:
+                        await self._send(piece, final=False)
+            else:
+                for piece in pieces:
+                    await self._send(piece, final=False)
             await self._send(msgspec.UNSET, final=True)
         except Exception as error:
             self._input_error = error  # raised to whoever iterates
@@ -123,12 +129,3 @@ class CallStream:
         while not side.may_send:
             await self._changed.wait()
         await link.write(side.input(piece, final=final))
-
-
-async def _aiter(pieces: AsyncIterable[Any] | Iterable[Any]) -> AsyncIterator[Any]:
-    if isinstance(pieces, AsyncIterable):
-        async for piece in pieces:
-            yield piece
-    else:
-        for piece in pieces:
-            yield piece

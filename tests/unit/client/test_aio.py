@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import trio
 
 from nexusd.client import AsyncNexus, CallError, NexusError
 from tests.harness.door import Door, open_door
+from tests.harness.services import FakeEvents
 
 Work = Callable[[AsyncNexus], Awaitable[None]]
 Run = Callable[[Door, Work], Awaitable[None]]
@@ -37,6 +37,11 @@ async def under_asyncio(door: Door, work: Work) -> None:
 def run(request: pytest.FixtureRequest) -> Run:
     chosen: Run = request.param
     return chosen
+
+
+async def exhaust(items: AsyncIterator[Any]) -> None:
+    async for _ in items:
+        pass
 
 
 async def upper(incoming: Any) -> None:
@@ -140,9 +145,10 @@ async def test_cancel_gives_the_end(door: Door, run: Run) -> None:
 
     async def work(nexus: AsyncNexus) -> None:
         async with nexus.stream("bob", "endless") as call:
+            await anext(call)
+            await call.cancel("enough")
             with pytest.raises(NexusError) as caught:
-                async for _ in call:
-                    await call.cancel("enough")
+                await exhaust(call)
             assert caught.value.code == "invoke_cancelled"
             assert caught.value.message == "enough"
         assert (await nexus.status()).name == "alice"
@@ -198,8 +204,7 @@ async def test_a_cancelled_call_cancels_its_handler(door: Door, run: Run) -> Non
                 await began.wait()
                 await call.cancel("enough")
                 with pytest.raises(NexusError, match="enough"):
-                    async for _ in call:
-                        pass
+                    await exhaust(call)
             await stopped.wait()
             tasks.cancel_scope.cancel()
 
@@ -210,49 +215,48 @@ async def test_events_resume_without_loss_or_repeat(path: Path, run: Run) -> Non
     """The door goes down twice while messages keep coming; the log lives on, as the daemon's does."""
     total = 300
     got: list[int] = []
+    events = FakeEvents()
+    events.store("room", {"n": 0})
+
+    async def host(task_status: trio.TaskStatus[Door]) -> None:
+        for life in range(3):
+            async with open_door(path, events=events) as door:
+                if life == 0:
+                    task_status.started(door)
+                for _ in range(total // 3):
+                    if len(events.log) < total:
+                        events.store("room", {"n": len(events.log)})
+                    await trio.sleep(0.001)
+                if life == 2:
+                    await trio.sleep_forever()
+
+    async def work(nexus: AsyncNexus) -> None:
+        async with nexus.events(cursor=0, kinds=["room"]) as feed:
+            async for event in feed:
+                got.append(event.data["n"])
+                if len(got) == total:
+                    break
+
     async with trio.open_nursery() as nursery:
-        doors: list[Door] = []
-        stack = contextlib.AsyncExitStack()
-        doors.append(await stack.enter_async_context(open_door(path)))
-        events = doors[0].fakes.events
-        events.store("room", {"n": 0})
-
-        async def publish() -> None:
-            for number in range(1, total):
-                events.store("room", {"n": number})
-                await trio.sleep(0.001)
-
-        async def restart() -> None:
-            for _ in range(2):
-                await trio.sleep(0.08)
-                await stack.aclose()
-                doors.append(await stack.enter_async_context(open_door(path, events=events)))
-
-        async def work(nexus: AsyncNexus) -> None:
-            async with nexus.events(cursor=0, kinds=["room"]) as feed:
-                async for event in feed:
-                    got.append(event.data["n"])
-                    if len(got) == total:
-                        break
-
-        nursery.start_soon(publish)
-        nursery.start_soon(restart)
-        await run(doors[0], work)
+        await run(await nursery.start(host), work)
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await stack.aclose()
     assert got == list(range(total))
 
 
-async def test_events_give_up_when_the_daemon_stays_away(path: Path, run: Run) -> None:
-    async with open_door(path) as door:
+async def test_events_give_up_when_the_daemon_stays_away(door: Door, run: Run) -> None:
+    async def work(nexus: AsyncNexus) -> None:
+        async with nexus.events(patience=0.2) as feed:
+            await nexus.rooms.send("general", "hello")
+            await anext(feed)
+            await nexus.shutdown()
+            with pytest.raises(NexusError) as caught:
+                await anext(feed)
+            assert caught.value.code == "daemon_unreachable"
 
-        async def work(nexus: AsyncNexus) -> None:
-            async with nexus.events(patience=0.2) as feed:
-                door.fakes.events.store("room", {})
-                with pytest.raises(NexusError) as caught:
-                    async for _ in feed:
-                        trio.from_thread.run_sync(door.scope.cancel) if run is under_asyncio else door.scope.cancel()
-                assert caught.value.code == "daemon_unreachable"
+    async def stop() -> None:
+        await door.fakes.node.stopped.wait()
+        door.scope.cancel()
 
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
         await run(door, work)

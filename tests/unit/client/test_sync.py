@@ -106,7 +106,7 @@ async def test_serve(door: Door) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(in_thread, lambda: server.serve("spell", handler, ready=ready.set))
         await in_thread(ready.wait)
-        assert await use(door, lambda nexus: list(e.data for e in nexus.invoke("bob", "spell", "abc", stream=True))) == [
+        assert await use(door, lambda nexus: [e.data for e in nexus.invoke("bob", "spell", "abc", stream=True)]) == [
             "a",
             "b",
             "c",
