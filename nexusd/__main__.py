@@ -54,7 +54,9 @@ def run(
     log_format: LogFormat | None = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
-    """Run a daemon; Ctrl-C drains and stops it. Example: nexusd run --name bob --detach
+    """Run a daemon; Ctrl-C drains and stops it.
+
+    Example: nexusd run --name bob --detach
 
     Parameters
     ----------
@@ -95,7 +97,10 @@ def run(
 
 @app.command
 def openrpc() -> int:
-    """Print the socket's interface as an OpenRPC document. Example: nexusd openrpc > openrpc.json"""
+    """Print the socket's interface as an OpenRPC document.
+
+    Example: nexusd openrpc > openrpc.json
+    """
     import msgspec
 
     from nexusd_protocols.rpc.openrpc import document

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from nexusd.cli.outcome import Verbatim
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> Verbatim:
-    """Print the completion script of a shell. Example: nexus completion bash >> ~/.bash_completion
+    """Print the completion script of a shell.
+
+    Example: nexus completion bash >> ~/.bash_completion
 
     Parameters
     ----------
     shell
         bash, zsh or fish.
     """
-    from nexusd.cli.main import app
+    from nexusd.cli.main import build
 
+    app = build()
+    app.meta.default(_common)
     return Verbatim(app.generate_completion(prog_name="nexus", shell=shell).rstrip("\n"))
+
+
+def _common(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    name: Annotated[str | None, Parameter(alias="-n")] = None,
+    data_dir: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Never called: `nexusd.cli.options` takes these options. This makes the shells offer them everywhere.
+
+    Parameters
+    ----------
+    name
+        Which daemon.
+    data_dir
+        Which daemon, by its data directory.
+    json
+        Print JSON.
+    """

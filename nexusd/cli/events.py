@@ -20,7 +20,9 @@ def events(
     peer: str | None = None,
     cursor: int | None = None,
 ) -> Stream[NodeEvent]:
-    """Print what happens, as it happens. Example: nexus events --kinds room,dm --cursor 120
+    """Print what happens, as it happens.
+
+    Example: nexus events --kinds room,dm --cursor 120
 
     Parameters
     ----------

@@ -52,7 +52,9 @@ def invoke(
     max_input: int | None = None,
     max_output: int = limits.INVOKE_MAX_OUTPUT_BYTES,
 ) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
-    """Call a capability. Example: nexus invoke 9fKq2LmX upper "make me loud"
+    """Call a capability.
+
+    Example: nexus invoke 9fKq2LmX upper "make me loud"
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from cyclopts import App
 
@@ -18,14 +18,6 @@ from nexusd.cli.options import Options
 from nexusd.cli.outcome import Answer, Stream, Verbatim
 from nexusd.cli.output import Failure, Printer
 from nexusd.cli.session import Session, use
-
-app = App(
-    name="nexus",
-    help="Talk to the nexus daemon of this host: rooms, direct messages, capabilities.",
-    version=f"nexus {__version__}",
-    help_format="plaintext",
-    help_epilogue=options_.HELP,
-)
 
 # where each command lives: a module is imported when one of its commands is used, or for the help of all
 COMMANDS: Final = {
@@ -44,9 +36,21 @@ COMMANDS: Final = {
     "completion": ("completion:completion", "Print the completion script of a shell."),
     "version": ("node:version", "Print the version."),
 }
-for _name, (_place, _help) in COMMANDS.items():
-    _kwargs = {} if _place.endswith(":app") else {"help_format": "plaintext"}
-    app.command(f"nexusd.cli.{_place}", name=_name, help=_help, **_kwargs)
+
+
+def build() -> App:
+    """The table as a cyclopts application."""
+    app = App(
+        name="nexus",
+        help="Talk to the nexus daemon of this host: rooms, direct messages, capabilities.",
+        version=f"nexus {__version__}",
+        help_format="plaintext",
+        help_epilogue=options_.HELP,
+    )
+    for name, (place, summary) in COMMANDS.items():
+        more: dict[str, Any] = {} if place.endswith(":app") else {"help_format": "plaintext"}
+        app.command(f"nexusd.cli.{place}", name=name, help=summary, **more)
+    return app
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,7 +78,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(rest: Sequence[str], printer: Printer) -> int:
     try:
-        outcome = usage.run(app, rest)
+        outcome = usage.run(build(), rest)
         if isinstance(outcome, Answer | Stream | Verbatim):
             _show(outcome, printer)
     except usage.UsageError as error:

@@ -58,7 +58,9 @@ def list_(
 
 @app.command
 def watch(*, peer: str | None = None, cursor: int | None = None) -> Stream[NodeEvent]:
-    """Print direct messages as they come. Example: nexus dm watch
+    """Print direct messages as they come.
+
+    Example: nexus dm watch
 
     Parameters
     ----------

@@ -11,9 +11,9 @@ from typing import Final
 from nexusd.cli.usage import UsageError
 
 HELP: Final = """Options of every command:
-  --name NAME, -n NAME  profile of the daemon (NEXUS_NAME); not needed while one runs
-  --data-dir DIR        data directory of the daemon (NEXUS_DATA_DIR)
-  --json                print JSON, as is done when the output is not a terminal"""
+  --name, -n NAME  which daemon (NEXUS_NAME); not needed while only one runs
+  --data-dir DIR   which daemon, by its data directory (NEXUS_DATA_DIR)
+  --json           print JSON, as is done when the output is not a terminal"""
 
 VALUED: Final = ("--name", "-n", "--data-dir")
 

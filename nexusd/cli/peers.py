@@ -84,7 +84,7 @@ def _table(peers: list[Peer], full: bool) -> str:
             peer.display_name or "",
             _state(peer),
             peer.source,
-            "" if peer.connected else ago(peer.last_seen),
+            "now" if peer.connected else ago(peer.last_seen),
             _address(addresses[0], full),
         ]
         rows.append(first)

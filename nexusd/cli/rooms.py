@@ -111,7 +111,9 @@ def members(room: str, /) -> Answer[RoomMembers]:
 
 @app.command
 def watch(room: str, /, *, cursor: int | None = None) -> Stream[NodeEvent]:
-    """Print messages as they come. Example: nexus room watch general
+    """Print messages as they come.
+
+    Example: nexus room watch general
 
     Parameters
     ----------

@@ -7,4 +7,4 @@ from nexusd_protocols.rpc.schema import METHODS
 
 def of(method: str, example: str) -> str:
     """What a command does, in the words of the method behind it, and an example."""
-    return f"{METHODS[method].summary}. Example: {example}"
+    return f"{METHODS[method].summary}.\n\nExample: {example}"
