@@ -12,7 +12,6 @@ nothing under another id, to another node, or from another peer.
 from __future__ import annotations
 
 import base64
-import binascii
 import enum
 import hashlib
 from collections.abc import Callable
@@ -99,7 +98,7 @@ def check(
     statement = _statement(protocol, exchange, frame.from_agent, to_agent, sender, receiver, said)
     try:
         signature = base64.b64decode(frame.agent_sig, validate=True)
-    except binascii.Error:
+    except ValueError:
         return ProofFault.FORGED
     return AgentId(frame.from_agent) if verify(frame.from_agent, statement, signature) else ProofFault.FORGED
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# ECMA-48 §5.4 and §8.3, in both the 7-bit (ESC Fe) and the 8-bit (C1) form. Each alternative consumes at least one
-# character and backtracks over none, so the time is linear. A sequence that is not ended loses its introducer only.
+# ECMA-48 §5.4 and §8.3, in both the 7-bit (ESC Fe) and the 8-bit (C1) form. No body may hold an introducer, so that a
+# character is scanned for one introducer at most and the time is linear. A sequence that is not ended loses only that.
 _SEQUENCES: Final = (
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor, modes
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # strings: title, links, clipboard
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor, modes
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\|\x9c)"  # titles, links, clipboard
     r"|\x1b[ -/]+[0-~]"  # character sets and the like
-    r"|\x1b[0-Z\\^-~]"  # two-character escapes
+    r"|\x1b[0-~]"  # two-character escapes, and introducers of what is not ended
 )
 _INVISIBLE: Final = (
     r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
