@@ -8,7 +8,6 @@ file `<data_dir>/socket` names it. The daemon decides with `place_socket`; every
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import socket
@@ -150,6 +149,8 @@ def running(environment: Mapping[str, str] | None = None) -> list[Running]:
 
 
 def _short_directory(data_dir: Path, environment: Mapping[str, str]) -> Path:
+    import hashlib  # rarely needed, and slow to import
+
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
     runtime = environment.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and Path(runtime).is_dir():

@@ -20,7 +20,7 @@ from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent
 
 if TYPE_CHECKING:
-    from nexusd.client.sync import CallStream
+    from nexusd.client.stream import CallStream
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 

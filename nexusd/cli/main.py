@@ -112,11 +112,13 @@ def _usage_failure(error: usage.UsageError) -> Failure:
 def _failure(error: Exception) -> Failure | None:
     """The error as the user is told it; None for a bug, whose traceback is what helps."""
     from nexusd.client.errors import NexusError
-    from nexusd.config import ConfigError
-    from nexusd.paths import UnsafePathError
 
     if isinstance(error, NexusError):
         return Failure(error.code, error.message, error.try_, error.exit_code, error.data)
+    # the usual errors came first: this import is slow
+    from nexusd.config import ConfigError
+    from nexusd.paths import UnsafePathError
+
     if isinstance(error, ConfigError):
         return Failure("invalid_config", str(error), "", 1)
     if isinstance(error, UnsafePathError):

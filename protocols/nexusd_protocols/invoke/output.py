@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nexusd_protocols import ndjson
-from nexusd_protocols.invoke.events import Output
+
+if TYPE_CHECKING:  # the command line imports this module, and must not wait for the cryptography behind that one
+    from nexusd_protocols.invoke.events import Output
 
 
 class Pieces:
