@@ -13,8 +13,11 @@ import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.untrusted import printable
 
 T = TypeVar("T")
+
+_DETAIL_CHARS: Final = 200
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -65,9 +68,14 @@ def decode(
             data.decode()  # msgspec passes over bad UTF-8 in fields that it does not decode
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise RemoteProtocolError("bad_message", str(error), reply=reply) from error
+        raise RemoteProtocolError("bad_message", explained(error), reply=reply) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad_json", str(error), reply=reply, penalty=5) from error
+        raise RemoteProtocolError("bad_json", explained(error), reply=reply, penalty=5) from error
+
+
+def explained(error: Exception) -> str:
+    """What a decoder says, fit for a log: it quotes the input, and that may be long and full of escapes."""
+    return printable(str(error), _DETAIL_CHARS)
 
 
 def json_size(value: Any) -> int:

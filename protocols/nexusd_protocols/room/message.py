@@ -21,6 +21,7 @@ from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import MessageId, parse_capability_name, parse_message_id
+from nexusd_protocols.untrusted import printable
 
 VERSION: Final = 1
 
@@ -315,7 +316,7 @@ def _read_payload(message: NexusMessage) -> Payload | Ignored:
     try:
         payload: Payload = decoder.decode(message.payload)
     except msgspec.MsgspecError as error:
-        return Ignored("bad_payload", str(error), 1)
+        return Ignored("bad_payload", ndjson.explained(error), 1)
     if isinstance(payload, Presence):
         return _cleaned(payload)
     if fault := _payload_fault(payload):
@@ -346,7 +347,7 @@ def clean(name: str, max_chars: int = limits.DISPLAY_NAME_CHARS) -> str:
     """A name fit for display: letters, marks and digits of any script, blank and `- _ .`; at most `max_chars`. What
     moves a cursor, hides or reverses text is gone."""
     # four characters in for one out: enough for decomposed scripts, and a bound on the work
-    text = unicodedata.normalize("NFC", name[: 4 * max_chars])
+    text = unicodedata.normalize("NFC", printable(name[: 4 * max_chars]))
     kept = "".join(
         character if character in "-_." or unicodedata.category(character)[0] in "LMN" else " "
         for character in text

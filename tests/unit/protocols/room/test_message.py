@@ -72,6 +72,18 @@ def test_hostile_bytes(data, reason):
     assert len(verdict.detail) < 200
 
 
+@pytest.mark.parametrize("field", ["status", "agentName", "capabilities"])
+def test_the_reason_that_is_logged_is_short_and_clean(field):
+    row = next(row for row in VECTORS["accepted"] if row["name"] == "presence")
+    message = json.loads(row["data"])
+    message["payload"][field] = {"\x1b[2J" * 50: 1} if field != "status" else "\x1b[2J" * 50
+    verdict = room.read(TOPIC, json.dumps(message).encode(), ALICE.peer_id, NOW)
+    assert isinstance(verdict, Ignored)
+    assert verdict.reason == "bad_payload"
+    assert len(verdict.detail) <= 200
+    assert verdict.detail.isprintable()
+
+
 def test_chat_has_the_published_fields_in_their_order():
     data = room.chat(**COMMON, content="hi", reply_to="m0")
     assert data == (
@@ -224,7 +236,8 @@ def test_a_message_of_another_is_not_read_under_our_name():
         ("Zoë", "Zoë"),
         ("アリス", "アリス"),
         ("อลิซ", "อลิซ"),
-        ("a\x1b]0;title\x07b", "a0titleb"),
+        ("a\x1b]0;title\x07b", "ab"),
+        ("a\u3164\u115fb", "ab"),
         ("a\u202ebob", "abob"),
         ("a\u200b\u2066b", "ab"),
         ("<script>", "script"),
