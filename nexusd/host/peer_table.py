@@ -42,21 +42,23 @@ class PeerTable(INotifee):  # type: ignore[misc] # libp2p is not typed
         """Those with an open connection."""
         return [peer for peer, found in self._connections.items() if any(not c.is_closed for c in found)]
 
-    def connections(self, peer: PeerId) -> list[Any]:
-        """The connections of a peer."""
-        return list(self._connections.get(peer, ()))
-
     async def connected(self, network: object, conn: Any) -> None:
         """Called by the swarm. A peer that is not allowed is disconnected and never announced."""
         peer = PeerId(str(conn.muxed_conn.peer_id))
         if not self._admit(peer):
             self._spawn(close_connection, conn)
             return
-        known = self._connections.setdefault(peer, set())
-        known.add(conn)
-        if len(known) == 1:
-            self._feed.announce(PeerConnected(peer, _address(conn), _direction(conn)))
-            self._arrived(peer)
+        known = self._connections.get(peer)
+        if known is not None and all(c.is_closed for c in known):
+            # libp2p tells of an end 0.2 s late: what hung on those connections is gone already
+            self._gone(peer)
+            known = None
+        if known is not None:
+            known.add(conn)
+            return
+        self._connections[peer] = {conn}
+        self._feed.announce(PeerConnected(peer, _address(conn), _direction(conn)))
+        self._arrived(peer)
 
     async def disconnected(self, network: object, conn: Any) -> None:
         """Called by the swarm."""
@@ -66,9 +68,12 @@ class PeerTable(INotifee):  # type: ignore[misc] # libp2p is not typed
             return
         known.discard(conn)
         if not known:
-            del self._connections[peer]
-            self._left(peer)
-            self._feed.announce(PeerDisconnected(peer))
+            self._gone(peer)
+
+    def _gone(self, peer: PeerId) -> None:
+        del self._connections[peer]
+        self._left(peer)
+        self._feed.announce(PeerDisconnected(peer))
 
     async def opened_stream(self, network: object, stream: object) -> None:
         """Of no interest here."""

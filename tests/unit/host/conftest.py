@@ -1,0 +1,71 @@
+"""Two nodes of ours, and a stock libp2p host to show a fault on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from libp2p import create_identity_from_seed, new_host
+from libp2p.custom_types import TProtocol
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p import create_new_x25519_key_pair
+from multiaddr import Multiaddr
+
+from nexusd.host.loggers import quieten
+from tests.harness.nodes import connected, loopback, signer
+
+quieten()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[tuple]:
+    """alice and bob, connected and identified."""
+    async with loopback("alice", "bob") as (alice, bob):
+        await connected(alice, bob)
+        yield alice, bob
+
+
+def stock_host(name: str, **options):
+    """A host as py-libp2p makes it, but for Noise alone unless told otherwise."""
+    keys = create_identity_from_seed(signer(name).seed())
+    noise = {NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)}
+    options = {"sec_opt": noise} | options
+    return new_host(key_pair=keys, **options)
+
+
+@asynccontextmanager
+async def running_stock(name: str, **options) -> AsyncIterator:
+    """A stock host that listens on loopback."""
+    host = stock_host(name, **options)
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        yield host
+        await host.close()
+
+
+def address_of(host) -> str:
+    """Where a stock host listens."""
+    return str(host.get_transport_addrs()[0])
+
+
+async def dial_stock(host, node) -> None:
+    """Have a stock host connect to a node of ours."""
+    from libp2p.peer.id import ID
+
+    address = node.addresses()[0].partition("/p2p/")[0]
+    await host.get_network()._dial_addr_single_attempt(Multiaddr(address), ID.from_string(node.peer_id))
+
+
+async def raw_stream(host, peer: str):
+    """A muxed stream without any negotiation on it."""
+    from libp2p.peer.id import ID
+
+    return await host.get_network().get_connections(ID.from_string(peer))[0].muxed_conn.open_stream()
+
+
+KILLER = b"\x13/multistream/1.0.0\n\x04\xff\xfe\xfd\n"
+"""25 bytes: multistream-select, then a protocol name that is not UTF-8."""
+
+TOY = "/nexus/toy/1.0.0"
+PROTOCOL = TProtocol(TOY)
