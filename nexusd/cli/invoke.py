@@ -11,6 +11,7 @@ import msgspec
 from cyclopts import Parameter
 
 from nexusd.cli import stdin
+from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import current
 from nexusd.cli.terminal import duration, piece, size
@@ -94,7 +95,7 @@ def _input(given: str | None, *, as_text: bool) -> Any:
     limit = limits.INVOKE_INPUT_CEILING_BYTES
     if given is None:
         text = stdin.read(limit) if stdin.piped() else ""
-    elif given == "-":
+    elif given == STDIN:
         text = stdin.read(limit)
     elif given.startswith("@"):
         text = _file(Path(given[1:]), limit)

@@ -106,7 +106,7 @@ def _printer(options: Options) -> Printer:
 
 
 def _usage_failure(error: usage.UsageError) -> Failure:
-    return Failure(code="usage", message=str(error), try_=error.try_, exit_code=1)
+    return Failure(code="usage", message=str(error).replace(options_.STDIN, "-"), try_=error.try_, exit_code=1)
 
 
 def _failure(error: Exception) -> Failure | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call, current
 from nexusd.cli.terminal import clean, duration, pairs
@@ -55,7 +56,7 @@ def rpc(method: str, params: str = "{}", /) -> Answer[Any]:
     params
         A JSON object; - reads it from standard input.
     """
-    if params == "-":
+    if params == STDIN:
         params = current().stdin.read()
     try:
         fields = msgspec.json.decode(params)

@@ -17,6 +17,9 @@ HELP: Final = """Options of every command:
 
 VALUED: Final = ("--name", "-n", "--data-dir")
 
+STDIN: Final = "\0-"
+"""What a lone `-` becomes: cyclopts would take that for an option, and no argument can hold a NUL."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -46,5 +49,5 @@ def split(argv: Sequence[str]) -> tuple[Options, list[str]]:
                 raise UsageError(f"{flag} needs a value", f"write it as {flag} VALUE")
             options = replace(options, data_dir=Path(value)) if flag == "--data-dir" else replace(options, name=value)
         else:
-            rest.append(word)
+            rest.append(STDIN if word == "-" else word)
     return options, rest

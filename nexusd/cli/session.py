@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nexusd.cli.options import Options
+from nexusd.cli.options import STDIN, Options
 
 if TYPE_CHECKING:
     from nexusd.client.sync import Nexus
@@ -37,8 +37,8 @@ class Session:
         """Call a method of the socket; fields that are None are left out. Returns the schema's result struct."""
         from nexusd_protocols.rpc.schema import METHODS
 
-        row = METHODS[method]
-        return self.nexus.call(method, row.params(**{key: value for key, value in fields.items() if value is not None}))
+        given = {key: "-" if value == STDIN else value for key, value in fields.items() if value is not None}
+        return self.nexus.call(method, METHODS[method].params(**given))
 
     def say(self, sentence: str) -> None:
         """Tell people something that is no result."""
@@ -72,8 +72,3 @@ def use(session: Session) -> Iterator[Session]:
 def call(method: str, **fields: Any) -> Any:
     """`Session.call` of the current session."""
     return current().call(method, **fields)
-
-
-def words(parts: Sequence[str]) -> str:
-    """Arguments that the shell split are one text again."""
-    return " ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from nexusd.cli.options import STDIN
 from nexusd.cli.session import current
 from nexusd.cli.usage import UsageError
 
@@ -14,8 +15,8 @@ def text(arguments: Sequence[str], *, limit: int) -> str:
     Raises UsageError for no text, for more than `limit` bytes, and for bytes that are not UTF-8."""
     if not arguments and current().stdin.isatty():
         raise UsageError("there is no text", "give it as an argument, or pipe it in")
-    typed = arguments and tuple(arguments) != ("-",)
-    found = " ".join(arguments) if typed else read(limit).removesuffix("\n")
+    typed = arguments and tuple(arguments) != (STDIN,)
+    found = " ".join(arguments).replace(STDIN, "-") if typed else read(limit).removesuffix("\n")
     if not found:
         raise UsageError("the text is empty", "give it as an argument, or pipe it in")
     return found

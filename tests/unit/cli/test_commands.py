@@ -1,0 +1,504 @@
+"""Each command: what it asks of the daemon, what a person sees, and what a program gets."""
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from nexusd.cli.main import COMMANDS, build
+from nexusd_protocols.identity import Signer
+from nexusd_protocols.rpc import schema
+
+ALICE = str(Signer(bytes([1]) * 32).peer_id)
+BOB = str(Signer(bytes([2]) * 32).peer_id)
+MALLORY = str(Signer(bytes([3]) * 32).peer_id)
+THEN = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+
+STATUS = schema.NodeStatus(
+    name="alice",
+    peer_id=ALICE,
+    agent=ALICE,
+    version="0.1.0",
+    role="full",
+    addresses=[f"/ip4/127.0.0.1/tcp/4001/p2p/{ALICE}", f"/ip4/127.0.0.1/tcp/4002/ws/p2p/{ALICE}"],
+    pid=42,
+    started_at=THEN,
+    uptime_ms=7_300_000,
+    data_dir="/data/alice",
+    socket="/data/alice/nexusd.sock",
+    peers_connected=1,
+    peers_known=3,
+    rooms=["general", "news"],
+    capabilities=[],
+    discovery={"mdns": "on 127.0.0.1", "bootstrap": "2 addresses"},
+)
+MESSAGE = schema.RoomMessage(
+    room="general",
+    message_id="m1",
+    sender=BOB,
+    sender_name="bob",
+    timestamp=THEN,
+    received_at=THEN,
+    content="hello\nworld",
+    format="text/plain",
+    digest="00" * 32,
+    position=7,
+)
+DM = schema.DirectMessage(
+    peer=BOB,
+    direction="in",
+    message_id="d1",
+    sender=BOB,
+    sender_name="bob",
+    timestamp=THEN,
+    content="just us",
+    format="text/plain",
+    status="received",
+    position=3,
+)
+UPPER = schema.Capability(name="upper", available=True, description="louder", kind="command", queue_ms=1500)
+PROFILE = schema.Profile(agent=ALICE, display_name="alice", description="", agent_type="autonomous")
+
+# command line, method, result, parameters that were asked with, what a terminal shows
+CASES = [
+    (
+        ["status"],
+        "node.status",
+        STATUS,
+        schema.Empty(),
+        f"""\
+name       alice (process 42, version 0.1.0, up 2 h)
+peer id    {ALICE}
+address    /ip4/127.0.0.1/tcp/4001/p2p/{ALICE}
+           /ip4/127.0.0.1/tcp/4002/ws/p2p/{ALICE}
+role       full
+peers      1 connected, 3 known
+rooms      general, news
+serves     nothing
+discovery  mdns: on 127.0.0.1
+           bootstrap: 2 addresses
+data       /data/alice
+socket     /data/alice/nexusd.sock
+""",
+    ),
+    (
+        ["connect", "/ip4/1.2.3.4/tcp/1"],
+        "peers.connect",
+        schema.Peer(peer_id=BOB, connected=True),
+        schema.PeersConnectParams(address="/ip4/1.2.3.4/tcp/1"),
+        f"connected to {BOB}\n",
+    ),
+    (
+        ["peers", "--connected"],
+        "peers.list",
+        schema.PeersList(peers=[]),
+        schema.PeersListParams(connected=True),
+        "no peers yet; `nexus connect <multiaddr>` dials one by hand\n",
+    ),
+    (
+        ["peers", "list", "--blocked"],
+        "peers.list",
+        schema.PeersList(peers=[schema.Peer(peer_id=BOB, connected=False, blocked=True, block_reason="spam")]),
+        schema.PeersListParams(blocked=True),
+        f"""\
+PEER      NAME  STATE          FOUND BY  SEEN   ADDRESS
+{BOB[-8:]}        blocked: spam            never
+
+PEER is the end of the peer id (8 characters), enough for commands; --full shows all of it.
+""",
+    ),
+    (
+        ["peers", "list", "--full"],
+        "peers.list",
+        schema.PeersList(
+            peers=[
+                schema.Peer(
+                    peer_id=BOB,
+                    connected=True,
+                    direction="in",
+                    display_name="bob",
+                    addresses=["/a", "/b"],
+                    source="mdns",
+                )
+            ]
+        ),
+        schema.PeersListParams(),
+        f"""\
+PEER                                                  NAME  STATE           FOUND BY  SEEN  ADDRESS
+{BOB}  bob   connected (in)  mdns      now   /a
+                                                                                            /b
+""",
+    ),
+    (
+        ["peers", "block", BOB, "--reason", "noisy"],
+        "peers.block",
+        schema.Done(),
+        schema.PeersBlockParams(peer=BOB, reason="noisy"),
+        f"blocked {BOB}\n",
+    ),
+    (
+        ["peers", "unblock", "abcdef"],
+        "peers.unblock",
+        schema.Done(),
+        schema.PeersUnblockParams(peer="abcdef"),
+        "unblocked abcdef\n",
+    ),
+    (
+        ["profile", "show"],
+        "profile.get",
+        PROFILE,
+        schema.ProfileGetParams(),
+        f"""\
+agent         {ALICE}
+display name  alice
+description   none
+agent type    autonomous
+""",
+    ),
+    (
+        ["profile", "set", "--display-name", "alice", "--agent-type", "tool"],
+        "profile.set",
+        PROFILE,
+        schema.ProfileSetParams(display_name="alice", agent_type="tool"),
+        None,
+    ),
+    (["profile", "set", "--description", ""], "profile.set", PROFILE, schema.ProfileSetParams(description=""), None),
+    (
+        ["room", "join", "general"],
+        "room.join",
+        schema.Room(room="general", joined_at=THEN, messages=0, members_online=0),
+        schema.RoomParams(room="general"),
+        "joined general\n",
+    ),
+    (["room", "leave", "general"], "room.leave", schema.Done(), schema.RoomParams(room="general"), "left general\n"),
+    (
+        ["room", "list"],
+        "room.list",
+        schema.RoomsList(rooms=[schema.Room(room="general", joined_at=THEN, messages=12, members_online=2)]),
+        schema.ProfileGetParams(),
+        """\
+ROOM     MESSAGES  ONLINE  JOINED
+general  12        2       2023-11-14 22:13:20
+""",
+    ),
+    (
+        ["room", "send", "general", "hello", "world"],
+        "room.send",
+        schema.RoomSent(message_id="m1", cursor=1, peers=2),
+        schema.RoomSendParams(room="general", content="hello world"),
+        "sent m1, handed to 2 peers\n",
+    ),
+    (
+        [
+            "room",
+            "send",
+            "general",
+            "*x*",
+            "--format",
+            "text/markdown",
+            "--reply-to",
+            "m0",
+            "--thread",
+            "t",
+            "--reference",
+            "a",
+            "--reference",
+            "b",
+        ],
+        "room.send",
+        schema.RoomSent(message_id="m1", cursor=1, peers=0),
+        schema.RoomSendParams(
+            room="general", content="*x*", format="text/markdown", reply_to="m0", thread_id="t", references=["a", "b"]
+        ),
+        "sent m1, nobody is there yet\n",
+    ),
+    (
+        ["room", "send", "general", "--", "-5"],
+        "room.send",
+        schema.RoomSent(message_id="m1", cursor=1, peers=1),
+        schema.RoomSendParams(room="general", content="-5"),
+        "sent m1, handed to 1 peer\n",
+    ),
+    (
+        ["room", "history", "general", "--limit", "1", "--before", "9"],
+        "room.history",
+        schema.RoomHistory(messages=[MESSAGE], more=True, first=7, last=7),
+        schema.RoomHistoryParams(room="general", limit=1, before=9),
+        f"2023-11-14 22:13:20 bob ({BOB[-8:]}): hello\n    world\n",
+    ),
+    (
+        ["room", "history", "general", "--after", "0"],
+        "room.history",
+        schema.RoomHistory(messages=[], more=False),
+        schema.RoomHistoryParams(room="general", after=0),
+        "nothing was said yet\n",
+    ),
+    (
+        ["room", "members", "general"],
+        "room.members",
+        schema.RoomMembers(
+            members=[
+                schema.RoomMember(
+                    agent=BOB, name="bob", agent_type="tool", status="online", capabilities=["upper"], last_seen=0
+                )
+            ]
+        ),
+        schema.RoomParams(room="general"),
+        f"""\
+PEER      NAME  TYPE  STATUS  CAPABILITIES  SEEN
+{BOB[-8:]}  bob   tool  online  upper         never
+""",
+    ),
+    (
+        ["dm", "send", BOB, "just", "us"],
+        "dm.send",
+        schema.DmSent(message_id="d1", peer=BOB, status="stored"),
+        schema.DmSendParams(peer=BOB, content="just us"),
+        f"stored by {BOB[-8:]}\n",
+    ),
+    (
+        ["dm", "send", BOB, "x"],
+        "dm.send",
+        schema.DmSent(message_id="d1", peer=BOB, status="unconfirmed"),
+        schema.DmSendParams(peer=BOB, content="x"),
+        f"sent, unconfirmed: {BOB[-8:]} took it, and its software does not say whether it was stored\n",
+    ),
+    (
+        ["dm", "list", "--peer", BOB, "--limit", "2"],
+        "dm.list",
+        schema.DmList(messages=[DM, replace(DM, direction="out", status="stored")], more=False),
+        schema.DmListParams(peer=BOB, limit=2),
+        f"""\
+2023-11-14 22:13:20 bob ({BOB[-8:]}): just us
+2023-11-14 22:13:20 to {BOB[-8:]} (stored): just us
+""",
+    ),
+    (
+        ["capability", "list", BOB],
+        "capability.list",
+        schema.CapabilityList(peer=BOB, answered=True, capabilities=[UPPER]),
+        schema.CapabilityListParams(peer=BOB),
+        """\
+NAME   AVAILABLE  PRICE  OUTPUT  INPUT MAX  QUEUE  SERVED BY  DESCRIPTION
+upper  yes        free   stream  64.0 KiB   1.5 s  command    louder
+""",
+    ),
+    (
+        ["capability", "list"],
+        "capability.list",
+        schema.CapabilityList(peer=BOB, answered=False, capabilities=[]),
+        schema.CapabilityListParams(),
+        f"{BOB[-8:]} does not serve the handshake: what it can do is unknown, not nothing\n",
+    ),
+    (
+        ["capability", "remove", "upper"],
+        "capability.unregister",
+        schema.Done(),
+        schema.CapabilityNameParams(name="upper"),
+        "upper is no longer served\n",
+    ),
+    (
+        [
+            "capability",
+            "serve",
+            "chat",
+            "--openai",
+            "http://127.0.0.1:1/v1",
+            "--model",
+            "m",
+            "--api-key-env",
+            "KEY",
+            "--timeout",
+            "1.5",
+        ],
+        "capability.serve",
+        UPPER,
+        schema.CapabilityServeParams(
+            name="chat",
+            openai=schema.OpenAiSpec(url="http://127.0.0.1:1/v1", model="m", api_key_env="KEY"),
+            timeout_ms=1500,
+        ),
+        "serving upper; it stays served until it is removed\n",
+    ),
+    (
+        ["config", "show"],
+        "config.show",
+        schema.ConfigShow(values=[schema.ConfigValue(key="port", value=0, origin="default")]),
+        schema.Empty(),
+        "KEY   VALUE\nport  0\n",
+    ),
+    (
+        ["config", "show", "--origin"],
+        "config.show",
+        schema.ConfigShow(values=[schema.ConfigValue(key="listen", value=["/a"], origin="flag --listen")]),
+        schema.Empty(),
+        'KEY     VALUE   FROM\nlisten  ["/a"]  flag --listen\n',
+    ),
+]
+
+
+def ids(case):
+    return " ".join(case[0])[:40]
+
+
+@pytest.mark.parametrize(("args", "method", "result", "params", "shown"), CASES, ids=map(ids, CASES))
+def test_command(nexus, daemon, args, method, result, params, shown):
+    daemon.script[method] = result
+    on_terminal = nexus(*args, tty=True)
+    assert (on_terminal.code, daemon.params(method)) == (0, params)
+    if shown is not None:
+        assert on_terminal.out == shown
+    piped = nexus(*args)
+    as_json = nexus("--json", *args, tty=True)
+    assert piped.out == as_json.out
+    assert as_json.err == ""
+    assert piped.data == msgspec.to_builtins(result)
+
+
+def test_every_method_with_a_command_has_that_command():
+    app = build()
+    for method in schema.METHODS.values():
+        words = method.command.split()
+        if not words or words[0] != "nexus":
+            continue
+        at = app
+        for word in words[1:]:
+            at = at[word]
+
+
+def test_group_summaries_are_the_schemas():
+    for name, method in (
+        ("status", "node.status"),
+        ("connect", "peers.connect"),
+        ("invoke", "capability.invoke"),
+        ("stop", "node.shutdown"),
+    ):
+        assert COMMANDS[name][1] == f"{schema.METHODS[method].summary}."
+
+
+def test_stop_names_what_it_stops(nexus, daemon):
+    daemon.script = {"node.status": STATUS, "node.shutdown": schema.Done()}
+    assert nexus("stop", tty=True).out == "alice is stopping\n"
+    assert daemon.asked[-1][0] == "node.shutdown"
+
+
+def test_more_pages_are_pointed_at_for_people_only(nexus, daemon):
+    daemon.script["room.history"] = schema.RoomHistory(messages=[MESSAGE], more=True, first=7, last=7)
+    assert nexus("room", "history", "general", tty=True).err == "more: --before 7\n"
+    assert nexus("room", "history", "general", "--after", "1", tty=True).err == "more: --after 7\n"
+    assert nexus("room", "history", "general", "--json").err == ""
+
+
+# --- text from standard input -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("args", [["room", "send", "general"], ["room", "send", "general", "-"]])
+def test_text_comes_from_standard_input(nexus, daemon, args):
+    daemon.script["room.send"] = schema.RoomSent(message_id="m", cursor=1, peers=1)
+    assert nexus(*args, stdin="grüße\nan alle\n".encode()).code == 0
+    assert daemon.params("room.send").content == "grüße\nan alle"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        (b"", "the text is empty"),
+        (b"\n", "the text is empty"),
+        (b"\xff\xfe", "standard input is not UTF-8 (byte 0)"),
+        (b"x" * 262_145, "standard input has more than 262144 bytes"),
+        (None, "there is no text"),
+    ],
+)
+def test_text_that_cannot_be_sent(nexus, daemon, stdin, message):
+    ran = nexus("dm", "send", BOB, stdin=stdin)
+    assert ran.error["code"] == "usage"
+    assert ran.error["message"] == message
+    assert daemon.asked == []
+
+
+# --- serving a command ------------------------------------------------------------------------------------------------
+def test_serve_sends_the_program_that_this_shell_finds(nexus, daemon, tmp_path, monkeypatch):
+    program = tmp_path / "shout"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    daemon.script["capability.serve"] = UPPER
+    ran = nexus("capability", "serve", "upper", "--jsonl", "--max-concurrent", "2", "--", "shout", "--json", "-n", "x")
+    assert ran.code == 0, ran
+    asked = daemon.params("capability.serve")
+    assert asked.command == schema.CommandSpec(argv=[str(program), "--json", "-n", "x"], cwd=str(tmp_path), jsonl=True)
+    assert (asked.max_concurrent, asked.openai) == (2, None)
+    nexus("capability", "serve", "upper", "--", "./shout")
+    assert daemon.params("capability.serve").command.argv == [str(program)]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["x"], "exactly one of a command and --openai is to be served"),
+        (["x", "--openai", "u", "--model", "m", "--", "cat"], "exactly one of a command and --openai"),
+        (["x", "--openai", "u"], "--openai needs --model"),
+        (["x", "--openai", "u", "--model", "m", "--jsonl"], "--openai needs --model, and has no --jsonl"),
+        (["x", "--model", "m", "--", "cat"], "--model and --api-key-env belong to --openai"),
+        (["x", "--", "no-such-program-here"], "there is no command 'no-such-program-here'"),
+    ],
+)
+def test_serve_refuses_what_makes_no_sense(nexus, daemon, args, message):
+    ran = nexus("capability", "serve", *args)
+    assert ran.code == 1
+    assert ran.error["message"].startswith(message)
+    assert daemon.asked == []
+
+
+# --- peers' text ------------------------------------------------------------------------------------------------------
+NASTY = "\x1b]0;owned\x07\x1b[31mevil\u202e\x9b2J\r\nnexus: forged"
+
+
+def test_what_peers_say_does_not_reach_the_terminal_raw(nexus, daemon):
+    """Every place where a peer's words are shown."""
+    message = replace(MESSAGE, content=NASTY, sender_name=NASTY, format=NASTY)
+    dm = replace(DM, content=NASTY, sender_name=NASTY)
+    daemon.script = {
+        "peers.list": schema.PeersList(
+            peers=[
+                schema.Peer(
+                    peer_id=MALLORY,
+                    connected=True,
+                    display_name=NASTY,
+                    agent_version=NASTY,
+                    addresses=[NASTY],
+                    source=NASTY,
+                )
+            ]
+        ),
+        "room.history": schema.RoomHistory(messages=[message], more=False),
+        "room.members": schema.RoomMembers(
+            members=[
+                schema.RoomMember(
+                    agent=MALLORY, name=NASTY, agent_type=NASTY, status="online", capabilities=[NASTY], last_seen=0
+                )
+            ]
+        ),
+        "dm.list": schema.DmList(messages=[dm], more=False),
+        "capability.list": schema.CapabilityList(
+            peer=MALLORY, answered=True, capabilities=[schema.Capability(name=NASTY, available=True, description=NASTY)]
+        ),
+        "profile.get": schema.Profile(agent=MALLORY, display_name=NASTY, description=NASTY, agent_type=NASTY),
+    }
+    for args in (
+        ["peers"],
+        ["peers", "--full"],
+        ["room", "history", "general"],
+        ["room", "members", "general"],
+        ["dm", "list"],
+        ["capability", "list", MALLORY],
+        ["profile", "show"],
+        ["rpc", "peers.list"],
+    ):
+        shown = nexus(*args, tty=True)
+        assert shown.code == 0, shown
+        visible = shown.out.replace("\n", "")
+        assert visible.isprintable(), (args, shown.out)
+        assert "evil" in shown.out, args
+        assert not any(line.startswith("nexus: forged") for line in shown.out.splitlines()), args
+        piped = nexus(*args)
+        assert "\x1b" not in piped.out, "JSON escapes it"
+        assert "\\u001b]0;owned\\u0007" in piped.out, "and nothing of it is lost"
