@@ -149,7 +149,7 @@ class Mdns:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """See `Source.run`. Raises OSError where no multicast socket can be opened, such as without any interface."""
+        """See `Source.run`. Raises OSError or RuntimeError where no multicast socket can be opened."""
         self._announced, self._heard_self = (), False
         send_wake, wake = trio.open_memory_channel[None](1)
         token = trio.lowlevel.current_trio_token()

@@ -11,11 +11,12 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroconf import DNSIncoming, DNSOutgoing, DNSPointer, DNSText, Zeroconf
+from zeroconf import DNSIncoming, DNSOutgoing, DNSPointer, DNSText, InterfaceChoice, Zeroconf
 from zeroconf.const import _CLASS_IN, _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_PTR, _TYPE_TXT
 
+from nexusd_bootstrap import mdns
 from nexusd_bootstrap.candidate import ADDRESSES, Candidate
-from nexusd_bootstrap.mdns import INBOX, SERVICE, TXT_BYTES, Inbox, Mdns, announced, dnsaddrs, txt_data
+from nexusd_bootstrap.mdns import INBOX, RESCAN_EVERY, SERVICE, TXT_BYTES, Inbox, Mdns, announced, dnsaddrs, txt_data
 from nexusd_protocols.identity import Signer
 from tests.harness.people import ALICE
 
@@ -281,12 +282,12 @@ async def test_it_ends_within_a_second_and_leaves_no_thread(people, multicast):
     before = {thread.ident for thread in threading.enumerate()}
     send, receive = trio.open_memory_channel(100)
     async with trio.open_nursery() as nursery:
-        mdns = node(people.alice, 4001)
-        await nursery.start(mdns.run, send)
+        alice = node(people.alice, 4001)
+        await nursery.start(alice.run, send)
         began = trio.current_time()
         nursery.cancel_scope.cancel()
     assert trio.current_time() - began < 1.5
-    assert mdns.describe() == "not running"
+    assert alice.describe() == "not running"
     del receive
     await eventually(
         lambda: all(thread.ident in before or thread.name.startswith("Trio thread") for thread in threading.enumerate())
@@ -334,9 +335,44 @@ async def test_without_an_interface_it_raises_for_the_cascade(people):
 
 async def test_without_an_address_it_only_looks(people, multicast):
     send, _ = trio.open_memory_channel(100)
-    mdns = Mdns(people.alice.peer_id, list, interfaces=LOOPBACK)
+    alice = Mdns(people.alice.peer_id, list, interfaces=LOOPBACK)
     async with trio.open_nursery() as nursery:
-        await nursery.start(mdns.run, send)
+        await nursery.start(alice.run, send)
         await trio.testing.wait_all_tasks_blocked()
-        assert mdns.describe() == "looking; no address to announce"
+        assert alice.describe() == "looking; no address to announce"
         nursery.cancel_scope.cancel()
+
+
+async def test_later_interfaces_are_used_too(people, monkeypatch):
+    """Without interfaces of its own it takes all, and looks again and again which there are."""
+    calls = []
+    rescanned = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    class FakeZeroconf:
+        def __init__(self, *, interfaces):
+            calls.append(interfaces)
+
+        def update_interfaces(self):
+            calls.append("rescan")
+            token.run_sync_soon(rescanned.set)
+
+        def send(self, out):
+            calls.append(len(out.packets()))
+
+        def add_listener(self, listener, question): ...
+
+        def close(self):
+            calls.append("close")
+
+    monkeypatch.setattr(mdns, "Zeroconf", FakeZeroconf)
+    monkeypatch.setattr(mdns, "INTERVALS_S", (0.0,) * (RESCAN_EVERY - 1))
+    send, _ = trio.open_memory_channel(0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Mdns(people.alice.peer_id, list, interval_s=0.001).run, send)
+        with trio.fail_after(20):
+            await rescanned.wait()
+        nursery.cancel_scope.cancel()
+    assert calls[0] is InterfaceChoice.All
+    assert calls[1 : RESCAN_EVERY + 2] == [1] * RESCAN_EVERY + ["rescan"]
+    assert calls[-1] == "close"
