@@ -112,7 +112,7 @@ async def test_a_cut_at_every_operation(tmp_path, monkeypatch, action, together,
     else:
         pytest.fail("the writing never got through")
     assert len(acknowledged) == MESSAGES
-    assert operations > 20
+    assert operations > 10  # a commit takes about twenty, and the groups are as the threads happen to meet
 
 
 async def test_the_disk_shows_what_a_missing_fsync_loses(tmp_path) -> None:

@@ -39,7 +39,7 @@ class SyncGate:
         self._disk = disk
         self._token = trio.lowlevel.current_trio_token()
         self._gate = threading.Event()
-        self.reached = trio.Event()
+        self.reached = trio.Event()  # a commit that never syncs is a test that times out
         disk.on_sync = self._hold
 
     def _hold(self) -> None:
@@ -228,6 +228,25 @@ async def test_a_full_disk_fails_the_whole_group_and_writing_goes_on_after_it(on
     assert await on_disk.read(notes) == ["kept", "also kept", "after"]
 
 
+async def test_a_full_log_is_copied_so_that_it_can_begin_anew(disk, tmp_path) -> None:
+    def rewrite(connection: apsw.Connection) -> None:
+        connection.execute("UPDATE notes SET text = text || 'x'")
+
+    path = tmp_path / "notes.sqlite"
+    async with opened(path, vfs=disk.name, exclusive=True) as database:
+        await database.write(note("kept"))
+    async with opened(path, vfs=disk.name, exclusive=True) as database:
+        disk.room = path.stat().st_size + 64 * 1024
+        full = 0
+        for _ in range(100):  # the database stays as large as it is, its log would not
+            try:
+                await database.write(rewrite)
+            except StorageFullError:
+                full += 1
+        assert 0 < full < 20
+        assert await database.read(notes) == ["kept" + "x" * (100 - full)]
+
+
 async def test_a_database_at_its_page_limit_is_full(tmp_path) -> None:
     async with opened(tmp_path / "notes.sqlite") as database:
         pages = await database.write(lambda connection: connection.pragma("page_count"))
@@ -281,16 +300,31 @@ async def test_another_program_that_holds_the_store_is_an_error_that_passes(tmp_
 async def test_closing_finishes_what_was_asked_and_refuses_more(tmp_path) -> None:
     path = tmp_path / "notes.sqlite"
     async with trio.open_nursery() as nursery:
-        async with opened(path) as database:
-            for number in range(20):
-                nursery.start_soon(database.write, note(str(number)))
-            await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(3):  # closing a healthy store does not run into its deadline
+            async with opened(path) as database:
+                for number in range(20):
+                    nursery.start_soon(database.write, note(str(number)))
+                await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(StorageClosedError):
             await database.write(note("late"))
         with pytest.raises(StorageClosedError):
             await database.read(notes)
     async with opened(path) as database:
         assert len(await database.read(notes)) == 20
+
+
+async def test_closing_while_others_wait_for_an_fsync_ends_after_them(on_disk, disk) -> None:
+    gate = SyncGate(disk)
+    with trio.fail_after(3):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(on_disk.write, note("one"))
+            await gate.reached.wait()
+            nursery.start_soon(on_disk.write, note("two"))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(on_disk.close)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.open()
+    assert on_disk.watermark.value == 2
 
 
 async def test_closing_a_failed_disk_ends(on_disk, disk) -> None:
