@@ -177,7 +177,7 @@ async def until(receive, wanted):
 async def eventually(condition):
     """Wait for what zeroconf's thread does."""
     with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - another thread brings it about, and tells nobody
+        while not condition():  # another thread brings it about, and tells nobody
             await trio.sleep(0.02)
 
 
