@@ -114,3 +114,50 @@ RPC_STALL_SECONDS: Final = 30.0
 """A subscriber whose connection takes no byte for so long is cut; it continues from its cursor later."""
 PAGE_ROWS: Final = 500
 """Rows in one page of a listing."""
+
+# --- Noise and Yamux --------------------------------------------------------------------------------------------------
+NOISE_MESSAGE_BYTES: Final = 65_535
+"""One Noise message: its length has 16 bits."""
+NOISE_TEXT_BYTES: Final = NOISE_MESSAGE_BYTES - 16
+"""What one Noise message carries: the tag takes the rest."""
+
+YAMUX_INITIAL_WINDOW: Final = 256 * KIB
+"""Both sides assume it of every stream; the specification fixes it."""
+YAMUX_WINDOW_BYTES: Final = 4 * MIB
+"""To what a receive window grows: 134 Mbit/s at 250 ms, once round the planet. A faster path is a shorter one."""
+YAMUX_CONNECTION_BYTES: Final = 16 * MIB
+"""Unread bytes and grown windows of one connection: four streams at their widest, or 64 at the initial window."""
+YAMUX_DAEMON_BYTES: Final = 64 * MIB
+"""The same for all connections together: what a small host can spare for peers."""
+YAMUX_INBOUND_STREAMS: Final = 256
+"""Streams that the peer has open on one connection. The specification wants 256 at least."""
+YAMUX_OUTBOUND_STREAMS: Final = 256
+YAMUX_BACKLOG: Final = 256
+"""Streams of the peer that nobody has accepted yet, and streams of ours that the peer has not acknowledged."""
+YAMUX_SEND_BYTES: Final = 128 * KIB
+"""What one stream takes ahead of the transport: two full frames, so that one is at hand while the other is sent."""
+YAMUX_SHARE_BYTES: Final = 4 * KIB
+"""What a stream takes even if bulk streams have filled the connection, so that a short message never waits for them."""
+YAMUX_OUTPUT_BYTES: Final = MIB
+"""What all streams of a connection take ahead of the transport together."""
+YAMUX_CONTROL_BYTES: Final = 16 * KIB
+"""Answers (refusals, pongs) that wait for a peer which sends and does not read: 1,365 frames, then it is dropped."""
+YAMUX_PING_SECONDS: Final = 5.0
+"""Between pings. With the next figure: a frozen peer is noticed in 13 s at most."""
+YAMUX_PING_TIMEOUT: Final = 8.0
+"""Silence after a ping that means the peer is gone. Data counts as a sign of life, so a full pipe does not kill."""
+
+YAMUX_RESETS: Final = 1000
+YAMUX_RESETS_PER_SECOND: Final = 50.0
+"""Streams of the peer that end by reset or refusal: at once, and a second after that. 1,000 requests cancelled together
+are honest, 50 a second for ever are not (nghttp2 allows HTTP/2 clients 1,000 and 33)."""
+YAMUX_PINGS: Final = 100
+YAMUX_PINGS_PER_SECOND: Final = 10.0
+"""Pings answered and pongs ignored. Known implementations ping every 5 to 60 s."""
+YAMUX_EMPTY_FRAMES: Final = 10_000
+YAMUX_EMPTY_FRAMES_PER_SECOND: Final = 5000.0
+"""Frames that change nothing. js-libp2p sends one after each data frame, even on a stream that has ended: at its best
+rate 3,000 a second."""
+YAMUX_MEMORY_RESETS: Final = 4
+YAMUX_MEMORY_RESETS_PER_SECOND: Final = 1 / 60
+"""Streams of a connection reset because memory ran out, after which the peer is dropped."""

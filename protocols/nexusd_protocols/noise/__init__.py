@@ -1,0 +1,1 @@
+"""The Noise protocol of libp2p (`/noise`), after its handshake. (specs/noise.md)"""

@@ -1,0 +1,25 @@
+"""How often something may happen: a burst at once, and so many a second after that."""
+
+from __future__ import annotations
+
+
+class Rate:
+    """A token bucket. `burst` is what it holds at first and at most, `per_second` what flows in."""
+
+    __slots__ = ("_at", "_burst", "_left", "_per_second")
+
+    def __init__(self, burst: float, per_second: float, now: float) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._left = burst
+        self._at = now
+
+    def allows(self, now: float) -> bool:
+        """Count one more. False if that is too many."""
+        if self._left < 1:
+            self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_second)
+            self._at = now
+            if self._left < 1:
+                return False
+        self._left -= 1
+        return True

@@ -1,0 +1,59 @@
+"""What a session puts up with from its peer: honest peers do all of this now and then, none of them often."""
+
+from __future__ import annotations
+
+from nexusd_protocols import limits
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.yamux.rate import Rate
+
+
+class Tolerance:
+    """Each method counts one more case, and raises RemoteProtocolError when it is one too many."""
+
+    def __init__(self, now: float) -> None:
+        self._resets = Rate(limits.YAMUX_RESETS, limits.YAMUX_RESETS_PER_SECOND, now)
+        self._pings = Rate(limits.YAMUX_PINGS, limits.YAMUX_PINGS_PER_SECOND, now)
+        self._empty_frames = Rate(limits.YAMUX_EMPTY_FRAMES, limits.YAMUX_EMPTY_FRAMES_PER_SECOND, now)
+        self._memory_resets = Rate(limits.YAMUX_MEMORY_RESETS, limits.YAMUX_MEMORY_RESETS_PER_SECOND, now)
+        self._stray_left = 0
+        self._flooded = False
+
+    def opening(self, now: float) -> None:
+        """A stream is opened, after resets of ours that exceeded the rate. Raises `too_many_resets`."""
+        if self._flooded:
+            self.reset(now)
+
+    def reset(self, now: float) -> None:
+        """A stream of the peer was reset by it, or refused. Raises `too_many_resets`."""
+        if not self._resets.allows(now):
+            raise RemoteProtocolError("too_many_resets", "streams opened to be reset", penalty=10)
+
+    def own_reset(self, now: float) -> None:
+        """A stream of the peer was reset by us, which the peer can provoke. It is held against the next stream that
+        the peer opens: the caller here is not the one who deals with the peer."""
+        self._flooded = not self._resets.allows(now)
+
+    def ping(self, now: float) -> None:
+        """A ping, or a pong that nobody asked for. Raises `too_many_pings`."""
+        if not self._pings.allows(now):
+            raise RemoteProtocolError("too_many_pings", "more than anybody needs", penalty=10)
+
+    def empty_frame(self, now: float) -> None:
+        """A frame that changes nothing. Raises `too_many_empty_frames`."""
+        if not self._empty_frames.allows(now):
+            raise RemoteProtocolError("too_many_empty_frames", "frames that change nothing", penalty=10)
+
+    def memory_reset(self, now: float) -> None:
+        """A stream was reset for want of memory. Raises `memory_exhausted`."""
+        if not self._memory_resets.allows(now):
+            raise RemoteProtocolError("memory_exhausted", "again sends more than is read", penalty=5)
+
+    def allow_strays(self, count: int) -> None:
+        """We broke a stream: the peer may have sent so many bytes for it before it heard of that."""
+        self._stray_left += count
+
+    def stray(self, length: int) -> None:
+        """Payload for a stream that is not open. Raises `stray_data`."""
+        self._stray_left -= length
+        if self._stray_left < 0:
+            raise RemoteProtocolError("stray_data", "data on a stream that is not open", penalty=10)
