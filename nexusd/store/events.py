@@ -14,7 +14,7 @@ from nexusd.store.database import Database
 from nexusd.store.event_log import StoredKind
 from nexusd.store.inbox import DM_SELECT, DmRow, dm_row
 from nexusd.store.invocations import INVOCATION_SELECT, InvocationRow, invocation_row
-from nexusd.store.paging import PAGE_BYTES
+from nexusd.store.paging import PAGE_CHARS
 from nexusd.store.rooms import ROOM_SELECT, RoomRow, room_row
 from nexusd_protocols.identity import AgentId
 
@@ -23,7 +23,7 @@ EventRow = RoomRow | DmRow | InvocationRow
 STORED_KINDS: Final[tuple[StoredKind, ...]] = ("room", "dm", "invoke")
 
 ROWS_AT_ONCE: Final = 32
-"""Rows fetched for a page before its size is looked at again: they are at most 8 MiB."""
+"""Rows fetched for a page before its size is looked at again: they are at most 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def _with_rows(connection: apsw.Connection, heads: list[_Head]) -> Iterator[Stor
         for cursor, agent, kind, type_, at, room, peer, ref in part:
             row = rows.get((kind, ref))
             size += row.size if row is not None else 0
-            if size > PAGE_BYTES and cursor != heads[0][0]:
+            if size > PAGE_CHARS and cursor != heads[0][0]:
                 return
             yield StoredEvent(
                 cursor=cursor,

@@ -34,7 +34,7 @@ class DmRow:
 
     @property
     def size(self) -> int:
-        """What it counts against PAGE_BYTES."""
+        """What it counts against PAGE_CHARS."""
         return len(self.content)
 
 

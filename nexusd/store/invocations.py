@@ -32,7 +32,7 @@ class InvocationRow:
 
     @property
     def size(self) -> int:
-        """What it counts against PAGE_BYTES."""
+        """What it counts against PAGE_CHARS."""
         return 0
 
 

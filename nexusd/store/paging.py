@@ -10,7 +10,7 @@ import apsw
 
 
 class Sized(Protocol):
-    """A row that says what it counts against PAGE_BYTES."""
+    """A row that says what it counts against PAGE_CHARS."""
 
     @property
     def size(self) -> int: ...
@@ -18,8 +18,8 @@ class Sized(Protocol):
 
 RowT = TypeVar("RowT", bound=Sized)
 
-PAGE_BYTES: Final = 512 * 1024
-"""Content in one page. JSON makes at most six bytes of one, so a page always fits the 4 MiB line of the socket."""
+PAGE_CHARS: Final = 512 * 1024
+"""Characters of content in one page. JSON makes at most six bytes of one, so a page fits the socket's 4 MiB line."""
 
 
 class Appended(NamedTuple):
@@ -40,8 +40,8 @@ class Page(Generic[RowT]):
 class PagedQuery(Generic[RowT]):
     """A SELECT that ends in a WHERE clause, read by pages.
 
-    The first column is `position`; `make` builds a row from the columns. A page ends early when it is full of bytes,
-    but always has a row if there is one.
+    The first column is `position`; `make` builds a row from the columns. A page ends early when it is full, but always
+    has a row if there is one.
     """
 
     def __init__(self, select: str, make: Callable[..., RowT]) -> None:
@@ -75,7 +75,7 @@ class PagedQuery(Generic[RowT]):
         for columns in cursor:
             row = self._make(*columns)
             size += row.size
-            if rows and (len(rows) == limit or size > PAGE_BYTES):
+            if rows and (len(rows) == limit or size > PAGE_CHARS):
                 cursor.close(True)
                 return Page(rows, True)
             rows.append(row)

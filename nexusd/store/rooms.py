@@ -49,7 +49,7 @@ class RoomRow:
 
     @property
     def size(self) -> int:
-        """What it counts against PAGE_BYTES."""
+        """What it counts against PAGE_CHARS."""
         return len(self.content)
 
 

@@ -9,7 +9,7 @@ import trio.testing
 
 from nexusd.store import Store
 from nexusd.store.errors import StorageClosedError
-from nexusd.store.paging import PAGE_BYTES
+from nexusd.store.paging import PAGE_CHARS
 from nexusd_protocols.ids import MessageId
 from tests.unit.store.messages import HALL, LAB, invocation, message
 from tests.unit.store.people import ALICE, BOB, CAROL
@@ -89,7 +89,7 @@ async def test_kinds_that_are_never_stored_match_nothing(store) -> None:
 
 
 async def test_large_rows_make_short_pages(store) -> None:
-    large = "x" * (PAGE_BYTES // 2)
+    large = "x" * (PAGE_CHARS // 2)
     await store.rooms.append_many([(ALICE, message(number, content=large)) for number in range(5)], now=1)
     sizes, after = [], 0
     while page := await store.events.read(after=after, limit=100):
@@ -99,7 +99,7 @@ async def test_large_rows_make_short_pages(store) -> None:
 
 
 async def test_a_row_larger_than_a_page_comes_alone(store) -> None:
-    await store.rooms.append(ALICE, message(1, content="x" * (PAGE_BYTES + 1)), now=1)
+    await store.rooms.append(ALICE, message(1, content="x" * (PAGE_CHARS + 1)), now=1)
     await store.rooms.append(ALICE, message(2), now=1)
     assert [event.cursor for event in await store.events.read(after=0, limit=10)] == [1]
     assert [event.cursor for event in await store.events.read(after=1, limit=10)] == [2]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import apsw
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexusd.store.paging import PAGE_BYTES, Page, PagedQuery
+from nexusd.store.paging import PAGE_CHARS, Page, PagedQuery
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ def read(connection, *, after=None, before=None, limit) -> Page:
 edges = st.none() | st.integers(0, 60)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.sets(st.integers(1, 50), max_size=30), edges, edges, st.integers(1, 12))
 def test_pages_are_slices(positions, after, before, limit) -> None:
     fits = sorted(
@@ -47,6 +48,7 @@ def test_pages_are_slices(positions, after, before, limit) -> None:
     assert page.more == (len(fits) > limit)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.sets(st.integers(1, 50), max_size=30), st.integers(1, 7))
 def test_walking_either_way_meets_every_row_once(positions, limit) -> None:
     connection = table(positions)
@@ -67,8 +69,8 @@ def test_walking_either_way_meets_every_row_once(positions, limit) -> None:
     assert forward == backward == sorted(positions)
 
 
-def test_a_page_ends_when_it_is_full_of_bytes() -> None:
-    connection = table(range(1, 11), size=PAGE_BYTES // 3)
+def test_a_page_ends_when_it_is_full() -> None:
+    connection = table(range(1, 11), size=PAGE_CHARS // 3)
     page = read(connection, after=0, limit=10)
     assert [row.position for row in page.rows] == [1, 2, 3]
     assert page.more
@@ -78,9 +80,9 @@ def test_a_page_ends_when_it_is_full_of_bytes() -> None:
 
 
 def test_a_page_has_a_row_however_large() -> None:
-    connection = table([1, 2], size=PAGE_BYTES * 2)
-    assert read(connection, after=0, limit=10) == Page([Row(1, PAGE_BYTES * 2)], True)
-    assert read(connection, after=1, limit=10) == Page([Row(2, PAGE_BYTES * 2)], False)
+    connection = table([1, 2], size=PAGE_CHARS * 2)
+    assert read(connection, after=0, limit=10) == Page([Row(1, PAGE_CHARS * 2)], True)
+    assert read(connection, after=1, limit=10) == Page([Row(2, PAGE_CHARS * 2)], False)
 
 
 def test_a_page_of_nothing_is_a_mistake() -> None:

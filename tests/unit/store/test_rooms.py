@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from nexusd.store.paging import PAGE_BYTES, Appended
+from nexusd.store.paging import PAGE_CHARS, Appended
 from nexusd.store.rooms import JoinedRoom
 from tests.unit.store.messages import HALL, LAB, message
 from tests.unit.store.people import ALICE, ALICES_SECOND, CAROL
@@ -84,7 +84,7 @@ async def test_history_is_paged_both_ways(store) -> None:
 
 
 async def test_a_page_of_large_messages_is_short(store) -> None:
-    large = "x" * (PAGE_BYTES // 2)
+    large = "x" * (PAGE_CHARS // 2)
     await store.rooms.append_many([(ALICE, message(number, content=large)) for number in range(5)], now=5)
     page = await store.rooms.history(ALICE, LAB, limit=50)
     assert [row.message_id for row in page.rows] == ["m3", "m4"]
