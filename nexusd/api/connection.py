@@ -40,6 +40,8 @@ from nexusd_protocols.rpc.connection import (
 log = structlog.get_logger(__name__)
 
 _READ_BYTES: Final = 64 * limits.KIB
+_LINES: Final = 256
+"""Lines handled between two checkpoints: some milliseconds, however tiny they are."""
 _LINGER_BYTES: Final = 64 * limits.MIB
 
 
@@ -69,7 +71,7 @@ class ClientConnection:
         self._services = services
         self._table = table
         self._bounds = bounds or Bounds()
-        self._machine = Connection(max_line=self._bounds.line_bytes)
+        self._machine = Connection(max_line=self._bounds.line_bytes, lines_per_receive=_LINES)
         self._outgoing = Outgoing(sock, limit=self._bounds.outgoing_bytes)
         self._provider = SocketProvider(self._machine, self._outgoing)
         self._registered: set[tuple[str | None, str]] = set()
@@ -111,7 +113,10 @@ class ClientConnection:
                 while events:
                     for event in events:
                         await self._handle(event, nursery)
-                    events = machine.receive(b"") if machine.more else []
+                    events = []
+                    if machine.more:
+                        await trio.lowlevel.checkpoint()
+                        events = machine.receive(b"")
             machine.receive_eof()
         except RemoteProtocolError as error:
             self._reason = error.code

@@ -241,6 +241,11 @@ class FakeCall:
         self.cancelled = self.cancelled or reason
         self.scope.cancel()
 
+    async def ended_or_cancelled(self) -> None:
+        """Wait until somebody cancelled it, or it ended; nobody needs to receive its end."""
+        while not (self.cancelled or self.ended.is_set()):
+            await trio.sleep(0.001)
+
     async def emit(self, event: str, data: Any) -> None:
         size = json_size(data)
         if self.emitted_bytes + size > self.max_output_bytes:
