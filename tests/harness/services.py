@@ -205,7 +205,7 @@ class FakeInbox:
 
 
 class FakeCall:
-    """Both ends of a call in memory: a `Call` for the caller and an `Incoming` for the provider. Channels of no size, so
+    """Both ends of a call in memory: a `Call` for the caller, an `Incoming` for the provider. Channels of no size, so
     that each side waits for the other as over a network that is full."""
 
     def __init__(self, invocation: str, params: schema.InvokeParams) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import trio
 
 from nexusd.client import CallError, Nexus, NexusError
-from tests.harness.door import Door
+from tests.harness.door import Door, open_door
+from tests.harness.services import FakeEvents
 
 T = TypeVar("T")
 
@@ -123,3 +125,217 @@ async def test_serve(door: Door) -> None:
         await use(door, failing)
         server.close()
     await door.fakes.capabilities.wait_until(lambda owners: not owners)
+
+
+async def test_cancel_from_another_thread(door: Door) -> None:
+    async def endless(incoming: Any) -> None:
+        while True:
+            await incoming.emit("token", "again")
+
+    door.fakes.capabilities.functions["endless"] = endless
+
+    def work(nexus: Nexus) -> None:
+        call = nexus.invoke("bob", "endless", stream=True)
+        assert next(call).data == "again"
+        threading.Thread(target=call.cancel, args=("enough",)).start()
+        with pytest.raises(NexusError) as caught:
+            for _ in call:
+                pass
+        assert (caught.value.code, caught.value.message) == ("invoke_cancelled", "enough")
+        assert list(call) == []
+
+    await use(door, work)
+
+
+async def test_leaving_a_stream_cancels_the_call(door: Door) -> None:
+    async def endless(incoming: Any) -> None:
+        while True:
+            await incoming.emit("token", "again")
+
+    door.fakes.capabilities.functions["endless"] = endless
+
+    def work(nexus: Nexus) -> None:
+        with nexus.stream("bob", "endless") as call:
+            next(call)
+
+    await use(door, work)
+    await door.fakes.capabilities.calls[0].ended_or_cancelled()
+    assert door.fakes.capabilities.calls[0].cancelled
+
+
+async def test_input_that_fails_is_raised_and_cancels_the_call(door: Door) -> None:
+    door.fakes.capabilities.functions["upper"] = upper
+
+    def broken() -> Any:
+        yield "a"
+        raise ValueError("the input is broken")
+
+    def work(nexus: Nexus) -> None:
+        with pytest.raises(ValueError, match="the input is broken"):
+            nexus.invoke("bob", "upper", pieces=broken())
+
+    await use(door, work)
+    assert door.fakes.capabilities.calls[0].cancelled == "the input failed"
+
+
+async def test_a_slow_reader_holds_the_producer_back(door: Door) -> None:
+    async def firehose(incoming: Any) -> None:
+        while True:
+            await incoming.emit("token", "x" * 1000)
+
+    door.fakes.capabilities.functions["firehose"] = firehose
+
+    def work(nexus: Nexus) -> int:
+        with nexus.stream("bob", "firehose", max_output_bytes=1 << 30) as call:
+            for _ in range(1000):
+                next(call)
+            seen = -1
+            while seen != (seen := door.fakes.capabilities.calls[0].emitted):
+                threading.Event().wait(0.05)
+            return seen
+
+    emitted = await use(door, work)
+    assert 1000 <= emitted <= 1000 + 300
+
+
+async def test_a_served_call_that_is_cancelled(door: Door) -> None:
+    ready, told = threading.Event(), threading.Event()
+    server = Nexus.connect(socket=door.path)
+
+    def handler(call: Any) -> None:
+        try:
+            while True:
+                call.emit("x" * 1000)
+        finally:
+            assert call.cancelled == "enough"
+            told.set()
+
+    def work(nexus: Nexus) -> None:
+        with nexus.stream("bob", "flood", max_output_bytes=1 << 30) as call:
+            next(call)
+            call.cancel("enough")
+            with pytest.raises(NexusError, match="enough"):
+                list(call)
+        assert told.wait(5)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(in_thread, lambda: server.serve("flood", handler, ready=ready.set))
+        await in_thread(ready.wait)
+        await use(door, work)
+        server.close()
+
+
+async def test_events_resume_without_loss_or_repeat(path: Path) -> None:
+    """The daemon is restarted twice while messages keep coming; the log lives on."""
+    total, events = 300, FakeEvents()
+    events.store("room", 0)
+
+    def follow() -> list[int]:
+        got: list[int] = []
+        with Nexus.connect(socket=path) as nexus, nexus.events(cursor=0, kinds=["room"]) as feed:
+            for event in feed:
+                got.append(event.data)
+                if len(got) == total:
+                    break
+        return got
+
+    async def host(task_status: trio.TaskStatus[None]) -> None:
+        for life in range(3):
+            async with open_door(path, events=events):
+                if life == 0:
+                    task_status.started()
+                for _ in range(total // 3):
+                    if len(events.log) < total:
+                        events.store("room", len(events.log))
+                    await trio.sleep(0.001)
+                if life == 2:
+                    await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(host)
+        assert await in_thread(follow) == list(range(total))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_restarted_daemon_is_no_matter_for_the_next_request(path: Path) -> None:
+    async with open_door(path) as door:
+        nexus = Nexus.connect(socket=path)
+        await in_thread(nexus.status)
+        await in_thread(nexus.status)
+        assert len(door.fakes.capabilities.calls) == 0
+    async with open_door(path):
+        assert (await in_thread(nexus.status)).name == "alice"
+        nexus.close()
+
+
+async def test_a_timeout_leaves_no_answer_for_the_next_request(door: Door) -> None:
+    door.fakes.node.gate = trio.Event()
+
+    def work(nexus: Nexus) -> None:
+        with pytest.raises(NexusError) as caught:
+            nexus.call("node.status", timeout=0.05)
+        assert (caught.value.code, caught.value.exit_code) == ("timeout", 2)
+        assert nexus.rooms.join("general").room == "general"
+
+    await use(door, work)
+
+
+async def test_a_lost_daemon(path: Path) -> None:
+    async with open_door(path) as door:
+        door.fakes.node.gate = trio.Event()
+        nexus = Nexus.connect(socket=path)
+        errors: list[NexusError] = []
+
+        def ask() -> None:
+            try:
+                nexus.status()
+            except NexusError as error:
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(in_thread, ask)
+            with trio.fail_after(5):
+                while not door.fakes.node.running:
+                    await trio.sleep(0.001)
+            door.scope.cancel()
+        await in_thread(ask)
+    assert [error.code for error in errors] == ["connection_lost", "daemon_unreachable"]
+    nexus.close()
+
+
+async def test_a_closed_client_says_so(door: Door) -> None:
+    def work() -> None:
+        nexus = Nexus.connect(socket=door.path)
+        nexus.close()
+        with pytest.raises(NexusError, match="closed"):
+            nexus.status()
+
+    await in_thread(work)
+
+
+async def test_a_request_that_is_too_large_is_refused_here(door: Door) -> None:
+    def work(nexus: Nexus) -> None:
+        with pytest.raises(NexusError) as caught:
+            nexus.rooms.send("general", "x" * 5_000_000)
+        assert caught.value.code == "too_large"
+        assert nexus.status().name == "alice"
+
+    await use(door, work)
+
+
+async def test_many_threads_share_a_client(door: Door) -> None:
+    def work(nexus: Nexus) -> None:
+        cursors: list[int] = []
+
+        def send() -> None:
+            for _ in range(20):
+                cursors.append(nexus.rooms.send("general", "x").cursor)
+
+        threads = [threading.Thread(target=send) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(cursors) == list(range(1, 161))
+
+    await use(door, work)
