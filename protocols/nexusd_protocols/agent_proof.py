@@ -15,7 +15,7 @@ import base64
 import enum
 import hashlib
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +37,9 @@ class AgentFrame(Frame, frozen=True, kw_only=True):
     from_agent: _Agent = msgspec.UNSET
     to_agent: _Agent = msgspec.UNSET
     agent_sig: _Signature = msgspec.UNSET
+
+
+ProvenT = TypeVar("ProvenT", bound=AgentFrame)
 
 
 class ProofFault(enum.Enum):
@@ -68,6 +71,37 @@ def sign(
     ends, `to_agent` may be empty, `content` is a `digest`."""
     statement = _statement(protocol, exchange, signer.peer_id, to_agent, sender, receiver, content)
     return base64.b64encode(signer.sign(statement)).decode()
+
+
+def prove(
+    frame: ProvenT,
+    author: Signer | None,
+    *,
+    protocol: str,
+    exchange: str,
+    sender: PeerId,
+    receiver: PeerId,
+    content: Callable[[], bytes],
+) -> ProvenT:
+    """The frame with its author's proof; without an author, as it is: the node's own agent needs none.
+
+    Raises ValueError where `toAgent` is no PeerId, and what `content` raises.
+    """
+    if frame.to_agent is not msgspec.UNSET and not _is_agent(frame.to_agent):
+        raise ValueError(ProofFault.BAD_AGENT.value)
+    if author is None:
+        return frame
+    to_agent = "" if frame.to_agent is msgspec.UNSET else frame.to_agent
+    signature = sign(
+        author,
+        protocol=protocol,
+        exchange=exchange,
+        to_agent=to_agent,
+        sender=sender,
+        receiver=receiver,
+        content=content(),
+    )
+    return msgspec.structs.replace(frame, from_agent=author.peer_id, agent_sig=signature)
 
 
 def check(

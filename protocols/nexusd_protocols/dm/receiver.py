@@ -75,12 +75,11 @@ class DmReceiver(FrameMachine[DmFrame, Received]):
         """One line. Raises LocalProtocolError before the message, and for a second answer."""
         if self._state is not _State.RECEIVED:
             raise LocalProtocolError(f"{type(command).__name__} cannot be sent: {self._state.value}")
-        match command:
-            case Ack():
-                frame = AckFrame(version=1, message_id=self._message_id)
-                line = write(frame, max_line=limits.CONTROL_LINE_BYTES)
-            case Refuse(code, message):
-                line = self._error(code, message)
+        if isinstance(command, Ack):
+            frame = AckFrame(version=1, message_id=self._message_id)
+            line = write(frame, max_line=limits.CONTROL_LINE_BYTES)
+        else:
+            line = self._error(command.code, command.message)
         self._state = _State.ANSWERED
         return line
 

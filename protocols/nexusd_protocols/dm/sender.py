@@ -104,17 +104,15 @@ class DmSender(FrameMachine[DmFrame, DmSenderEvent]):
             content=command.content,
             to_agent=command.to_agent or msgspec.UNSET,
         )
-        if command.author is not None:
-            signature = agent_proof.sign(
-                command.author,
-                protocol=PROTOCOL,
-                exchange=command.message_id,
-                to_agent=command.to_agent or "",
-                sender=self._local,
-                receiver=self._peer,
-                content=frame.digest(),
-            )
-            frame = msgspec.structs.replace(frame, from_agent=command.author.peer_id, agent_sig=signature)
+        frame = agent_proof.prove(
+            frame,
+            command.author,
+            protocol=PROTOCOL,
+            exchange=command.message_id,
+            sender=self._local,
+            receiver=self._peer,
+            content=frame.digest,
+        )
         # what we send must be what we would accept
         return msgspec.convert(msgspec.to_builtins(frame), MessageFrame)
 

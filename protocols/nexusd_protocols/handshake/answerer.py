@@ -77,11 +77,7 @@ class Answerer(FrameMachine[HandshakeFrame, Asked]):
         """One line. Raises LocalProtocolError before the question, for a second answer, or one that is malformed."""
         if self._state is not _State.ASKED:
             raise LocalProtocolError(f"{type(command).__name__} cannot be sent: {self._state.value}")
-        match command:
-            case Answer():
-                line = self._answer(command)
-            case Refuse(code, message):
-                line = self._error(code, message)
+        line = self._answer(command) if isinstance(command, Answer) else self._error(command.code, command.message)
         self._state = _State.ANSWERED
         return line
 

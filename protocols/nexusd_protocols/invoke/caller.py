@@ -71,7 +71,7 @@ class Caller(Side[CallerEvent]):
                 line = self._write(frames.PaymentProofFrame(version=1, request_id=self._request_id, proof=proof))
             case Cancel(reason):
                 line = self._cancel(reason)
-            case TimedOut():
+            case _:  # TimedOut
                 line = self._cancel("timeout")
         self._state = following
         return line
@@ -99,17 +99,15 @@ class Caller(Side[CallerEvent]):
             metadata=msgspec.UNSET if command.metadata is None else command.metadata,
             to_agent=command.to_agent or msgspec.UNSET,
         )
-        if command.author is not None:
-            signature = agent_proof.sign(
-                command.author,
-                protocol=PROTOCOL,
-                exchange=command.request_id,
-                to_agent=command.to_agent or "",
-                sender=self._local,
-                receiver=self._peer,
-                content=frame.content(),
-            )
-            frame = msgspec.structs.replace(frame, from_agent=command.author.peer_id, agent_sig=signature)
+        frame = agent_proof.prove(
+            frame,
+            command.author,
+            protocol=PROTOCOL,
+            exchange=command.request_id,
+            sender=self._local,
+            receiver=self._peer,
+            content=frame.content,
+        )
         # what we send must be what we would accept
         return msgspec.convert(msgspec.to_builtins(frame), frames.OpenFrame)
 

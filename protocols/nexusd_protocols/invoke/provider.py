@@ -101,7 +101,7 @@ class Provider(Side[ProviderEvent]):
                 return self._write(
                     frames.CancelFrame(version=1, request_id=self._request_id, reason=reason[: limits.REASON_CHARS])
                 )
-            case TimedOut():
+            case _:  # TimedOut
                 return self._error(Code.TIMEOUT, f"not done within {self._limits.max_duration_ms} ms")
 
     def _event(self, event: str, data: object) -> bytes:

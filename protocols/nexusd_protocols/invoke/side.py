@@ -110,8 +110,8 @@ class Side(FrameMachine[InvokeFrame, EventT]):
         raise LocalProtocolError(f"{type(command).__name__} cannot be sent: the call is {self._state.value}")
 
     def _write(self, frame: Frame) -> bytes:
-        """The frame's line, counted as on its way."""
-        line = write(frame, max_line=self._max_line)
+        """The line of a frame without content, counted as on its way."""
+        line = write(frame, max_line=min(self._max_line, limits.CONTROL_LINE_BYTES))
         self._window.give(len(line))
         return line
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nexusd_protocols.agent_proof import AgentFrame, ProofFault, canonical, check, digest, require, sign
+from nexusd_protocols.agent_proof import AgentFrame, ProofFault, canonical, check, digest, prove, require, sign
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import Signer, verify
 from tests.harness.people import ALICE, BOB, CAROL, MALLORY
@@ -119,6 +119,16 @@ def test_content_without_canonical_form():
 
     said = frame(from_agent=CAROL.peer_id, agent_sig=signature())
     assert verdict(said, content=content) is ProofFault.UNSIGNABLE
+
+
+def test_prove():
+    place = {**PLACE, "content": lambda: CONTENT}
+    assert prove(frame(), None, **place) == frame()
+    assert verdict(prove(frame(), CAROL, **place)) == CAROL.peer_id
+    said = prove(frame(to_agent=MALLORY.peer_id), CAROL, **place)
+    assert (verdict(said), said.to_agent) == (CAROL.peer_id, MALLORY.peer_id)
+    with pytest.raises(ValueError, match="PeerId"):
+        prove(frame(to_agent="bob"), None, **place)
 
 
 def test_require():

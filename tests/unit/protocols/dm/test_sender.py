@@ -11,6 +11,7 @@ from nexusd_protocols.dm.frames import PROTOCOL
 from nexusd_protocols.dm.receiver import DmReceiver, Received
 from nexusd_protocols.dm.sender import Acknowledged, DmSender, Message, Refused
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
+from nexusd_protocols.identity import AgentId
 from tests.harness.people import ALICE, BOB, CAROL
 
 ACK = b'{"type":"dm.ack","version":1,"messageId":"m1"}\n'
@@ -93,6 +94,7 @@ def test_what_escapes_make_too_long():
         Message(message_id="m1", content=7),  # type: ignore[arg-type]  # what an untyped program may pass
         Message(message_id="m1", content="\ud800"),
         Message(message_id="m1", content="\ud800", author=CAROL),
+        Message(message_id="m1", content="x", to_agent=AgentId("bob")),
     ],
 )
 def test_a_malformed_message_is_refused_here(message):

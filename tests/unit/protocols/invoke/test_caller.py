@@ -14,7 +14,7 @@ from nexusd_protocols.invoke.frames import PROTOCOL, Usage
 from nexusd_protocols.invoke.quota import Limits
 from nexusd_protocols.invoke.side import State
 from nexusd_protocols.machine import HoldsBack, StreamMachine
-from tests.harness.invocation import CALLERS, NAMES, PROOF, caller, line, open_command, opened_caller
+from tests.harness.invocation import CALLERS, NAMES, PROOF, caller, line, open_command, opened_caller, provider
 from tests.harness.people import ALICE, BOB, CAROL
 
 OVER = (State.ENDED, State.PEER_ENDED)
@@ -162,7 +162,7 @@ def test_an_author_signs():
         {"max_output_bytes": limits.INVOKE_OUTPUT_CEILING_BYTES + 1},
         {"metadata": {"a": object}},
         {"metadata": {"a": 1.5}, "author": CAROL},
-        {"to_agent": "a" * 65},
+        {"to_agent": "bob"},
     ],
     ids=str,
 )
@@ -174,10 +174,21 @@ def test_a_malformed_call_is_refused_here(options):
     assert machine.send(open_command())
 
 
-def test_metadata_that_is_too_large():
+@pytest.mark.parametrize(("spare", "fits"), [(1, True), (0, True), (-1, False)])
+def test_metadata_that_is_too_large(spare, fits):
+    empty = len(caller().send(open_command(metadata={"a": ""}))) - 1
+    command = open_command(metadata={"a": "x" * (limits.CONTROL_LINE_BYTES - empty - spare)})
+    if fits:
+        assert opened_provider_of(caller().send(command))
+        return
     with pytest.raises(LimitExceededError) as caught:
-        caller(max_line=1000).send(open_command(metadata={"a": "x" * 1000}))
+        caller().send(command)
     assert caught.value.limit == "line"
+
+
+def opened_provider_of(opening: bytes) -> list[events.ProviderEvent]:
+    """What a provider makes of it: a line that we write is one that we read."""
+    return provider().receive(opening)
 
 
 def test_chunks_are_numbered_and_end():

@@ -288,3 +288,24 @@ def test_a_proof_of_payment_is_read_whole():
     frame = {"type": "invoke.payment_proof", "version": 1, "requestId": "r1", "proof": msgspec.to_builtins(PROOF)}
     [offered] = machine.receive(json.dumps(frame).encode() + b"\n")
     assert offered == events.PaymentOffered(PROOF)
+
+
+@pytest.mark.parametrize("digits", [20, 400, 4299, 4301, 5000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_huge_integers(digits, sign):
+    number = (sign + "9" * digits).encode()
+    chunk = line("chunk").replace(b'"hi"', number)
+    if len(number) <= 4300:
+        [got] = opened_provider().receive(chunk)
+        assert got.size == len(number)
+    else:
+        with pytest.raises(RemoteProtocolError, match="bad_message"):
+            opened_provider().receive(chunk)
+
+
+@pytest.mark.parametrize("value", ["NaN", "01", '"\\ud800"', '"\x01"', "tru"])
+@pytest.mark.parametrize("name", ["chunk", "quote"])
+def test_bad_json_in_fields_that_nobody_reads(name, value):
+    bad = line(name).replace(b'"version"', f'"x": {value}, "version"'.encode())
+    with pytest.raises(RemoteProtocolError, match="bad_json"):
+        opened_provider().receive(bad)
