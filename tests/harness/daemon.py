@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import psutil
 
 from nexusd import paths
+from nexusd.client import Nexus
 from tests.harness.process import DEADLINE_S, LineProcess, poll
 
 BIN = Path(sys.executable).parent
@@ -146,6 +148,7 @@ class Daemon:
         self._watches: list[Watch] = []
         self._process: LineProcess | None = None
         self._status: dict[str, Any] | None = None
+        self._client: Nexus | None = None
         if start:
             self.start()
 
@@ -254,9 +257,15 @@ class Daemon:
         self._watches.append(watch)
         return watch
 
+    def rpc(self, method: str, **params: Any) -> Any:
+        """Ask by the SDK, in this process: for what a test looks at again and again. Same data as `cli`."""
+        if self._client is None:
+            self._client = Nexus.connect(data_dir=self.data_dir, timeout=DEADLINE_S)
+        return msgspec.to_builtins(self._client.call(method, params))
+
     # --- state ------------------------------------------------------------------------------------------------------
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.cli("status")
+        found: dict[str, Any] = self.rpc("node.status")
         return found
 
     @property
@@ -281,7 +290,7 @@ class Daemon:
 
     def connected(self) -> set[str]:
         """Ids of the connected peers."""
-        return {peer["peerId"] for peer in self.cli("peers", "--connected")["peers"] if peer["connected"]}
+        return {peer["peerId"] for peer in self.rpc("peers.list", connected=True)["peers"]}
 
     def close(self) -> None:
         """End everything. The daemon must end as promised."""
@@ -289,6 +298,7 @@ class Daemon:
             if watch.popen.poll() is None:
                 watch.kill9()
         self._watches.clear()
+        self._hang_up()
         if self._process is None:
             return
         if not self.running:
@@ -297,11 +307,17 @@ class Daemon:
             raise AssertionError(f"{self.name} ended by itself, code {code}\n{process.describe()}")
         self.stop()
 
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
+            self._hang_up()
             if self._process is not None:
                 error.add_note(self._process.describe(60))
                 self._process.kill9()
@@ -329,7 +345,7 @@ def meet(room: str, *members: Daemon) -> None:
 
 def others_in(member: Daemon, room: str) -> list[Any]:
     me = member.peer_id
-    found = member.cli("room", "members", room)["members"]
+    found = member.rpc("room.members", room=room)["members"]
     return [m for m in found if m["agent"] != me and m["status"] != "offline"]
 
 

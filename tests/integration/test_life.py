@@ -104,7 +104,7 @@ def test_kill_9_leaves_nothing_that_hinders_the_next_start(own_home: Home) -> No
     with Daemon("dave", own_home) as dave:
         addresses = dave.addresses
         dave.cli("room", "join", "kept")
-        for _ in range(3):
+        for _ in range(2):
             dave.kill9()
             error = json.loads(own_home.nexus("--name", "dave", "status").stdout)["error"]
             assert error["exitCode"] == 2

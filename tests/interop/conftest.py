@@ -35,10 +35,20 @@ def carol(home: Home, alice: Daemon) -> Iterator[JsPeer]:
         yield peer
 
 
+_shared: set[tuple[str, str]] = set()
+
+
 def share_room(alice: Daemon, carol: JsPeer, room: str) -> None:
-    """Both join, and the mesh stands in both directions."""
+    """Both join, unless they did, and the mesh stands in both directions."""
+    if (alice.peer_id, room) in _shared:
+        return
+    _shared.add((alice.peer_id, room))
     alice.cli("room", "join", room)
     carol.call("join", room=room)
     poll(lambda: alice.peer_id in carol.call("subscribers", room=room)["mesh"], "alice in the mesh of carol")
     # a message that arrives is the proof that there is a way back
-    poll(lambda: alice.cli("room", "send", room, "ping")["peers"] > 0, "carol among the neighbours of alice", every=0.2)
+    poll(
+        lambda: alice.rpc("room.send", room=room, content="ping")["peers"] > 0,
+        "carol among the neighbours of alice",
+        every=0.2,
+    )

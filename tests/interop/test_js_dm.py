@@ -18,7 +18,7 @@ DM_FIELDS = {"type", "version", "requestId", "messageId", "contentFormat", "cont
 
 
 def received(alice: Daemon, message_id: str) -> list[dict[str, Any]]:
-    rows = alice.cli("dm", "list", "--limit", "500")["messages"]
+    rows = alice.rpc("dm.list", limit=500)["messages"]
     return [row for row in rows if row["messageId"] == message_id and row["direction"] == "in"]
 
 
@@ -104,7 +104,7 @@ def test_bad_frames_are_not_stored_and_the_next_message_is(alice: Daemon, carol:
     answer = carol.call("stream", peer=alice.peer_id, protocol=DM, base64=pieces, end=end)
     assert not answer.get("open"), "the stream must end"
     assert "dm.ack" not in answer["text"]
-    assert not [row for row in alice.cli("dm", "list", "--limit", "500")["messages"] if "refused" in row["content"]]
+    assert not [row for row in alice.rpc("dm.list", limit=500)["messages"] if "refused" in row["content"]]
     assert carol.call("dm", peer=alice.peer_id, content="good")["lines"]
     assert not carol.all_events("disconnected", since=since)
 
@@ -114,7 +114,7 @@ def test_a_blocked_peer_is_refused_until_it_is_unblocked(alice: Daemon, carol: J
     try:
         with pytest.raises(AssertionError):
             carol.call("dm", peer=alice.tcp, content="blocked")
-        assert not [row for row in alice.cli("dm", "list", "--limit", "500")["messages"] if row["content"] == "blocked"]
+        assert not [row for row in alice.rpc("dm.list", limit=500)["messages"] if row["content"] == "blocked"]
         assert alice.cli_error("dm", "send", carol.peer_id, "no")["code"] == "peer_blocked"
     finally:
         alice.cli("peers", "unblock", carol.peer_id)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from nexusd.client import Nexus
 from tests.harness.daemon import Daemon
 from tests.harness.js import JsPeer
 from tests.harness.process import poll
@@ -23,7 +22,7 @@ PRESENCE_FIELDS = {"status", "capabilities", "agentName", "agentType", "version"
 
 
 def history(daemon: Daemon, room: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = daemon.cli("room", "history", room, "--limit", "500")["messages"]
+    found: list[dict[str, Any]] = daemon.rpc("room.history", room=room, limit=500)["messages"]
     return found
 
 
@@ -114,8 +113,7 @@ def test_two_hundred_messages_each_way_arrive_once(alice: Daemon, carol: JsPeer)
         f"js {n}" for n in range(200)
     ]
     since = carol.mark()
-    with Nexus.connect(data_dir=alice.data_dir) as nexus:
-        ids = [nexus.rooms.send("busy", f"ours {n}").message_id for n in range(200)]
+    ids = [alice.rpc("room.send", room="busy", content=f"ours {n}")["messageId"] for n in range(200)]
     events = carol.wait_events("pubsub", 200, lambda e: '"ours ' in e["text"], since=since)
     assert sorted(json.loads(event["text"])["id"] for event in events) == sorted(ids)
 
@@ -133,7 +131,7 @@ def test_presence_goes_both_ways(alice: Daemon, carol: JsPeer) -> None:
     carol.call("presence", room="lobby", agentName="carol", status="busy", capabilities=["upper"], agentType="tool")
 
     def seen() -> Any:
-        members = alice.cli("room", "members", "lobby")["members"]
+        members = alice.rpc("room.members", room="lobby")["members"]
         return next((member for member in members if member["agent"] == carol.peer_id), None)
 
     member = poll(seen, "carol among the members", every=0.1)
