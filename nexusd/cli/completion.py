@@ -13,8 +13,6 @@ from nexusd.cli.outcome import Verbatim
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> Verbatim:
     """Print the completion script of a shell.
 
-    Example: nexus completion bash >> ~/.bash_completion
-
     Parameters
     ----------
     shell

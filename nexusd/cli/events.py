@@ -22,8 +22,6 @@ def events(
 ) -> Stream[NodeEvent]:
     """Print what happens, as it happens.
 
-    Example: nexus events --kinds room,dm --cursor 120
-
     Parameters
     ----------
     kinds

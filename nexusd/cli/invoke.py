@@ -55,8 +55,6 @@ def invoke(
 ) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
     """Call a capability.
 
-    Example: nexus invoke 9fKq2LmX upper "make me loud"
-
     Parameters
     ----------
     peer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from cyclopts import App
 
@@ -19,22 +19,30 @@ from nexusd.cli.outcome import Answer, Stream, Verbatim
 from nexusd.cli.output import Failure, Printer
 from nexusd.cli.session import Session, use
 
-# where each command lives: a module is imported when one of its commands is used, or for the help of all
+# where each command lives, its summary and an example: a module is imported when one of its commands is used
 COMMANDS: Final = {
-    "status": ("node:status", "What this daemon is and does."),
-    "peers": ("peers:app", "Peers: list, block, unblock."),
-    "connect": ("node:connect", "Dial an address."),
-    "room": ("rooms:app", "Public rooms: join, say, read, watch."),
-    "dm": ("messages:app", "Direct messages: send, read, watch."),
-    "profile": ("profile:app", "What this agent tells others of itself."),
-    "capability": ("capabilities:app", "Capabilities: serve, list, remove."),
-    "invoke": ("invoke:invoke", "Call a capability."),
-    "events": ("events:events", "Print what happens, as it happens."),
-    "config": ("settings:app", "Settings of the daemon."),
-    "rpc": ("node:rpc", "Call any method of the socket."),
-    "stop": ("node:stop", "Drain and stop the daemon."),
-    "completion": ("completion:completion", "Print the completion script of a shell."),
-    "version": ("node:version", "Print the version."),
+    "status": ("node:status", "What this daemon is and does.", "nexus status"),
+    "peers": ("peers:app", "Peers: list, block, unblock.", ""),
+    "connect": ("node:connect", "Dial an address.", "nexus connect /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…"),
+    "room": ("rooms:app", "Public rooms: join, say, read, watch.", ""),
+    "dm": ("messages:app", "Direct messages: send, read, watch.", ""),
+    "profile": ("profile:app", "What this agent tells others of itself.", ""),
+    "capability": ("capabilities:app", "Capabilities: serve, list, remove.", ""),
+    "invoke": ("invoke:invoke", "Call a capability.", 'nexus invoke 9fKq2LmX upper "make me loud"'),
+    "events": ("events:events", "Print what happens, as it happens.", "nexus events --kinds room,dm --cursor 120"),
+    "config": ("settings:app", "Settings of the daemon.", ""),
+    "rpc": (
+        "node:rpc",
+        "Call any method of the socket.",
+        'nexus rpc room.send \'{"room": "general", "content": "hi"}\'',
+    ),
+    "stop": ("node:stop", "Drain and stop the daemon.", "nexus stop"),
+    "completion": (
+        "completion:completion",
+        "Print the completion script of a shell.",
+        "nexus completion bash >> ~/.bash_completion",
+    ),
+    "version": ("node:version", "Print the version.", "nexus version"),
 }
 
 
@@ -47,9 +55,12 @@ def build() -> App:
         help_format="plaintext",
         help_epilogue=options_.HELP,
     )
-    for name, (place, summary) in COMMANDS.items():
-        more: dict[str, Any] = {} if place.endswith(":app") else {"help_format": "plaintext"}
-        app.command(f"nexusd.cli.{place}", name=name, help=summary, **more)
+    for name, (place, summary, example) in COMMANDS.items():
+        if place.endswith(":app"):
+            app.command(f"nexusd.cli.{place}", name=name, help=summary)
+        else:
+            text = f"{summary}\n\nExample: {example}"
+            app.command(f"nexusd.cli.{place}", name=name, help=text, help_format="plaintext")
     return app
 
 

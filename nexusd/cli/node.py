@@ -15,17 +15,12 @@ from nexusd_protocols.rpc.schema import Done, NodeStatus, Peer
 
 
 def status() -> Answer[NodeStatus]:
-    """What this daemon is and does.
-
-    Example: nexus status
-    """
+    """What this daemon is and does."""
     return Answer(call("node.status"), _status)
 
 
 def connect(address: str, /) -> Answer[Peer]:
     """Dial an address.
-
-    Example: nexus connect /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…
 
     Parameters
     ----------
@@ -36,18 +31,13 @@ def connect(address: str, /) -> Answer[Peer]:
 
 
 def stop() -> Answer[Done]:
-    """Drain and stop the daemon.
-
-    Example: nexus stop
-    """
+    """Drain and stop the daemon."""
     name = call("node.status").name
     return Answer(call("node.shutdown"), lambda _: f"{clean(name)} is stopping")
 
 
 def rpc(method: str, params: str = "{}", /) -> Answer[Any]:
     """Call any method of the socket.
-
-    Example: nexus rpc room.send '{"room": "general", "content": "hi"}'
 
     Parameters
     ----------
@@ -99,10 +89,7 @@ def _json(value: Any) -> str:
 
 
 def version() -> Answer[dict[str, str]]:
-    """Print the version.
-
-    Example: nexus version
-    """
+    """Print the version."""
     from nexusd import __version__
 
     return Answer({"version": __version__}, lambda found: f"nexus {found['version']}")

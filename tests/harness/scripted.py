@@ -60,6 +60,9 @@ class ScriptedDaemon:
         return self.params(method)
 
     def close(self) -> None:
+        """Go away; the socket file stays, as after kill -9."""
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for sock in self._open:
@@ -94,12 +97,11 @@ class ScriptedDaemon:
             if not data:
                 return
             for event in machine.receive(data):
-                if isinstance(event, Request | Notification):
-                    if not self._answer(sock, machine, event):
-                        return
+                if isinstance(event, Request | Notification) and not self._answer(sock, machine, event):
+                    return
 
     def _answer(self, sock: socket.socket, machine: Connection, event: Request | Notification) -> bool:
-        row = METHODS[event.method] if event.method in METHODS else None
+        row = METHODS.get(event.method)
         params = decode_params(event.params, row.params) if row is not None else None
         with self.heard:
             self.asked.append((event.method, params))
@@ -112,12 +114,14 @@ class ScriptedDaemon:
         elif callable(answer):
             answer = answer(params)
         reply = answer if isinstance(answer, Reply) else Reply(answer)
-        if isinstance(reply.result, Refusal):
-            sock.sendall(machine.error(event.id, reply.result))
-        else:
-            sock.sendall(machine.result(event.id, reply.result))
-        for method, struct in reply.then:
-            sock.sendall(notification(method, struct))
-        if reply.hang_up:
-            sock.shutdown(socket.SHUT_RDWR)
+        refused = isinstance(reply.result, Refusal)
+        line = machine.error(event.id, reply.result) if refused else machine.result(event.id, reply.result)
+        try:
+            sock.sendall(line)
+            for method, struct in reply.then:
+                sock.sendall(notification(method, struct))
+            if reply.hang_up:
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return False  # the client went away
         return not reply.hang_up

@@ -77,9 +77,9 @@ def test_detach_returns_when_it_is_ready(nexusd, tmp_path, started):
     assert "nexus --name alice stop" in done.stderr
     # it has no terminal and never gets one: another session, and not that session's leader
     assert os.getsid(pid) not in (os.getsid(0), pid)
-    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+    assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
     for descriptor in ("1", "2"):
-        assert os.readlink(f"/proc/{pid}/fd/{descriptor}") == str(data_dir / "nexusd.log")
+        assert Path(f"/proc/{pid}/fd/{descriptor}").readlink() == data_dir / "nexusd.log"
     until(lambda: "serving" in (data_dir / "nexusd.log").read_text())
     os.kill(pid, signal.SIGTERM)
     until(lambda: not alive(pid))
@@ -180,12 +180,21 @@ def test_the_exit_code_is_the_daemons(nexusd):
     [
         (["rum"], "nexusd: nexusd has no command 'rum': did you mean `nexusd run`?\n"),
         (["run", "--prot", "1"], "nexusd: nexusd run has no option --prot: did you mean `nexusd run --port`?\n"),
-        (["run", "--port", "x"], 'nexusd: Invalid value for --port: unable to convert "x" into int: see `nexusd run --help`\n'),
-        (["run", "--port", "70000"], "nexusd: port = 70000 (flag --port): expected a whole number from 0 (choose one) to 65535\n"),
-        (["run", "--name", "a/b"], "nexusd: name = 'a/b' (flag --name): expected another one: a profile's name is 1 to 64 of"),
+        (
+            ["run", "--port", "x"],
+            'nexusd: Invalid value for --port: unable to convert "x" into int: see `nexusd run --help`\n',
+        ),
+        (
+            ["run", "--port", "70000"],
+            "nexusd: port = 70000 (flag --port): expected a whole number from 0 (choose one) to 65535\n",
+        ),
+        (
+            ["run", "--name", "a/b"],
+            "nexusd: name = 'a/b' (flag --name): expected another one: a profile's name is 1 to 64 of",
+        ),
         (["run", "--bootstrap", "x"], "nexusd: bootstrap = ['x'] (flag --bootstrap): expected a list of multiaddrs"),
     ],
-)  # fmt: skip
+)
 def test_wrong_use_is_one_sentence(nexusd, args, sentence):
     done = nexusd("good", *args)
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,0 +1,324 @@
+"""Streams: room watch, dm watch, events and invoke --stream, for people and as JSON Lines."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nexusd_protocols.identity import Signer
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+from tests.harness.scripted import Reply
+
+ROOT = Path(__file__).parents[3]
+BOB = str(Signer(bytes([2]) * 32).peer_id)
+THEN = 1_700_000_000_000
+
+
+def event(kind, type_, data, cursor=None):
+    return "node.event", schema.NodeEvent(subscription="s", kind=kind, type=type_, cursor=cursor, at=THEN, data=data)
+
+
+def said(content, cursor, **fields):
+    message = schema.RoomMessage(
+        room="general",
+        message_id=f"m{cursor}",
+        sender=BOB,
+        timestamp=THEN,
+        received_at=THEN,
+        content=content,
+        format="text/plain",
+        digest="00",
+        position=cursor,
+        **fields,
+    )
+    return event("room", "message", message, cursor)
+
+
+def wrote(content, cursor):
+    message = schema.DirectMessage(
+        peer=BOB,
+        direction="in",
+        message_id=f"d{cursor}",
+        sender=BOB,
+        timestamp=THEN,
+        content=content,
+        format="text/plain",
+        status="received",
+        position=cursor,
+    )
+    return event("dm", "message", message, cursor)
+
+
+def feed(*events):
+    """A subscription that gives these events and then ends for good."""
+    given = []
+
+    def subscribe(params):
+        given.append(params)
+        if len(given) > 1:
+            return Refusal("bad_cursor", "the test is over")
+        return Reply(schema.Subscription(subscription="s", cursor=0), events, hang_up=True)
+
+    return subscribe
+
+
+def first(daemon, method):
+    return next(params for name, params in daemon.asked if name == method)
+
+
+def ended(invocation="i", error=None):
+    return "invoke.end", schema.InvokeEnd(
+        invocation=invocation, input_bytes=10, output_bytes=2048, duration_ms=350, error=error
+    )
+
+
+def piece(event_name, data, seq=0):
+    return "invoke.event", schema.InvokeEvent(invocation="i", seq=seq, event=event_name, data=data)
+
+
+def call(*then):
+    return Reply(schema.Invocation(invocation="i", credit=65536), then)
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+def test_room_watch_on_a_terminal(nexus, daemon):
+    daemon.script = {
+        "room.members": schema.RoomMembers(members=[]),
+        "node.subscribe": feed(
+            said("hello\nthere", 1, sender_name="bob"),
+            said("\x1b[2Jclear", 2),
+            event("room", "left", {"room": "general"}),
+        ),
+    }
+    ran = nexus("room", "watch", "general", tty=True)
+    assert ran.out == (
+        f"2023-11-14 22:13:20 bob ({BOB[-8:]}): hello\n    there\n"
+        f"2023-11-14 22:13:20 {BOB[-8:]}: clear\n"
+        "2023-11-14 22:13:20 room left room=general\n"
+    )
+    assert ran.err.startswith("watching general; Ctrl-C ends it\n")
+    assert first(daemon, "node.subscribe") == schema.SubscribeParams(kinds=["room"], room="general")
+
+
+def test_room_watch_as_json_lines(nexus, daemon):
+    daemon.script = {
+        "room.members": schema.RoomMembers(members=[]),
+        "node.subscribe": feed(said("one", 1), said("two", 2)),
+    }
+    ran = nexus("--json", "room", "watch", "general", "--cursor", "0")
+    *lines, last = ran.lines
+    assert [(line["cursor"], line["data"]["content"]) for line in lines] == [(1, "one"), (2, "two")]
+    assert (last["ok"], last["error"]["code"], ran.code, ran.err) == (False, "bad_cursor", 1, "")
+    asked = [params.cursor for name, params in daemon.asked if name == "node.subscribe"]
+    assert asked == [0, 2], "after the break it continued behind the last event"
+
+
+def test_room_watch_refuses_a_room_that_was_not_joined(nexus, daemon):
+    daemon.script["room.members"] = Refusal("not_joined")
+    ran = nexus("room", "watch", "general")
+    assert (ran.code, ran.error["code"]) == (1, "not_joined")
+    assert "nexus room join" in ran.error["try"]
+
+
+def test_dm_watch(nexus, daemon):
+    daemon.script["node.subscribe"] = feed(wrote("just us", 1))
+    ran = nexus("dm", "watch", "--peer", BOB[-8:], tty=True)
+    assert ran.out == f"2023-11-14 22:13:20 {BOB[-8:]}: just us\n"
+    assert first(daemon, "node.subscribe") == schema.SubscribeParams(kinds=["dm"], peer=BOB[-8:])
+
+
+def test_events(nexus, daemon):
+    daemon.script["node.subscribe"] = feed(
+        said("hi", 1),
+        wrote("psst", 2),
+        event("peer", "connected", {"peerId": BOB, "address": "/ip4/1.2.3.4\x1b[31m", "source": ""}),
+    )
+    ran = nexus("events", "--kinds", "room,dm peer", "--cursor", "7", tty=True)
+    assert ran.out.splitlines() == [
+        f"[general] 2023-11-14 22:13:20 {BOB[-8:]}: hi",
+        f"[dm] 2023-11-14 22:13:20 {BOB[-8:]}: psst",
+        f"2023-11-14 22:13:20 peer connected peerId={BOB[-8:]} address=/ip4/1.2.3.4",
+    ]
+    assert first(daemon, "node.subscribe") == schema.SubscribeParams(kinds=["room", "dm", "peer"], cursor=7)
+
+
+def test_events_of_an_unknown_kind(nexus, daemon):
+    assert nexus("events", "--kinds", "rooms").error["message"] == "there are no rooms events"
+    assert daemon.asked == []
+
+
+# --- invoke -----------------------------------------------------------------------------------------------------------
+def test_invoke_shows_the_output(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(piece("result", "MAKE ME \x1b[1mLOUD\n"), ended())
+    assert nexus("invoke", BOB, "upper", "make me loud", tty=True).out == "MAKE ME LOUD\n"
+    asked = daemon.params("capability.invoke")
+    assert (asked.peer, asked.capability, asked.input, asked.input_format, asked.stream) == (
+        BOB,
+        "upper",
+        "make me loud",
+        "text/plain",
+        False,
+    )
+    assert nexus("invoke", BOB, "upper", "x").data == {
+        "output": "MAKE ME \x1b[1mLOUD\n",
+        "inputBytes": 10,
+        "outputBytes": 2048,
+        "durationMs": 350,
+    }
+
+
+def test_invoke_joins_pieces_and_leaves_progress_out(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(
+        piece("token", "a"), piece("progress", {"percent": 50}), piece("token", "b"), ended()
+    )
+    assert nexus("invoke", BOB, "x", "y").data["output"] == "ab"
+
+
+def test_invoke_shows_structures_as_json(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(piece("result", {"n": "ü\x1b"}), ended())
+    assert nexus("invoke", BOB, "x", "y", tty=True).out == '{\n  "n": "\\u00fc\\u001b"\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "value", "form"),
+    [
+        (['{"to": 5}'], None, {"to": 5}, "application/json"),
+        ([" [1, 2] "], None, [1, 2], "application/json"),
+        (['{"to": 5}', "--text"], None, '{"to": 5}', "text/plain"),
+        (["{not json"], None, "{not json", "text/plain"),
+        (["5"], None, "5", "text/plain"),
+        (["null"], None, "null", "text/plain"),
+        (["[" * 5000], None, "[" * 5000, "text/plain"),
+        ([], None, "", "text/plain"),
+        ([], b"piped\n", "piped\n", "text/plain"),
+        ([], b'{"a": 1}', {"a": 1}, "application/json"),
+        (["-"], b"piped", "piped", "text/plain"),
+        (["arg"], b"ignored", "arg", "text/plain"),
+    ],
+)
+def test_invoke_input(nexus, daemon, args, stdin, value, form):
+    daemon.script["capability.invoke"] = lambda _: call(ended())
+    assert nexus("invoke", BOB, "x", *args, stdin=stdin).code == 0
+    asked = daemon.params("capability.invoke")
+    assert (asked.input, asked.input_format) == (value, form)
+
+
+def test_invoke_input_from_a_file(nexus, daemon, tmp_path):
+    daemon.script["capability.invoke"] = lambda _: call(ended())
+    (tmp_path / "in.txt").write_text("from a file\n")
+    nexus("invoke", BOB, "x", f"@{tmp_path}/in.txt")
+    assert daemon.params("capability.invoke").input == "from a file\n"
+    (tmp_path / "in.bin").write_bytes(b"ok\xff")
+    assert "is not UTF-8 (byte 2)" in nexus("invoke", BOB, "x", f"@{tmp_path}/in.bin").error["message"]
+    assert "cannot be read: No such file" in nexus("invoke", BOB, "x", "@none").error["message"]
+
+
+def test_invoke_limits(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(ended())
+    nexus("invoke", BOB, "x", "y", "--max-duration", "1.5", "--max-input", "10", "--max-output", "20")
+    asked = daemon.params("capability.invoke")
+    assert (asked.max_duration_ms, asked.max_input_bytes, asked.max_output_bytes) == (1500, 10, 20)
+
+
+def test_a_failed_call_says_the_providers_word(nexus, daemon):
+    error = {"code": "invoke_failed", "message": "it burns \x1b[31m", "remoteCode": "OVEN"}
+    daemon.script["capability.invoke"] = lambda _: call(piece("token", "half"), ended(error=error))
+    ran = nexus("invoke", BOB, "x", "y")
+    assert (ran.code, ran.error["code"], ran.error["data"]) == (1, "invoke_failed", {"remoteCode": "OVEN"})
+    assert ran.err == "nexus: it burns \n"
+    assert nexus("invoke", BOB, "x", "y", tty=True).out == ""
+
+
+def test_stream_joins_text_live_on_a_terminal(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(
+        piece("token", "Once "),
+        piece("token", "upon\n\x1b]0;x\x07a"),
+        piece("progress", 0.5),
+        piece("token", "time"),
+        piece("partial", {"n": 1}),
+        piece("tick\x1b[0m", 3),
+        piece("result", "end\n"),
+        ended(),
+    )
+    ran = nexus("invoke", BOB, "x", "y", "--stream", tty=True)
+    assert ran.out == 'Once upon\na\nprogress: 0.5\ntime\n{"n": 1}\ntick: 3\nend\n'
+    assert ran.err == "done: 10 B in, 2.0 KiB out, 350 ms\n"
+    assert daemon.params("capability.invoke").stream is True
+
+
+def test_stream_ends_a_line_that_was_left_open(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(piece("token", "no line end"), ended())
+    assert nexus("invoke", BOB, "x", "y", "--stream", tty=True).out == "no line end\n"
+
+
+def test_stream_as_json_lines_says_that_it_is_whole(nexus, daemon):
+    daemon.script["capability.invoke"] = lambda _: call(
+        piece("partial", {"n": 1}), piece("partial", {"n": 2}, 1), ended()
+    )
+    ran = nexus("invoke", BOB, "x", "y", "--stream")
+    *lines, end = ran.lines
+    assert [(line["seq"], line["event"], line["data"]) for line in lines] == [
+        (0, "partial", {"n": 1}),
+        (1, "partial", {"n": 2}),
+    ]
+    assert end["end"]["outputBytes"] == 2048
+    assert "error" not in end["end"] or end["end"]["error"] is None
+
+
+def test_a_stream_that_fails_ends_with_the_error(nexus, daemon):
+    error = {"code": "invoke_cancelled", "message": "the provider stopped"}
+    daemon.script["capability.invoke"] = lambda _: call(piece("partial", 1), ended(error=error))
+    ran = nexus("invoke", BOB, "x", "y", "--stream")
+    assert [line.get("data") for line in ran.lines[:-1]] == [1]
+    assert (ran.code, ran.error["code"]) == (1, "invoke_cancelled")
+
+
+# --- as a process -----------------------------------------------------------------------------------------------------
+def started(home, *args, **options):
+    environment = {**os.environ, "XDG_DATA_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", "from nexusd.cli.main import main; main()", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def test_ctrl_c_ends_a_watch_well(home, daemon):
+    daemon.script["node.subscribe"] = Reply(schema.Subscription(subscription="s", cursor=0), [wrote("hi", 1)])
+    with started(home, "dm", "watch") as process:
+        assert json.loads(process.stdout.readline())["data"]["content"] == "hi"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "watching direct messages; Ctrl-C ends it\n")
+
+
+def test_ctrl_c_gives_up_a_call(home, daemon):
+    daemon.script["capability.invoke"] = call(piece("token", "x"))
+    with started(home, "invoke", BOB, "x", "y", "--stream") as process:
+        assert json.loads(process.stdout.readline())["data"] == "x"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (1, "", "")
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_reader_that_went_away_is_quiet(home, daemon, lines):
+    events = [said("x" * 1000, cursor) for cursor in range(1, 400)]
+    daemon.script = {
+        "room.members": schema.RoomMembers(members=[]),
+        "node.subscribe": Reply(schema.Subscription(subscription="s", cursor=0), events),
+    }
+    with started(home, "room", "watch", "general") as process:
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == "watching general; Ctrl-C ends it\n"
