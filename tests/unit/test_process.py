@@ -161,8 +161,9 @@ def test_the_foreground_says_when_it_is_ready_and_stops_at_a_signal(environment)
         ) as process:
             assert process.stderr.readline().startswith("nexusd is ready: default, process ")
             process.send_signal(number)
-            out, err = process.communicate(timeout=10)
-            assert (process.returncode, out) == (0, "")
+            # not `communicate`: it would miss what `readline` has buffered
+            err, out = process.stderr.read(), process.stdout.read()
+            assert (process.wait(10), out) == (0, "")
             assert any(json.loads(line)["event"] == "serving" for line in err.splitlines() if line.startswith("{"))
 
 
