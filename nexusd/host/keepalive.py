@@ -47,9 +47,13 @@ class Keepalive:
         """Ping for ever."""
         while True:
             await trio.sleep(self._interval)
-            async with trio.open_nursery() as nursery:
-                for peer in self._connected():
-                    nursery.start_soon(self._check, peer)
+            await self.round()
+
+    async def round(self) -> None:
+        """Ping everybody once; return when each has answered or is disconnected."""
+        async with trio.open_nursery() as nursery:
+            for peer in self._connected():
+                nursery.start_soon(self._check, peer)
 
     async def _check(self, peer: PeerId) -> None:
         try:

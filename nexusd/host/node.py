@@ -178,6 +178,8 @@ class Node:
             await self._listeners.close()
             with trio.move_on_after(FLUSH_SECONDS):
                 await self._pubsub.flush()
+                # a muxer drops what it has received when the connection closes: an echo says that it was read
+                await self._keepalive.round()
             await close_connections(self._swarm)
             await self._host.close()
 

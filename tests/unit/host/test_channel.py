@@ -1,0 +1,369 @@
+"""The pump, over real connections: deadlines, back-pressure, penalties, and how streams end."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from libp2p.peer.id import ID
+
+from nexusd.host.channel import CHUNK_BYTES
+from nexusd.host.ports import ConnectionLostError, DeadlineError, UnreachableError, UnsupportedError
+from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
+from tests.harness.nodes import Bytes, loopback, signer, until
+from tests.unit.host.conftest import TOY, dial_stock, running_stock
+
+
+class Lines:
+    """Lines of text. `stop` is a breach of the protocol, and so is an end within a line."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self.sent_sizes: list[int] = []
+
+    def receive(self, data: bytes) -> list[str]:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if b"stop" in lines:
+            raise RemoteProtocolError("said_stop", "not allowed", reply=b"go on\n", penalty=7)
+        return [line.decode() for line in lines]
+
+    def receive_eof(self) -> list[str]:
+        if self._buffer:
+            raise RemoteProtocolError("cut_short", penalty=2)
+        return []
+
+    def send(self, command: str) -> bytes:
+        if "\n" in command:
+            raise LocalProtocolError("one line")
+        return command.encode() + b"\n"
+
+    def sent(self, size: int) -> None:
+        self.sent_sizes.append(size)
+
+
+@pytest.fixture
+async def talk(pair):
+    """Opens a channel from alice to bob and gives both ends."""
+    alice, bob = pair
+    ends, receive = trio.open_memory_channel(10)
+    release = trio.Event()
+    results: list[BaseException | None] = []
+
+    async def hold(channel):
+        await ends.send(channel)
+        try:
+            await release.wait()
+        except BaseException as error:
+            results.append(error)
+            raise
+
+    bob.streams.handle(TOY, lambda _peer: Lines(), hold)
+
+    async def start():
+        mine = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Lines())
+        with trio.fail_after(5):
+            return mine, await receive.receive()
+
+    yield start
+    release.set()
+
+
+async def test_both_directions_at_once(talk):
+    mine, theirs = await talk()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mine.send, "ping")
+        nursery.start_soon(theirs.send, "pong")
+        assert await theirs.receive(timeout=5) == "ping"
+        assert await mine.receive(timeout=5) == "pong"
+    assert mine.peer == signer("bob").peer_id
+    assert theirs.peer == signer("alice").peer_id
+    assert mine.protocol == theirs.protocol == TOY
+
+
+async def test_several_events_of_one_read_are_handed_out_one_by_one(talk):
+    mine, theirs = await talk()
+    await mine._write(b"a\nb\nc\nd", float("inf"))
+    assert [await theirs.receive(timeout=5) for _ in range(3)] == ["a", "b", "c"]
+    await mine._write(b"e\n", float("inf"))
+    assert await theirs.receive(timeout=5) == "de"
+
+
+async def test_half_close_is_none_for_ever_and_the_other_way_stays_open(talk):
+    mine, theirs = await talk()
+    await mine.send("last")
+    await mine.close_write()
+    assert await theirs.receive(timeout=5) == "last"
+    assert await theirs.receive(timeout=5) is None
+    assert await theirs.receive(timeout=5) is None
+    await theirs.send("answer")
+    assert await mine.receive(timeout=5) == "answer"
+    with pytest.raises(LocalProtocolError, match="closed"):
+        await mine.send("more")
+
+
+async def test_a_reset_is_not_an_end(talk):
+    mine, theirs = await talk()
+    await mine.send("x")
+    assert await theirs.receive(timeout=5) == "x"
+    await mine.reset()
+    with pytest.raises(ConnectionLostError):
+        await theirs.receive(timeout=5)
+    with pytest.raises(ConnectionLostError):
+        await theirs.receive(timeout=5)
+    with pytest.raises(LocalProtocolError):
+        await mine.send("y")
+
+
+async def test_a_lost_connection_is_not_an_end(pair, talk):
+    alice, bob = pair
+    mine, theirs = await talk()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _():
+            with pytest.raises(ConnectionLostError):
+                await theirs.receive()
+
+        await trio.testing.wait_all_tasks_blocked()
+        await alice.disconnect(bob.peer_id)
+    with pytest.raises(ConnectionLostError):
+        await theirs.send("anybody?")
+
+
+async def test_the_deadline_of_one_receive(talk):
+    mine, theirs = await talk()
+    await mine.send("x")
+    assert await theirs.receive(timeout=5) == "x"
+    with pytest.raises(DeadlineError, match="nothing for"):
+        await theirs.receive(timeout=0.05)
+    await mine.send("late")
+    assert await theirs.receive(timeout=5) == "late", "nothing was lost"
+
+
+async def test_a_cancelled_receive_loses_nothing(talk):
+    mine, theirs = await talk()
+    for number in range(20):
+        with trio.move_on_after(0.001):
+            await theirs.receive()
+        await mine.send(str(number))
+        assert await theirs.receive(timeout=5) == str(number)
+
+
+async def test_the_first_byte_has_a_deadline_of_its_own(talk, monkeypatch):
+    monkeypatch.setattr("nexusd.host.router.FIRST_BYTE_SECONDS", 0.05)
+    mine, theirs = await talk()
+    with pytest.raises(DeadlineError):
+        await theirs.receive()
+    mine, theirs = await talk()
+    with pytest.raises(DeadlineError):
+        await theirs.receive(timeout=60)
+
+
+async def test_an_opener_has_no_deadline_for_the_first_byte(talk, monkeypatch):
+    monkeypatch.setattr("nexusd.host.router.FIRST_BYTE_SECONDS", 0.01)
+    mine, theirs = await talk()
+    with trio.move_on_after(0.1) as patience:
+        await mine.receive()
+    assert patience.cancelled_caught
+
+
+async def test_a_handler_that_waits_in_vain_gives_its_slot_back(pair, monkeypatch):
+    monkeypatch.setattr("nexusd.host.router.FIRST_BYTE_SECONDS", 0.05)
+    alice, bob = pair
+
+    async def listen(channel):
+        await channel.receive()
+
+    bob.streams.handle(TOY, lambda _peer: Lines(), listen)
+    channel = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Lines())
+    with pytest.raises(ConnectionLostError):
+        await channel.receive(timeout=5)
+    await channel.reset()
+    assert not bob._slots._inbound_by_protocol
+
+
+async def test_a_breach_is_answered_charged_and_ended(pair, talk):
+    alice, bob = pair
+    mine, theirs = await talk()
+    await mine.send("fine")
+    await mine.send("stop")
+    assert await theirs.receive(timeout=5) == "fine"
+    with pytest.raises(RemoteProtocolError, match="said_stop"):
+        await theirs.receive(timeout=5)
+    assert bob._accounts.balance(alice.peer_id) == pytest.approx(7, abs=0.1)
+    assert await mine.receive(timeout=5) == "go on"
+    assert await mine.receive(timeout=5) is None
+    with pytest.raises(ConnectionLostError, match="said_stop"):
+        await theirs.receive(timeout=5)
+
+
+async def test_an_end_that_cuts_something_short_is_a_breach(pair, talk):
+    alice, bob = pair
+    mine, theirs = await talk()
+    await mine._write(b"half a li", float("inf"))
+    await mine.close_write()
+    with pytest.raises(RemoteProtocolError, match="cut_short"):
+        await theirs.receive(timeout=5)
+    assert bob._accounts.balance(alice.peer_id) > 1
+
+
+async def test_a_large_command_goes_in_frames_and_is_counted(talk):
+    mine, theirs = await talk()
+    size = 3 * CHUNK_BYTES + 10
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mine.send, "x" * size)
+        assert await theirs.receive(timeout=10) == "x" * size
+    assert mine._machine.sent_sizes == [CHUNK_BYTES] * 3 + [11]
+
+
+async def test_a_reader_that_stops_holds_back_the_writer_and_the_writer_gives_up(talk):
+    mine, theirs = await talk()
+    with pytest.raises((DeadlineError, ConnectionLostError)):
+        for _ in range(200):
+            await mine.send("x" * 200_000, timeout=0.2)
+    assert sum(mine._machine.sent_sizes) < 20_000_000, "far from all of it was taken"
+    with pytest.raises((LocalProtocolError, ConnectionLostError)):
+        await mine.send("y")
+
+
+async def test_cancelled_sends_do_not_tear_the_connection(pair):
+    """Part of fault C5: with stock streams, three of these end every stream of the connection."""
+    alice, bob = pair
+
+    async def swallow(channel):
+        while await channel.receive() is not None:
+            pass
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), swallow)
+    witness = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
+    for number in range(30):
+        channel = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
+        with trio.move_on_after(0.0005 * number):
+            await channel.send(bytes(500_000))
+        await channel.reset()
+        await witness.send(b"still here")
+    await witness.aclose()
+    assert len(alice._swarm.get_connections()) == 1
+
+
+async def test_cancelled_opens_do_not_tear_the_connection_and_leak_nothing(pair):
+    alice, bob = pair
+
+    async def hold(channel):
+        await channel.receive()
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
+    muxer = alice._swarm.get_connections()[0].muxed_conn
+    await until(lambda: len(muxer.streams) <= 2)
+    for number in range(60):
+        with trio.move_on_after(0.0003 * (number % 20)):
+            channel = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
+            await channel.reset()
+    assert len(alice._swarm.get_connections()) == 1
+    await until(lambda: len(muxer.streams) <= 2)
+    await until(lambda: not alice._slots._outbound and not bob._slots._inbound_by_protocol)
+
+
+async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):
+    alice, bob = pair
+
+    async def echo(channel):
+        while (data := await channel.receive()) is not None:
+            await channel.send(data)
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), echo)
+    mine, theirs = (node._swarm.get_connections()[0].muxed_conn for node in (alice, bob))
+    await until(lambda: len(mine.streams) <= 2 and len(theirs.streams) <= 2)
+    for _ in range(300):
+        async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
+            await channel.send(b"x")
+            assert await channel.receive(timeout=5) == b"x"
+    await until(lambda: len(mine.streams) <= 2 and len(theirs.streams) <= 2)
+    assert mine.stream_backlog_semaphore.value >= 254
+
+
+async def test_a_peer_that_never_ends_its_side_is_reset(pair, monkeypatch):
+    monkeypatch.setattr("nexusd.host.channel.LINGER_SECONDS", 0.1)
+    alice, bob = pair
+
+    async def done(channel):
+        assert await channel.receive() == b"x"
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), done)
+    async with running_stock("mallory") as mallory:
+        await dial_stock(mallory, bob)
+        stream = await mallory.new_stream(ID.from_string(bob.peer_id), [TOY])
+        await stream.write(b"x")
+        await until(lambda: stream.muxed_stream.reset_received)
+
+
+async def test_leaving_by_an_exception_resets(talk):
+    mine, theirs = await talk()
+    with pytest.raises(ZeroDivisionError):
+        async with mine:
+            await mine.send("x")
+            raise ZeroDivisionError
+    with pytest.raises(ConnectionLostError):
+        while await theirs.receive(timeout=5) is not None:
+            pass
+
+
+async def test_the_first_protocol_that_the_peer_speaks(pair):
+    alice, bob = pair
+    asked = []
+
+    async def end(channel):
+        await channel.receive()
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), end)
+
+    def machine(protocol: str) -> Bytes:
+        asked.append(protocol)
+        return Bytes()
+
+    async with await alice.streams.open(bob.peer_id, ["/newer/2", TOY, "/older/0"], machine) as channel:
+        assert channel.protocol == TOY
+        assert asked == [TOY]
+        await channel.send(b"x")
+
+
+async def test_an_unknown_protocol(pair):
+    alice, bob = pair
+    with pytest.raises(UnsupportedError, match="does not speak /none/1"):
+        await alice.streams.open(bob.peer_id, ["/none/1"], lambda _protocol: Bytes())
+
+
+async def test_opening_dials_if_need_be():
+    async with loopback("alice", "bob") as (alice, bob):
+        bob.streams.handle(TOY, lambda _peer: Bytes(), lambda channel: channel.receive())
+        with pytest.raises(UnreachableError):
+            await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
+        alice.add_addresses(bob.peer_id, bob.addresses())
+        async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
+            await channel.send(b"x")
+
+
+async def test_a_seventeenth_stream_waits_its_turn(pair):
+    alice, bob = pair
+
+    async def hold(channel):
+        while await channel.receive() is not None:
+            pass
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
+    held = [await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) for _ in range(16)]
+    opened = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _():
+            async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
+                opened.set()
+                await channel.send(b"x")
+
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not opened.is_set()
+        for channel in held:
+            await channel.send(b"x")
+            await channel.aclose()
+    assert opened.is_set()
+    assert bob._slots.refused == 0
