@@ -3,7 +3,6 @@ in `<data_dir>/ports`, so that a peer that knows an address finds this node ther
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 from pathlib import Path
@@ -93,7 +92,7 @@ def _recall(data_dir: Path) -> Ports | None:
 def _remember(data_dir: Path, ports: Ports) -> None:
     path = data_dir / FILE_NAME
     temporary = path.with_name(f".{FILE_NAME}.new")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
+    temporary.unlink(missing_ok=True)
+    temporary.touch(0o600)
     temporary.write_bytes(msgspec.json.encode(ports) + b"\n")
     temporary.replace(path)

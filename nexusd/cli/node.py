@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
+from nexusd import lockfile
 from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call, current
 from nexusd.cli.terminal import clean, duration, pairs
 from nexusd.cli.usage import UsageError
 from nexusd_protocols.rpc.schema import Done, NodeStatus, Peer
+
+STOP_S: Final = 10.0
+"""Twice what the daemon promises."""
 
 
 def status() -> Answer[NodeStatus]:
@@ -31,9 +37,15 @@ def connect(address: str, /) -> Answer[Peer]:
 
 
 def stop() -> Answer[Done]:
-    """Drain and stop the daemon."""
-    name = call("node.status").name
-    return Answer(call("node.shutdown"), lambda _: f"{clean(name)} is stopping")
+    """Drain and stop the daemon, and wait until it is gone, so that another can start."""
+    status: NodeStatus = call("node.status")
+    done = call("node.shutdown")
+    deadline = time.monotonic() + STOP_S
+    while held := lockfile.holder(Path(status.data_dir)) is not None:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return Answer(done, lambda _: f"{clean(status.name)} {'is still draining' if held else 'stopped'}")
 
 
 def rpc(method: str, params: str = "{}", /) -> Answer[Any]:

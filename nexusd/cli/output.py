@@ -18,14 +18,14 @@ from nexusd.cli.outcome import Answer, Outcome, Stream, Verbatim
 SCHEMA_VERSION: Final = 1
 
 
-class Failure(msgspec.Struct, frozen=True, rename={"try_": "try", "exit_code": "exitCode"}):
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True, rename={"try_": "try", "exit_code": "exitCode"}):
     """The `error` of an envelope. `data` is what belongs to it, such as the peers that an ambiguous name fits."""
 
     code: str
     message: str
     try_: str
     exit_code: int
-    data: Any = msgspec.UNSET
+    data: Any = None
 
 
 class Success(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

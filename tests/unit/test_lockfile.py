@@ -23,6 +23,13 @@ def test_the_second_is_refused_and_learns_who_has_it(tmp_path):
         pass
 
 
+def test_holder_is_known_while_it_holds(tmp_path):
+    assert lockfile.holder(tmp_path) is None
+    with lockfile.hold(tmp_path):
+        assert lockfile.holder(tmp_path) == os.getpid()
+    assert lockfile.holder(tmp_path) is None
+
+
 def test_an_error_inside_releases_it(tmp_path):
     with pytest.raises(RuntimeError), lockfile.hold(tmp_path):
         raise RuntimeError

@@ -1,9 +1,12 @@
 """Each command: what it asks of the daemon, what a person sees, and what a program gets."""
 
+import threading
+
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from nexusd.cli import node
 from nexusd.cli.main import COMMANDS, build
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
@@ -375,10 +378,30 @@ def test_group_summaries_are_the_schemas():
         assert COMMANDS[name][1] == f"{schema.METHODS[method].summary}."
 
 
-def test_stop_names_what_it_stops(nexus, daemon):
-    daemon.script = {"node.status": STATUS, "node.shutdown": schema.Done()}
-    assert nexus("stop", tty=True).out == "alice is stopping\n"
-    assert daemon.asked[-1][0] == "node.shutdown"
+def test_stop_waits_until_it_is_gone(nexus, daemon, tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text("42\n")
+    calls = []
+
+    def shutdown(_):
+        calls.append(threading.Timer(0.2, lambda: lock.write_text("")))
+        calls[0].start()
+        return schema.Done()
+
+    daemon.script = {"node.status": replace(STATUS, data_dir=str(tmp_path)), "node.shutdown": shutdown}
+    ran = nexus("stop", tty=True)
+    calls[0].join()
+    assert (ran.code, ran.out) == (0, "alice stopped\n")
+
+
+def test_stop_does_not_wait_for_ever(nexus, daemon, tmp_path, monkeypatch):
+    monkeypatch.setattr(node, "STOP_S", 0.1)
+    (tmp_path / "lock").write_text("42\n")
+    daemon.script = {
+        "node.status": replace(STATUS, data_dir=str(tmp_path)),
+        "node.shutdown": schema.Done(),
+    }
+    assert nexus("stop", tty=True).out == "alice is still draining\n"
 
 
 def test_more_pages_are_pointed_at_for_people_only(nexus, daemon):

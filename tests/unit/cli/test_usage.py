@@ -150,6 +150,7 @@ def test_several_are_listed(nexus, both):
 def test_none_at_all(nexus, home):
     ran = nexus("status")
     assert (ran.code, ran.error["code"]) == (2, "daemon_unreachable")
+    assert "data" not in ran.error
     assert ran.err == "nexus: No daemon is running\n  start one with `nexusd run --detach`\n"
 
 
