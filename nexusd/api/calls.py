@@ -86,6 +86,8 @@ class OutgoingCall:
             if not ended:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _CANCEL_SECONDS):
                     await self._call.cancel(self._given_up or "the connection of the caller closed")
+                    while not isinstance(await self._call.receive(), End):
+                        pass  # the call lets go of what it holds with its end
 
     async def _feed(self) -> None:
         while True:

@@ -34,7 +34,7 @@ class Door:
 async def open_door(
     path: Path, bounds: Bounds | None = None, connections: int = 256, events: FakeEvents | None = None
 ) -> AsyncIterator[Door]:
-    async with trio.open_nursery() as nursery, trio.open_nursery() as inner:
+    async with trio.open_nursery() as nursery:
         fakes = Fakes.make(nursery, path, events)
 
         async def run(task_status: trio.TaskStatus[trio.CancelScope]) -> None:
@@ -46,12 +46,14 @@ async def open_door(
 
                 await serve(path, fakes.services, bounds=bounds, connections=connections, task_status=Started())
 
-        scope = await inner.start(run)
-        door = Door(path, fakes, scope)
         try:
-            yield door
+            async with trio.open_nursery() as inner:
+                door = Door(path, fakes, await inner.start(run))
+                try:
+                    yield door
+                finally:
+                    for client in door.clients:
+                        client.stream.socket.close()
+                    inner.cancel_scope.cancel()
         finally:
-            for client in door.clients:
-                client.stream.socket.close()
-            inner.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()  # the services end after the door, as in the daemon

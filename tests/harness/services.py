@@ -222,6 +222,7 @@ class FakeCall:
         self.emitted_bytes = 0
         self.received_bytes = 0
         self.ended = trio.Event()
+        self.over = trio.Event()
         self.scope = trio.CancelScope()
         self._input_send, self._input = trio.open_memory_channel[tuple[Any, bool]](math.inf if params.final else 0)
         self._output_send, self._output = trio.open_memory_channel[Output | End](0)
@@ -284,6 +285,7 @@ class FakeCall:
             error = CallError("invoke_cancelled", self.cancelled, "CANCELLED")
         self.ended.set()
         await self._output_send.send(End(error, self.received_bytes, self.emitted_bytes, 1))
+        self.over.set()
 
 
 class _ProviderSide:

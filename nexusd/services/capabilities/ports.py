@@ -52,7 +52,8 @@ class Call(Protocol):
         ...
 
     async def receive(self) -> Output | End:
-        """The next piece of output; `End` exactly once, and nothing after it."""
+        """The next piece of output; `End` exactly once, and nothing after it. Whoever holds the call receives until
+        then, also after `cancel`: with its end the call lets go of its stream."""
         ...
 
     async def cancel(self, reason: str) -> None:

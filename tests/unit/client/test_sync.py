@@ -328,8 +328,7 @@ async def test_many_threads_share_a_client(door: Door) -> None:
         cursors: list[int] = []
 
         def send() -> None:
-            for _ in range(20):
-                cursors.append(nexus.rooms.send("general", "x").cursor)
+            cursors.extend(nexus.rooms.send("general", "x").cursor for _ in range(20))
 
         threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
