@@ -53,7 +53,6 @@ from nexusd_protocols.yamux.stream_ids import StreamIds
 from nexusd_protocols.yamux.tolerance import Tolerance
 from nexusd_protocols.yamux.window import ReceiveWindow
 
-
 _incoming: Final = Incoming()
 _openable: Final = Openable()
 
