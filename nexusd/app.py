@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
@@ -66,7 +66,8 @@ async def _serve(config: Config, signer: Signer, ready: Callable[[ReadyInfo], No
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signals, stop)
-        async with daemon(config, signer, request_stop=stop.set) as info:
+        async with daemon(config, signer, request_stop=stop.set) as running:
+            info = running.info
             ready(info)
             log.info("ready", name=info.name, peer=info.peer_id, addresses=info.addresses)
             await stop.wait()
@@ -87,18 +88,30 @@ async def _stop_on_signals(stop: trio.Event, *, task_status: trio.TaskStatus[Non
 
 @asynccontextmanager
 async def daemon(
-    config: Config, signer: Signer, *, request_stop: Callable[[], None], wall_clock: WallClock = clock.now_ms
-) -> AsyncIterator[ReadyInfo]:
-    """A running daemon, from socket to store. Leaving the context drains it."""
+    config: Config,
+    signer: Signer,
+    *,
+    request_stop: Callable[[], None],
+    wall_clock: WallClock = clock.now_ms,
+    transports: Sequence[Any] | None = None,
+) -> AsyncIterator[Running]:
+    """A running daemon, from socket to store. Leaving the context drains it. `transports` are the host's instead of TCP
+    and WebSocket: a simulation brings its own network, and its own clock."""
     async with Store.open(config.data_dir / STORE_FILE) as store:
-        node = Node(signer, listen=listen.addresses(config), role=config.role, agent_version=f"nexusd/{__version__}")
+        node = Node(
+            signer,
+            listen=listen.addresses(config),
+            role=config.role,
+            transports=transports,
+            agent_version=f"nexusd/{__version__}",
+        )
         async with trio.open_nursery() as nursery:
-            parts = await _start(nursery, config, signer, store, node, wall_clock, request_stop)
+            running = await _start(nursery, config, signer, store, node, wall_clock, request_stop)
             try:
-                yield parts.info
+                yield running
             finally:
                 with trio.move_on_after(DRAIN_S, shield=True):
-                    await parts.drain()
+                    await running.drain()
                 with trio.CancelScope(shield=True):
                     await node.aclose()
                 nursery.cancel_scope.cancel()
@@ -126,10 +139,11 @@ class _Door:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
-    """What has to be ended in order."""
+class Running:
+    """A daemon that is up: who it is, what it does, and how it ends."""
 
     info: ReadyInfo
+    services: Services
     door: _Door
     capabilities: Capabilities
     rooms: Rooms
@@ -149,7 +163,7 @@ async def _start(
     node: Node,
     now: WallClock,
     request_stop: Callable[[], None],
-) -> _Parts:
+) -> Running:
     started_at = now()
     agents = Agents(signer)
     random = Random(secrets.randbits(64))  # noqa: S311 - for jitter; what must be unpredictable comes from `secrets`
@@ -237,7 +251,7 @@ async def _start(
     )
     door = _Door(socket_path, services)
     await nursery.start(door.run)
-    return _Parts(info, door, capabilities, rooms)
+    return Running(info, services, door, capabilities, rooms)
 
 
 def _node_info(

@@ -28,6 +28,8 @@ CHUNK_BYTES: Final = 65_524
 READ_BYTES: Final = 64 * limits.KIB
 WRITE_SECONDS: Final = 10.0
 """For one chunk. The stock muxer gives up on a closed window after 5 s; beyond this the transport itself is stuck."""
+REFUSAL_SECONDS: Final = 1.0
+"""For the answer to what broke the protocol; a peer that does not take it by then sees a reset instead."""
 LINGER_SECONDS: Final = 5.0
 """How long a peer may take to end its side after ours has ended, before the stream is reset."""
 LINGER_BYTES: Final = limits.MIB
@@ -135,14 +137,16 @@ class StreamChannel(Generic[EventT, CommandT]):
         self._charge(self._peer, error.code, error.penalty)
         self._broken = f"The stream to {self._peer} was refused: {error.code}"
         _log.debug("%s of %s refused: %s", self._protocol, self._peer, error)
-        if self._writing.locked() or not error.reply or self._write_ended:
+        if not error.reply or self._write_ended:
             await self.reset()
             return
-        try:
-            await self._write(error.reply, trio.current_time() + 1.0)
-        except (ConnectionLostError, DeadlineError):
-            return
-        await self.aclose()
+        with trio.move_on_after(REFUSAL_SECONDS) as patience:
+            try:
+                # behind a frame that is going out just now, and never within it
+                await self._write(error.reply, trio.current_time() + REFUSAL_SECONDS)
+            except (ConnectionLostError, DeadlineError):
+                return
+        await (self.reset() if patience.cancelled_caught else self.aclose())
 
     async def send(self, command: CommandT, *, timeout: float | None = None) -> None:
         """Carry out a command, as `ports.Channel.send`."""

@@ -9,7 +9,7 @@ delivery takes up messages that ended `failed`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 import trio
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 ACK_S: Final = 15.0
 """How long a sender waits for the acknowledgement: a disk that is slow to sync, not a person."""
+
+Handed = Literal["stored", "unconfirmed"]
+"""How far a message came that was not refused."""
 
 _SENDER = Channel[DmSenderEvent, Message]
 _RECEIVER = Channel[Received, Ack | Refuse]
@@ -128,7 +131,7 @@ class Inbox:
 
     async def _deliver(
         self, agent: Agent, peer: PeerId, message_id: MessageId, params: DmSendParams
-    ) -> SentStatus | Refusal:
+    ) -> Handed | Refusal:
         handed_over = False
         try:
             channel: _SENDER = await self._streams.open(peer, [PROTOCOL], lambda _: DmSender(self._local, peer))
@@ -139,7 +142,7 @@ class Inbox:
                         content=params.content,
                         content_format=params.format,
                         # the stream itself proves the node's own agent
-                        author=None if agent.id == self._local else agent.signer,
+                        author=None if agent is self._agents.first else agent.signer,
                     )
                 )
                 await channel.close_write()
