@@ -23,7 +23,7 @@ from nexusd_protocols.rpc.schema import Done, InvokeEnd, InvokeEvent, InvokeInpu
 
 log = structlog.get_logger(__name__)
 
-_CANCEL_SECONDS: Final = 5.0
+_CANCEL_SECONDS: Final = 2.0
 
 
 class OutgoingCall:

@@ -57,7 +57,7 @@ class Bounds:
     stall_seconds: float = limits.RPC_STALL_SECONDS
     finish_seconds: float = 30.0
     """For requests under way when the client says that it will send no more."""
-    flush_seconds: float = 2.0
+    flush_seconds: float = 1.0
     """For what is still to be written when the connection, or the daemon, ends."""
 
 

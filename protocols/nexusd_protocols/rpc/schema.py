@@ -394,7 +394,8 @@ class InvokeInputParams(Params, frozen=True, kw_only=True):
 
 
 class InvokeCreditParams(Params, frozen=True, kw_only=True):
-    """Grant `bytes` more of output (to the caller's side) or of input (to the provider's)."""
+    """Grant `bytes` more of output (to the caller's side) or of input (to the provider's). A piece counts the bytes of
+    its JSON-RPC object as it stands in its line; it may be sent while any credit is left (specs/rpc.md §5)."""
 
     invocation: str
     bytes: Annotated[int, Meta(ge=0)]
