@@ -41,7 +41,8 @@ class Reporter:
     """The daemon's end of the pipe. After the first report there is nothing more to say."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
+        self.descriptor: Final = descriptor
+        self._open = True
 
     def began(self, pid: int) -> None:
         """Tell which process is starting, so that it can be stopped if it takes too long."""
@@ -56,16 +57,16 @@ class Reporter:
         self._close()
 
     def _write(self, report: Report) -> None:
-        if self._descriptor is not None:
+        if self._open:
             with suppress(OSError):  # nobody waits any more
                 data = msgspec.json.encode(report) + b"\n"
                 while data:
-                    data = data[os.write(self._descriptor, data) :]
+                    data = data[os.write(self.descriptor, data) :]
 
     def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._open:
+            os.close(self.descriptor)
+            self._open = False
 
 
 def start(daemon: Callable[[Reporter], int], log_file: Path, *, timeout: float = START_SECONDS) -> ReadyInfo:
@@ -120,9 +121,10 @@ def _become_daemon(daemon: Callable[[Reporter], int], reporter: Reporter, log_fi
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
-        for spare in (null, log):
-            if spare > 2:
-                os.close(spare)
+        # whatever else the caller had open is not ours to keep: somebody may wait for its end
+        os.closerange(3, reporter.descriptor)
+        os.closerange(reporter.descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+        os.chdir("/")
         reporter.began(os.getpid())
         status = daemon(reporter)
     except OSError as error:

@@ -12,13 +12,27 @@ from pathlib import Path
 
 import pytest
 
+from nexusd.__main__ import main
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def bytecode(tmp_path_factory):
+    """Compiled modules, kept for the length of this file: dozens of processes are started."""
+    return tmp_path_factory.mktemp("bytecode")
+
+
 @pytest.fixture
-def environment(tmp_path):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("NEXUS")}
-    return {**kept, "XDG_DATA_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+def environment(tmp_path, bytecode):
+    left_out = ("NEXUS", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
+    return {
+        **kept,
+        "XDG_DATA_HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONPYCACHEPREFIX": str(bytecode),
+    }
 
 
 @pytest.fixture
@@ -93,6 +107,26 @@ def test_the_waiting_shell_is_not_held_by_the_daemon(environment, started):
     )
     assert done.returncode == 0
     started.append(int(re.search(rb"process (\d+)", done.stdout)[1]))
+
+
+def test_the_daemon_keeps_nothing_else_of_its_callers(environment, started):
+    reader, writer = os.pipe()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.harness.fakeapp", "good", "run", "--loopback", "--detach"],
+            pass_fds=[writer],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=20,
+        )
+        started.append(int(re.search(r"process (\d+)", done.stderr)[1]))
+        os.close(writer)
+        os.set_blocking(reader, False)
+        assert os.read(reader, 1) == b"", "the end of the pipe: nobody holds the other end"
+        assert Path(f"/proc/{started[0]}/cwd").readlink() == Path("/")
+    finally:
+        os.close(reader)
 
 
 def test_a_second_one_is_refused(nexusd, started):
@@ -196,11 +230,15 @@ def test_the_exit_code_is_the_daemons(nexusd):
         (["run", "--bootstrap", "x"], "nexusd: bootstrap = ['x'] (flag --bootstrap): expected a list of multiaddrs"),
     ],
 )
-def test_wrong_use_is_one_sentence(nexusd, args, sentence):
-    done = nexusd("good", *args)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(sentence)
-    assert done.stderr.count("\n") == 1
+def test_wrong_use_is_one_sentence(monkeypatch, tmp_path, capsys, args, sentence):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (1, "")
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_open_data_directory_is_refused(nexusd, tmp_path):
@@ -212,11 +250,16 @@ def test_an_open_data_directory_is_refused(nexusd, tmp_path):
         assert done.stderr.startswith(f"nexusd: {tmp_path}/mine is open to other users: close it with `chmod 700")
 
 
-def test_openrpc_and_version(nexusd):
-    document = json.loads(nexusd("good", "openrpc").stdout)
-    assert document["openrpc"].startswith("1.")
-    assert nexusd("good", "version").stdout == nexusd("good", "--version").stdout
-    assert re.fullmatch(r"nexusd \d+\.\d+\.\d+\n", nexusd("good", "version").stdout)
+def test_openrpc_and_version(capsys):
+    def said(*args):
+        with pytest.raises(SystemExit) as ended:
+            main(args)
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    assert json.loads(said("openrpc"))["openrpc"].startswith("1.")
+    assert said("version") == said("--version")
+    assert re.fullmatch(r"nexusd \d+\.\d+\.\d+\n", said("version"))
 
 
 def test_a_reader_that_went_away_is_no_traceback(environment):
