@@ -50,6 +50,8 @@ log = structlog.get_logger(__name__)
 
 DRAIN_S: Final = 3.5
 """For goodbyes and open calls; with the host's two seconds at most this stays under the five that a stop may take."""
+EXIT_DISK_FAILED: Final = 74
+"""EX_IOERR of sysexits.h: a service manager that restarts us on failure does the right thing."""
 KEY_FILE: Final = "node.key"
 STORE_FILE: Final = "nexusd.sqlite"
 
@@ -58,22 +60,34 @@ def run(config: Config, *, ready: Callable[[ReadyInfo], None]) -> int:
     """Run a daemon until a signal or a request stops it. Returns the exit code."""
     with lockfile.hold(config.data_dir):
         signer = keystore.load_or_create(config.data_dir / KEY_FILE)
-        trio.run(_serve, config, signer, ready)
-    return 0
+        return trio.run(_serve, config, signer, ready)
 
 
-async def _serve(config: Config, signer: Signer, ready: Callable[[ReadyInfo], None]) -> None:
+async def _serve(config: Config, signer: Signer, ready: Callable[[ReadyInfo], None]) -> int:
     stop = trio.Event()
+    exit_code = 0
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signals, stop)
         async with daemon(config, signer, request_stop=stop.set) as running:
             info = running.info
             ready(info)
             log.info("ready", name=info.name, peer=info.peer_id, addresses=info.addresses)
-            await stop.wait()
+            async with trio.open_nursery() as watch:
+                watch.start_soon(_stop_when_the_disk_fails, running.store, stop)
+                await stop.wait()
+                watch.cancel_scope.cancel()
             log.info("stopping")
+            exit_code = EXIT_DISK_FAILED if running.store.failed else 0
         nursery.cancel_scope.cancel()
     log.info("stopped")
+    return exit_code
+
+
+async def _stop_when_the_disk_fails(store: Store, stop: trio.Event) -> None:
+    """After a failed fsync nobody knows what is on the disk: only a restart, with its recovery, finds out."""
+    error = await store.wait_failed()
+    log.critical("disk_failed", error=str(error))
+    stop.set()
 
 
 async def _stop_on_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
@@ -143,6 +157,7 @@ class Running:
     """A daemon that is up: who it is, what it does, and how it ends."""
 
     info: ReadyInfo
+    store: Store
     services: Services
     door: _Door
     capabilities: Capabilities
@@ -251,7 +266,7 @@ async def _start(
     )
     door = _Door(socket_path, services)
     await nursery.start(door.run)
-    return Running(info, services, door, capabilities, rooms)
+    return Running(info, store, services, door, capabilities, rooms)
 
 
 def _node_info(

@@ -109,6 +109,11 @@ class Database:
         return await self._writer.wait_failed()
 
     @property
+    def failed(self) -> bool:
+        """Whether the disk has failed so that nothing will be written any more."""
+        return self._writer.failed
+
+    @property
     def commits(self) -> int:
         """Commits since the opening: the writes divided by it are the size of the mean group."""
         return self._writer.commits

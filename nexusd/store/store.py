@@ -50,3 +50,8 @@ class Store:
     async def wait_failed(self) -> StorageFailedError:
         """Wait until the disk has failed so that nothing can be stored any more: reason to stop the daemon."""
         return await self.database.wait_failed()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the disk has failed so that nothing is stored any more."""
+        return self.database.failed

@@ -118,6 +118,11 @@ class Writer:
             return _again(self.failure)
         return StorageClosedError("The store is closed")
 
+    @property
+    def failed(self) -> bool:
+        """Whether the disk has failed so that nothing is written any more."""
+        return self._failed.is_set()
+
     async def wait_failed(self) -> StorageFailedError:
         """Wait until the disk has failed so that nothing is written any more."""
         await self._failed.wait()
