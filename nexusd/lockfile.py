@@ -40,8 +40,10 @@ def hold(data_dir: Path) -> Iterator[None]:
             raise AlreadyRunning(_pid_in(descriptor), data_dir) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-        os.ftruncate(descriptor, 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

@@ -33,6 +33,7 @@ def test_holder_is_known_while_it_holds(tmp_path):
 def test_an_error_inside_releases_it(tmp_path):
     with pytest.raises(RuntimeError), lockfile.hold(tmp_path):
         raise RuntimeError
+    assert lockfile.holder(tmp_path) is None
     with lockfile.hold(tmp_path):
         pass
 
