@@ -188,7 +188,9 @@ class Connection:
         return len(self._answering)
 
     def _line(self, line: bytes) -> Iterator[Event]:
-        if too_deep(line):
+        if not _is_utf8(line):
+            yield self._invalid("parse_error", "Not UTF-8", None)
+        elif too_deep(line):
             yield self._invalid("parse_error", f"More than {limits.JSON_DEPTH} levels of nesting", None)
         elif line.lstrip(b" \t").startswith(b"["):
             yield from self._batch_line(line)
@@ -342,6 +344,17 @@ def decode_params(params: msgspec.Raw, into: type[T]) -> T | Refusal:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Refusal("parse_error", str(error))
     return value
+
+
+def _is_utf8(line: bytes) -> bool:
+    """Checked for the whole line, because the decoder does not look into what it skips."""
+    if line.isascii():
+        return True
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse_id(raw: msgspec.Raw) -> Id | None:

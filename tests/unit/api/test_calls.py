@@ -275,3 +275,17 @@ async def test_calls_of_one_connection_are_bounded(path: Path) -> None:
             await invoke(client, "firehose", credit=0)
         answer = await client.call("capability.invoke", {"peer": "bob", "capability": "firehose"})
         assert answer["error"]["data"]["code"] == "busy"
+
+
+async def test_a_fault_of_the_service_ends_the_call(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("tests.harness.services.FakeCall.receive", broken)
+    door.fakes.capabilities.functions["upper"] = upper
+    client = await door.connect()
+    await invoke(client, "upper", input="x")
+    end = await client.hear_until("invoke.end")
+    assert end["error"]["code"] == "internal_error"
+    assert "a fault" not in str(end)
+    assert (await client.call("node.status"))["result"]

@@ -260,3 +260,24 @@ async def test_events_give_up_when_the_daemon_stays_away(door: Door, run: Run) -
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stop)
         await run(door, work)
+
+
+async def test_a_timeout(door: Door, run: Run) -> None:
+    door.fakes.node.gate = trio.Event()
+
+    async def work(nexus: AsyncNexus) -> None:
+        with pytest.raises(NexusError) as caught:
+            await nexus.call("node.status", timeout=0.05)
+        assert caught.value.code == "timeout"
+        assert (await nexus.rooms.join("general")).room == "general"
+
+    await run(door, work)
+
+
+async def test_a_client_is_used_inside_async_with(path: Path) -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await AsyncNexus.connect(socket=path).status()
+    with pytest.raises(NexusError) as caught:
+        async with AsyncNexus.connect(socket=path):
+            pass
+    assert caught.value.code == "daemon_unreachable"
