@@ -28,8 +28,8 @@ $(UV):
 $(READY): requirements-dev.lock pyproject.toml | $(UV)
 	@echo "Setting up $(VENV) (once; about a minute) ..."
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
-	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
-	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements-dev.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --compile-bytecode --python $(BIN)/python --editable .
 	@# trio-typing, which libp2p imports, also installs stubs of a years-old trio over the types that trio ships
 	@rm -rf $(VENV)/lib/python*/site-packages/trio-stubs
 	@touch $@

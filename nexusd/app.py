@@ -245,7 +245,7 @@ async def _start(
     await nursery.start(rooms.run)
     nursery.start_soon(_discover, cascade, peers)
 
-    socket_path = paths.socket_of(config.data_dir)
+    socket_path = paths.place_socket(config.data_dir)
     info = ReadyInfo(
         name=config.name,
         peer_id=signer.peer_id,

@@ -57,6 +57,8 @@ NEGOTIATE_SECONDS: Final = 10
 FLUSH_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 2.0
 """From the wish to stop to the last closed connection."""
+END_SECONDS: Final = 3.0
+"""To the end of `run`: what libp2p has not stopped by then is cancelled."""
 
 
 class Node:
@@ -138,28 +140,43 @@ class Node:
         self._running = True
         try:
             await self._listeners.bind()
-            async with (
-                background_trio_service(self._swarm),
-                background_trio_service(self._pubsub),
-                background_trio_service(self._gossip),
-                background_trio_service(self.dht.service),
-                trio.open_nursery() as nursery,
-            ):
-                await self._pubsub.wait_until_ready()
-                self._start(nursery)
-                try:
-                    if self._memory:
-                        await self._listen_in_memory()
-                    self._listeners.serve(self._swarm, nursery)
-                    _log.info("listening", peer=self.peer_id, addresses=self._advertised())
-                    task_status.started()
-                    await self._stop.wait()
-                finally:
-                    await self._drain()
-                    nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as outer:
+                outer.start_soon(self._stop_when_cancelled)
+                # cancelling libp2p's services would leave connections open; they are stopped in order instead
+                with trio.CancelScope(shield=True) as inner:
+                    await self._serve(task_status, inner)
+                outer.cancel_scope.cancel()
         finally:
             self._feed.close()
             self._stopped.set()
+
+    async def _serve(self, task_status: trio.TaskStatus[None], scope: trio.CancelScope) -> None:
+        async with (
+            background_trio_service(self._swarm),
+            background_trio_service(self._pubsub),
+            background_trio_service(self._gossip),
+            background_trio_service(self.dht.service),
+            trio.open_nursery() as nursery,
+        ):
+            await self._pubsub.wait_until_ready()
+            self._start(nursery)
+            try:
+                if self._memory:
+                    await self._listen_in_memory()
+                self._listeners.serve(self._swarm, nursery)
+                _log.info("listening", peer=self.peer_id, addresses=self._advertised())
+                task_status.started()
+                await self._stop.wait()
+            finally:
+                scope.deadline = trio.current_time() + END_SECONDS
+                await self._drain()
+                nursery.cancel_scope.cancel()
+
+    async def _stop_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._stop.set()
 
     def _start(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery

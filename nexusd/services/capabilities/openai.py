@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 import msgspec
 
 from nexusd.services.capabilities.ports import CallFailed, Incoming
 from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import OpenAiSpec
+
+if TYPE_CHECKING:
+    import httpx
 
 SSE_LINE_BYTES: Final = 1 * limits.MIB
 CONNECT_S: Final = 10.0
@@ -51,6 +53,8 @@ class OpenAi:
 
     async def call(self, incoming: Incoming) -> None:
         """One chat completion. Raises CallFailed with BAD_REQUEST or UPSTREAM_FAILED."""
+        import httpx  # 0.1 s of the start, for what few daemons do
+
         body = {**_request(await _whole_input(incoming)), "model": self._spec.model, "stream": True}
         url = self._spec.url.rstrip("/") + "/chat/completions"
         timeout = httpx.Timeout(BETWEEN_TOKENS_S, connect=CONNECT_S)
