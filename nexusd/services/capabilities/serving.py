@@ -43,14 +43,20 @@ class IncomingCall:
         self.max_output_bytes = opened.limits.max_output_bytes
         metadata = opened.open.metadata
         self.metadata: dict[str, Any] | None = metadata if isinstance(metadata, dict) else None
-        self.cancelled = ""
         self.input_bytes = 0
         self.output_bytes = 0
         self._channel = channel
         self._entry = entry
+        self._given_up = ""
         self._scope = trio.CancelScope()
+        self._time = trio.CancelScope()
         self._send_input, self._input = trio.open_memory_channel[tuple[Any, bool]](PIECES)
         self._began = trio.current_time()
+
+    @property
+    def cancelled(self) -> str:
+        """See `ports.Incoming`."""
+        return self._given_up or ("the time is over" if self._time.cancel_called else "")
 
     # --- for the provider -------------------------------------------------------------------------------------------
     async def receive(self) -> tuple[Any, bool] | None:
@@ -74,7 +80,7 @@ class IncomingCall:
     # --- for the service --------------------------------------------------------------------------------------------
     def give_up(self, reason: str) -> None:
         """Nobody waits for the answer any more."""
-        self.cancelled = self.cancelled or reason
+        self._given_up = self._given_up or reason
         self._scope.cancel()
 
     @property
@@ -95,12 +101,12 @@ class IncomingCall:
         outcome = "ok"
         with self._scope:
             try:
-                with trio.move_on_after(self.max_duration_ms / 1000) as deadline:
+                self._time.deadline = self._began + self.max_duration_ms / 1000
+                with self._time:
                     async with self._entry.slot():
                         await self._channel.send(commands.Accept(self._entry.queue_ms))
                         await self._entry.provider.call(self)
-                if deadline.cancelled_caught:
-                    self.cancelled = "the time is over"
+                if self._time.cancelled_caught:
                     closing, outcome = commands.TimedOut(), Code.TIMEOUT
             except* CallFailed as failures:
                 failed = _first(failures)
@@ -110,8 +116,8 @@ class IncomingCall:
             except* Exception:
                 log.exception("provider_failed", capability=self.capability, invocation=self.invocation)
                 closing, outcome = commands.Error(Code.INTERNAL, "the provider failed"), Code.INTERNAL
-        if self._scope.cancelled_caught or (self.cancelled and outcome == "ok"):
-            closing, outcome = commands.Cancel(self.cancelled), Code.CANCELLED
+        if self._scope.cancelled_caught or (self._given_up and outcome == "ok"):
+            closing, outcome = commands.Cancel(self._given_up), Code.CANCELLED
         try:
             await self._channel.send(closing, timeout=5.0)
         except (HostError, LocalProtocolError):
