@@ -6,6 +6,7 @@ a highest id alone would refuse honest peers, and a set of all ids would grow fo
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from nexusd_protocols.errors import RemoteProtocolError
@@ -20,7 +21,9 @@ class StreamIds:
 
     def __init__(self, first: int) -> None:
         self._next = first
-        self._gaps: dict[int, int] = {}  # first and last id of a run of unused ids below `_next`, in rising order
+        # runs of unused ids below `_next`, in rising order: their first and their last ids
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
 
     def use(self, stream_id: int) -> None:
         """The peer opens a stream. Raises RemoteProtocolError `stream_id_parity`, `stream_id_reused`."""
@@ -30,8 +33,7 @@ class StreamIds:
             self._fill(stream_id)
             return
         if stream_id > self._next:
-            self._gaps[self._next] = stream_id - 2
-            self._bound()
+            self._add_gap(len(self._firsts), self._next, stream_id - 2)
         self._next = stream_id + 2
 
     @property
@@ -46,23 +48,17 @@ class StreamIds:
         return stream_id
 
     def _fill(self, stream_id: int) -> None:
-        for first, last in self._gaps.items():
-            if first <= stream_id <= last:
-                break
-        else:
+        place = bisect_right(self._firsts, stream_id) - 1
+        if place < 0 or stream_id > self._lasts[place]:
             raise RemoteProtocolError("stream_id_reused", f"stream {stream_id} again", penalty=10)
-        gaps: dict[int, int] = {}
-        for low, high in self._gaps.items():
-            if low != first:
-                gaps[low] = high
-                continue
-            if low < stream_id:
-                gaps[low] = stream_id - 2
-            if stream_id < high:
-                gaps[stream_id + 2] = high
-        self._gaps = gaps
-        self._bound()
+        first, last = self._firsts.pop(place), self._lasts.pop(place)
+        if stream_id < last:
+            self._add_gap(place, stream_id + 2, last)
+        if first < stream_id:
+            self._add_gap(place, first, stream_id - 2)
 
-    def _bound(self) -> None:
-        if len(self._gaps) > _GAPS:
-            del self._gaps[next(iter(self._gaps))]
+    def _add_gap(self, place: int, first: int, last: int) -> None:
+        self._firsts.insert(place, first)
+        self._lasts.insert(place, last)
+        if len(self._firsts) > _GAPS:
+            del self._firsts[0], self._lasts[0]

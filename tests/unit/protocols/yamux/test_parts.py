@@ -295,15 +295,15 @@ def test_ids_have_a_parity_and_an_end():
 def test_an_id_out_of_all_order_costs_one_gap_and_gaps_are_bounded():
     ids = StreamIds(1)
     ids.use(2**32 - 1)
-    assert len(ids._gaps) == 1
+    assert len(ids._firsts) == 1
     for stream in range(5, 5 + 4 * 3000, 4):
         ids.use(stream)
-    assert len(ids._gaps) == stream_ids._GAPS
+    assert len(ids._firsts) == stream_ids._GAPS
     assert refused(ids.use, 3) == "stream_id_reused"
     ids = StreamIds(2)
     for stream in range(4, 4 + 4 * 3000, 4):
         ids.use(stream)
-    assert len(ids._gaps) == stream_ids._GAPS
+    assert len(ids._firsts) == stream_ids._GAPS
 
 
 # --- rates ----------------------------------------------------------------------------------------------------------

@@ -325,6 +325,18 @@ def test_unread_bytes_of_a_stream_that_both_sides_ended_can_be_dropped(pair):
     assert pair.bob.streams == pair.root.held == 0
 
 
+def test_a_stream_that_the_peer_ended_can_be_reset(pair):
+    ours, theirs = pair.joined()
+    ours.write(b"question")
+    ours.close_write()
+    pair.exchange()
+    theirs.reset()
+    pair.exchange()
+    assert not theirs.at_end
+    assert ours.reset_by == "peer"
+    assert pair.alice.streams == pair.bob.streams == pair.root.held == 0
+
+
 def test_reset_changes_nothing_on_a_finished_stream(pair):
     ours, theirs = pair.joined()
     ours.close_write()
