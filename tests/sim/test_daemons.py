@@ -223,6 +223,14 @@ async def outcome(under_way: Any) -> tuple[list[Any], End]:
     return pieces, item
 
 
+async def recorded(host: Host) -> Any:
+    """The calls in a host's event log, once there is one: the record follows the last frame."""
+    with trio.fail_after(60):
+        while not (found := await host.services.events.read(after=0, kinds=["invoke"], room=None, peer=None, limit=10)):
+            await trio.sleep(0.1)
+    return found
+
+
 async def test_a_call_and_its_record(tmp_path: Path, clock: MockClock) -> None:
     async with mesh(2, tmp_path) as (alice, bob):
         await serve(alice, Echo())
@@ -230,7 +238,7 @@ async def test_a_call_and_its_record(tmp_path: Path, clock: MockClock) -> None:
         assert (pieces, end.error) == ([{"a": [1, 2]}], None)
         assert (end.input_bytes, end.output_bytes) == (11, 11)
         for host in (alice, bob):
-            events = await host.services.events.read(after=0, kinds=["invoke"], room=None, peer=None, limit=10)
+            events = await recorded(host)
             assert [(e.type, e.data["outcome"], e.data["outputBytes"]) for e in events] == [("finished", "ok", 11)]
 
 
@@ -297,11 +305,7 @@ async def test_the_caller_cancels(tmp_path: Path, clock: MockClock, provider: An
         _, end = await outcome(under_way)
         assert end.error is not None
         assert end.error.code == "invoke_cancelled"
-        with trio.fail_after(30):
-            while not (
-                events := await alice.services.events.read(after=0, kinds=["invoke"], room=None, peer=None, limit=10)
-            ):
-                await trio.sleep(0.1)
+        events = await recorded(alice)
         assert events[0].data["outcome"] in ("CANCELLED", "ok")
 
 
