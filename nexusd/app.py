@@ -239,6 +239,7 @@ async def _start(
     await peers.load()
     await inbox.load()
     await capabilities.load()
+    await nursery.start(capabilities.run)
     await nursery.start(node.run)
     cascade = Cascade(_sources(config, node, peers))  # it announces the addresses that we now listen on
     await nursery.start(peers.run)

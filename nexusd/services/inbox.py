@@ -114,6 +114,7 @@ class Inbox:
             return Refusal("too_large", f"{size} bytes are over the {limits.DM_CONTENT_BYTES} of a direct message")
         now = self._clock()
         message_id = MessageId(uuid7(now, self._entropy(10)))
+        # before anything of it leaves: a crash from here on leaves a trace
         position = await self._store.inbox.begin_send(
             agent.id, peer=peer, message_id=message_id, content=params.content, format=params.format, now=now
         )

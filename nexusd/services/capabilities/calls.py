@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -40,7 +40,7 @@ class OutgoingCall:
         channel: CHANNEL,
         machine: Caller,
         max_duration_ms: int,
-        ended: Callable[[End], Awaitable[None]],
+        ended: Callable[[End], None],
     ) -> None:
         self.invocation = invocation
         self._channel = channel
@@ -134,5 +134,5 @@ class OutgoingCall:
         end = End(error, usage.input_bytes, usage.output_bytes, elapsed)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
             await (self._channel.aclose() if error is None else self._channel.reset())
-        await self._ended(end)
+        self._ended(end)
         return end

@@ -81,6 +81,8 @@ class Capabilities:
         self._calling: set[calls.OutgoingCall] = set()
         self._closing = False
         self._idle = trio.Event()
+        self._recording = 0
+        self._recorders: trio.Nursery | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def load(self) -> None:
@@ -92,14 +94,20 @@ class Capabilities:
         self._streams.handle(PROTOCOL, self._provider_machine, self._answer)
         self._inquiry.listen()
 
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the record of calls, until cancelled."""
+        async with trio.open_nursery() as self._recorders:
+            task_status.started()
+            await trio.sleep_forever()
+
     async def aclose(self) -> None:
-        """Give up what runs, each with a word to the other side."""
+        """Give up what runs, each with a word to the other side, and finish the record."""
         self._closing = True
         for incoming in list(self._answering):
             incoming.give_up("the provider is shutting down")
         for call in list(self._calling):
             await call.cancel("the caller is shutting down")
-        while self._answering:
+        while self._answering or self._recording:
             self._idle = trio.Event()
             await self._idle.wait()
 
@@ -146,8 +154,9 @@ class Capabilities:
             self._idle.set()
             entry.took(incoming.duration_ms)
             log.info("call_answered", capability=entry.name, peer=channel.peer, outcome=outcome)
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
-                row = InvocationRow(
+            self._record(
+                agent,
+                InvocationRow(
                     invocation=incoming.invocation,
                     direction="in",
                     peer=channel.peer,
@@ -157,8 +166,23 @@ class Capabilities:
                     input_bytes=incoming.input_bytes,
                     output_bytes=incoming.output_bytes,
                     outcome=outcome,
-                )
-                await self._store.invocations.record(agent, row)
+                ),
+            )
+
+    def _record(self, agent: AgentId, row: InvocationRow) -> None:
+        """Have it written down; neither side of the call waits for the disk. Calls that end together share a commit."""
+        assert self._recorders is not None
+        self._recording += 1
+        self._recorders.start_soon(self._write_record, agent, row)
+
+    async def _write_record(self, agent: AgentId, row: InvocationRow) -> None:
+        try:
+            await self._store.invocations.record(agent, row)
+        except OSError as error:
+            log.error("call_not_recorded", invocation=row.invocation, error=str(error))
+        finally:
+            self._recording -= 1
+            self._idle.set()
 
     def _started(self, invocation: str, direction: str, peer: PeerId, name: str) -> None:
         data = {"invocation": invocation, "direction": direction, "peer": peer, "capability": name}
@@ -216,7 +240,7 @@ class Capabilities:
     ) -> Call | Refusal:
         started_at = self._clock()
 
-        async def ended(end: End) -> None:
+        def ended(end: End) -> None:
             self._calling.discard(call)
             row = InvocationRow(
                 invocation=call.invocation,
@@ -229,7 +253,7 @@ class Capabilities:
                 output_bytes=end.output_bytes,
                 outcome="ok" if end.error is None else end.error.remote_code or end.error.code,
             )
-            await self._store.invocations.record(agent.id, row)
+            self._record(agent.id, row)
 
         call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended)
         try:
