@@ -35,11 +35,18 @@ class ByteQueue:
         self.size += len(data)
 
     def take(self, limit: int) -> bytes:
-        """The first bytes, `limit` at most; empty only if the queue is, or the limit is 0."""
+        """The first bytes, `limit` at most; empty only if the queue is, or the limit is 0. May be fewer than there are,
+        by half: a large piece is given as it came rather than joined with part of the next."""
         pieces = self._pieces
-        if pieces and not self._offset and (len(pieces[0]) == limit or (len(pieces) == 1 and len(pieces[0]) <= limit)):
-            self.size -= len(pieces[0])
-            return bytes(pieces.popleft())  # no copy where it is bytes
+        if not pieces:
+            return b""
+        first, offset = pieces[0], self._offset
+        rest = len(first) - offset
+        if rest <= limit and (rest * 2 >= limit or len(pieces) == 1):
+            pieces.popleft()
+            self._offset = 0
+            self.size -= rest
+            return bytes(first[offset:])  # whole bytes are not copied, neither by the slice nor by `bytes`
         parts: list[bytes | bytearray | memoryview] = []
         self.move(parts, limit)
         return b"".join(parts)

@@ -230,7 +230,9 @@ class TwoMachines(RuleBasedStateMachine):
         for side in self.sides.values():
             for number, end in side.ends.items():
                 assert end.stream.outgoing.size == 0
-                assert not end.waits_to_write or end.stream.reset_by is not None
+                if not end.was_reset:  # whoever waits, waits for something that has not happened
+                    assert not end.waits_to_write
+                    assert not end.waits_to_read or not (end.stream.at_end or end.stream.reset_by)
                 peer = self.other(side.name).ends.get(number)
                 if end.stream.reset_by is None and not end.was_reset:
                     # nobody broke it, so the other side has it too, unless it never heard of it
