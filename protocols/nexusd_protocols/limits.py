@@ -21,6 +21,7 @@ SENDER_CHARS: Final = 128
 REFERENCE_CHARS: Final = 128
 REFERENCES: Final = 8
 PROFILE_CAPABILITIES: Final = 32
+"""What the published validators accept: more would be refused by the peers that run them."""
 
 # --- rooms --------------------------------------------------------------------------------------------------------
 ROOM_MESSAGE_BYTES: Final = 256 * KIB
@@ -46,6 +47,7 @@ DM_LINE_BYTES: Final = 512 * KIB
 """A direct message line: 256 KiB of content, twice that when JSON escapes all of it."""
 
 DM_CONTENT_BYTES: Final = 256 * KIB
+"""As a room message: what is larger is a file, not a message."""
 
 INVOKE_LINE_BYTES: Final = 2 * MIB
 """An input chunk or output event line: the published maxOutputBytes is 1 MiB and a unary provider sends it in one
@@ -86,6 +88,7 @@ HANDSHAKE_ROWS: Final = 32
 """Capabilities in one handshake.ack: the published validator allows a profile 32."""
 
 HANDSHAKE_ROLES: Final = 16
+"""Words for what a node does. Three are in use."""
 
 LINES_PER_READ: Final = 4096
 """Lines handed out of one buffer at a time, so that a megabyte of two-byte lines does not become a list of them."""
@@ -107,9 +110,11 @@ RPC_PIECE_BYTES: Final = 256 * KIB
 RPC_OUTGOING_BYTES: Final = 512 * KIB
 """What waits to be written to one connection; whoever wants to send more waits. The kernel holds about 200 KiB more."""
 RPC_CONNECTIONS: Final = 256
+"""Connections to one daemon. A client holds one for each call and event stream that is under way."""
 RPC_CALLS: Final = 256
 """Calls under way on one connection, in each direction."""
 RPC_SUBSCRIPTIONS: Final = 32
+"""Subscriptions on one connection. One tells everything; more are for a program with several parts."""
 RPC_STALL_SECONDS: Final = 30.0
 """A subscriber whose connection takes no byte for so long is cut; it continues from its cursor later."""
 PAGE_ROWS: Final = 500
@@ -132,6 +137,7 @@ YAMUX_DAEMON_BYTES: Final = 64 * MIB
 YAMUX_INBOUND_STREAMS: Final = 256
 """Streams that the peer has open on one connection. The specification wants 256 at least."""
 YAMUX_OUTBOUND_STREAMS: Final = 256
+"""Streams that we have open on one connection: a peer with the same bound would refuse more."""
 YAMUX_BACKLOG: Final = 256
 """Streams of the peer that nobody has accepted yet, and streams of ours that the peer has not acknowledged."""
 YAMUX_SEND_BYTES: Final = 128 * KIB

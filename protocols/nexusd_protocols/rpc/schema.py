@@ -143,7 +143,7 @@ class Profile(Result, frozen=True, kw_only=True):
 
 
 class ProfileGetParams(Acting, frozen=True, kw_only=True):
-    """The agent whose profile to show."""
+    """The agent that is asked about."""
 
 
 class ProfileSetParams(Acting, frozen=True, kw_only=True):
