@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
 import trio
-from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.network.stream.exceptions import StreamEOF
 
 from nexusd.host.closing import close_connection
 from nexusd.host.ports import ConnectionLostError, DeadlineError
@@ -224,7 +224,8 @@ class StreamChannel(Generic[EventT, CommandT]):
                     taken += len(await self._stream.read(READ_BYTES))
         except StreamEOF:
             clean = True
-        except StreamError as error:
+        except Exception as error:
+            # StreamReset, and what the muxer and the socket raise of their own
             _log.debug("while closing: %r", error)
         finally:
             if clean:

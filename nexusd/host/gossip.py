@@ -154,7 +154,8 @@ class Gossip(GossipSub):  # type: ignore[misc] # libp2p is not typed
         """Control entries of a peer, within bounds."""
         control = rpc.control
         bounded = rpc_pb2.RPC()
-        bounded.control.graft.extend(g for g in control.graft[:CONTROL_ENTRIES])
+        # protobuf gives bytes for text that is not UTF-8
+        bounded.control.graft.extend(g for g in control.graft[:CONTROL_ENTRIES] if isinstance(g.topicID, str))
         for prune in control.prune[:CONTROL_ENTRIES]:
             # a topic that we never joined would stay in the back-off table for ever; no peer exchange
             if prune.topicID in self.mesh:

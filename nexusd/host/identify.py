@@ -219,8 +219,10 @@ def _addresses(raw: Any) -> list[str]:
     return found
 
 
-def _text(text: str) -> str:
-    return "".join(c for c in text[:TEXT_CHARS] if c.isprintable())
+def _text(text: str | bytes) -> str:
+    # protobuf gives bytes for text that is not UTF-8
+    shown = text if isinstance(text, str) else text.decode(errors="replace")
+    return "".join(c for c in shown[:TEXT_CHARS] if c.isprintable())
 
 
 async def _read_to_end(stream: Any) -> bytes:

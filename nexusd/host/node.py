@@ -259,7 +259,7 @@ class Node:
 
     def _spawn(self, function: Callable[..., Any], *args: Any) -> None:
         if self._nursery is not None and not self._stopped.is_set():
-            self._nursery.start_soon(function, *args)
+            self._nursery.start_soon(_guarded, function, *args)
 
     def _arrived(self, peer: PeerId) -> None:
         self._spawn(self._identify.ask, peer)
@@ -267,6 +267,14 @@ class Node:
     def _identified(self, said: PeerIdentified) -> None:
         self._feed.announce(said)
         self._spawn(self.dht.identified, said)
+
+
+async def _guarded(function: Callable[..., Any], *args: Any) -> None:
+    """What a peer's coming or saying sets off: a bug in it is logged, and nobody outside can stop the host by it."""
+    try:
+        await function(*args)
+    except Exception:
+        _log.exception("background_task_failed", task=function.__qualname__)
 
 
 def _config(max_connections: int) -> ConnectionConfig:

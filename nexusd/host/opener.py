@@ -6,7 +6,7 @@ stream is opened by a task that nobody cancels; a caller that gives up leaves it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from nexusd_protocols.identity import PeerId
 
 @dataclass(slots=True)
 class _Opening:
+    failed: Callable[[], None]
     done: trio.Event = field(default_factory=trio.Event)
     stream: Any = None
     error: HostError | None = None
@@ -40,11 +41,15 @@ class Opener:
         """Open in this nursery from now on."""
         self._nursery = nursery
 
-    async def open(self, peer: PeerId, protocols: Sequence[str]) -> tuple[Any, str]:
-        """A libp2p stream and the protocol agreed on. Raises UnsupportedError, ConnectionLostError, DeadlineError."""
+    async def open(
+        self, peer: PeerId, protocols: Sequence[str], failed: Callable[[], None] = lambda: None
+    ) -> tuple[Any, str]:
+        """A libp2p stream and the protocol agreed on. Raises UnsupportedError, ConnectionLostError, DeadlineError.
+
+        `failed` is called if no stream comes of it, also after a caller gave up: only then is nothing open any more."""
         if self._nursery is None:
             raise HostError("The host is not running")
-        opening = _Opening()
+        opening = _Opening(failed)
         self._nursery.start_soon(self._open, peer, protocols, opening)
         try:
             await opening.done.wait()
@@ -52,6 +57,7 @@ class Opener:
             opening.abandoned = True
             if opening.stream is not None:
                 await reset_stream(opening.stream)
+                failed()
             raise
         if opening.error is not None:
             raise opening.error
@@ -68,9 +74,12 @@ class Opener:
         else:
             if opening.abandoned:
                 await reset_stream(stream)
-            opening.stream = stream
+            else:
+                opening.stream = stream
         finally:
-            opening.error = opening.error or (None if opening.stream is not None else ConnectionLostError("closing"))
+            if opening.stream is None:
+                opening.error = opening.error or ConnectionLostError(f"The connection to {peer} is closing")
+                opening.failed()
             opening.done.set()
 
 

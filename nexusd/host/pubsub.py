@@ -254,7 +254,8 @@ class Pubsub(stock.Pubsub):  # type: ignore[misc] # libp2p is not typed
         for message in rpc.publish:
             await self.push_msg(peer_id, message)
         for option in rpc.subscriptions[: self.max_subscriptions_per_peer]:
-            if 0 < len(option.topicid) <= limits.TOPIC_BYTES:
+            # protobuf gives bytes for text that is not UTF-8
+            if isinstance(option.topicid, str) and 0 < len(option.topicid) <= limits.TOPIC_BYTES:
                 self.handle_subscription(peer_id, option)
         if rpc.HasField("control"):
             await self.router.handle_rpc(rpc, peer_id)

@@ -88,11 +88,7 @@ class Router:
             with trio.fail_after(OPEN_SECONDS):
                 ticket = await self._slots.wait(peer, protocols[0])
                 release = partial(self._slots.release, peer, protocols[0], ticket)
-                try:
-                    stream, protocol = await self._opener.open(peer, protocols)
-                except BaseException:
-                    release()
-                    raise
+                stream, protocol = await self._opener.open(peer, protocols, failed=release)
         except trio.TooSlowError as error:
             raise DeadlineError(f"{peer} did not open a stream for {protocols[0]} in {OPEN_SECONDS:.0f} s") from error
         return self._channel(stream, peer, protocol, machine(protocol), release, first_byte=None)

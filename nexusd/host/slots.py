@@ -10,17 +10,22 @@ import trio
 from nexusd_protocols.identity import PeerId
 
 PEER_STREAMS: Final = 64
-"""Of one peer, over all protocols. A node at work has about ten."""
-PROTOCOL_STREAMS: Final = 16
-"""Of one peer and protocol: calls that run side by side. A peer that opens more waits, or is refused."""
+"""Inbound streams of one peer, over all protocols. A node at work has about ten."""
+PROTOCOL_STREAMS: Final = 32
+"""Inbound streams of one peer and protocol. Twice what our openers use: they count a stream as gone before we do."""
+OPEN_STREAMS: Final = 16
+"""Outbound streams to one peer and protocol: calls that run side by side. Who opens more waits."""
 
 
 class StreamSlots:
     """Counters. Inbound streams over the bound are refused; outbound ones wait for their turn, in order."""
 
-    def __init__(self, per_peer: int = PEER_STREAMS, per_protocol: int = PROTOCOL_STREAMS) -> None:
+    def __init__(
+        self, per_peer: int = PEER_STREAMS, per_protocol: int = PROTOCOL_STREAMS, outbound: int = OPEN_STREAMS
+    ) -> None:
         self._per_peer = per_peer
         self._per_protocol = per_protocol
+        self._outbound_limit = outbound
         self._inbound: Counter[PeerId] = Counter()
         self._inbound_by_protocol: Counter[tuple[PeerId, str]] = Counter()
         self._outbound: dict[tuple[PeerId, str], trio.CapacityLimiter] = {}
@@ -61,7 +66,7 @@ class StreamSlots:
         """Take an outbound slot, waiting for one if need be. Returns what `release` wants."""
         limiter = self._outbound.get((peer, protocol))
         if limiter is None:
-            limiter = self._outbound[(peer, protocol)] = trio.CapacityLimiter(self._per_protocol)
+            limiter = self._outbound[(peer, protocol)] = trio.CapacityLimiter(self._outbound_limit)
         ticket = object()
         try:
             await limiter.acquire_on_behalf_of(ticket)

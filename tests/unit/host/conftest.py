@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from libp2p import create_identity_from_seed, new_host
+from libp2p import create_identity_from_seed, create_new_x25519_key_pair, new_host
 from libp2p.custom_types import TProtocol
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p import create_new_x25519_key_pair
 from multiaddr import Multiaddr
 
 from nexusd.host.loggers import quieten

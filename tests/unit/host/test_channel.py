@@ -115,7 +115,7 @@ async def test_a_reset_is_not_an_end(talk):
 
 async def test_a_lost_connection_is_not_an_end(pair, talk):
     alice, bob = pair
-    mine, theirs = await talk()
+    _mine, theirs = await talk()
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -150,17 +150,17 @@ async def test_a_cancelled_receive_loses_nothing(talk):
 
 async def test_the_first_byte_has_a_deadline_of_its_own(talk, monkeypatch):
     monkeypatch.setattr("nexusd.host.router.FIRST_BYTE_SECONDS", 0.05)
-    mine, theirs = await talk()
+    _mine, theirs = await talk()
     with pytest.raises(DeadlineError):
         await theirs.receive()
-    mine, theirs = await talk()
+    _mine, theirs = await talk()
     with pytest.raises(DeadlineError):
         await theirs.receive(timeout=60)
 
 
 async def test_an_opener_has_no_deadline_for_the_first_byte(talk, monkeypatch):
     monkeypatch.setattr("nexusd.host.router.FIRST_BYTE_SECONDS", 0.01)
-    mine, theirs = await talk()
+    mine, _theirs = await talk()
     with trio.move_on_after(0.1) as patience:
         await mine.receive()
     assert patience.cancelled_caught
@@ -185,8 +185,8 @@ async def test_a_breach_is_answered_charged_and_ended(pair, talk):
     alice, bob = pair
     mine, theirs = await talk()
     await mine.send("fine")
-    await mine.send("stop")
     assert await theirs.receive(timeout=5) == "fine"
+    await mine.send("stop")
     with pytest.raises(RemoteProtocolError, match="said_stop"):
         await theirs.receive(timeout=5)
     assert bob._accounts.balance(alice.peer_id) == pytest.approx(7, abs=0.1)
@@ -216,10 +216,14 @@ async def test_a_large_command_goes_in_frames_and_is_counted(talk):
 
 
 async def test_a_reader_that_stops_holds_back_the_writer_and_the_writer_gives_up(talk):
-    mine, theirs = await talk()
-    with pytest.raises((DeadlineError, ConnectionLostError)):
+    mine, _theirs = await talk()
+
+    async def fill() -> None:
         for _ in range(200):
             await mine.send("x" * 200_000, timeout=0.2)
+
+    with pytest.raises((DeadlineError, ConnectionLostError)):
+        await fill()
     assert sum(mine._machine.sent_sizes) < 20_000_000, "far from all of it was taken"
     with pytest.raises((LocalProtocolError, ConnectionLostError)):
         await mine.send("y")
@@ -261,6 +265,8 @@ async def test_cancelled_opens_do_not_tear_the_connection_and_leak_nothing(pair)
     assert len(alice._swarm.get_connections()) == 1
     await until(lambda: len(muxer.streams) <= 2)
     await until(lambda: not alice._slots._outbound and not bob._slots._inbound_by_protocol)
+    assert bob._accounts.balance(alice.peer_id) == 0, "giving up is no offence"
+    assert muxer.stream_backlog_semaphore.value >= 254
 
 
 async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):
@@ -283,7 +289,7 @@ async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):
 
 async def test_a_peer_that_never_ends_its_side_is_reset(pair, monkeypatch):
     monkeypatch.setattr("nexusd.host.channel.LINGER_SECONDS", 0.1)
-    alice, bob = pair
+    _alice, bob = pair
 
     async def done(channel):
         assert await channel.receive() == b"x"
@@ -298,13 +304,20 @@ async def test_a_peer_that_never_ends_its_side_is_reset(pair, monkeypatch):
 
 async def test_leaving_by_an_exception_resets(talk):
     mine, theirs = await talk()
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with mine:
             await mine.send("x")
             raise ZeroDivisionError
-    with pytest.raises(ConnectionLostError):
+
+    async def read_all() -> None:
         while await theirs.receive(timeout=5) is not None:
             pass
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    with pytest.raises(ConnectionLostError):
+        await read_all()
 
 
 async def test_the_first_protocol_that_the_peer_speaks(pair):

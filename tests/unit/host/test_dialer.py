@@ -87,21 +87,21 @@ async def test_one_dial_for_many_callers():
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(alice.connect, bob.peer_id, bob.addresses())
-        await until(lambda: bob.connected())
+        await until(bob.connected)
         assert len(alice._swarm.get_connections()) == 1
 
 
 async def test_a_waiter_with_a_better_address_gets_its_turn():
-    async with loopback("alice", "bob") as (alice, bob):
-        async with trio.open_nursery() as nursery:
+    async with loopback("alice", "bob") as (alice, bob), trio.open_nursery() as nursery:
 
-            async def hopeless():
-                with pytest.raises(UnreachableError):
-                    await alice.connect(bob.peer_id, [dead_address()])
+        async def hopeless():
+            with pytest.raises(UnreachableError):
+                await alice.connect(bob.peer_id, [dead_address()])
 
-            nursery.start_soon(hopeless)
+        nursery.start_soon(hopeless)
+        while not alice._dialer._attempts:
             await trio.lowlevel.checkpoint()
-            await alice.connect(bob.peer_id, bob.addresses())
+        await alice.connect(bob.peer_id, bob.addresses())
 
 
 async def test_a_caller_that_gives_up_does_not_stop_the_dial():
@@ -112,7 +112,7 @@ async def test_a_caller_that_gives_up_does_not_stop_the_dial():
             nursery.start_soon(alice.connect, bob.peer_id, bob.addresses())
             await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-        await until(lambda: alice.connected())
+        await until(alice.connected)
 
 
 async def test_remembered_addresses_are_tried():

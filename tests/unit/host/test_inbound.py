@@ -41,4 +41,4 @@ async def test_260_connections_one_after_another():
         await until(lambda: not bob.connected())
         await until(lambda: trio.lowlevel.current_statistics().tasks_living <= tasks)
         await alice.connect(bob.peer_id, bob.addresses())
-        await until(lambda: bob.connected())
+        await until(bob.connected)

@@ -84,7 +84,7 @@ async def test_tcp_and_websocket_share_the_chosen_port():
             await alice.connect(bob.peer_id, [address])
             connect = await events.__anext__()
             assert connect.direction == "out"
-            await until(lambda: bob.connected())
+            await until(bob.connected)
             await alice.disconnect(bob.peer_id)
             await until(lambda: not bob.connected() and not alice.connected())
             bob_addresses = alice._dialer._known.pop(bob.peer_id)
@@ -115,7 +115,9 @@ def test_what_cannot_be_listened_on(address):
 
 
 def test_addresses_of_one_port_share_a_socket():
-    ports = _group(["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/4001/ws", "/ip6/::/tcp/4001", "/ip4/0.0.0.0/tcp/4002/ws"])
+    ports = _group(
+        ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/4001/ws", "/ip6/::/tcp/4001", "/ip4/0.0.0.0/tcp/4002/ws"]
+    )
     assert [(p.ip, p.port, p.tcp is not None, p.ws is not None) for p in ports] == [
         ("0.0.0.0", 4001, True, True),
         ("::", 4001, True, False),

@@ -147,6 +147,25 @@ async def test_junk_on_the_stream_ends_the_stream(junk):
         assert bob.connected()
 
 
+async def test_topics_that_are_not_utf8():
+    async with loopback("bob") as (bob,), running_stock("mallory") as mallory:
+        reader = Reader()
+        await bob.topics.join(TOPIC, accept, reader)
+        await dial_stock(mallory, bob)
+        stream = await mallory.new_stream(ID.from_string(bob.peer_id), [MESHSUB])
+        spoilt = [
+            b"\x0a\x06\x08\x01\x12\x02\xff\xfe",  # RPC.subscriptions
+            b"\x12\x06\x12\x00\x22\x02\xff\xfe",  # RPC.publish.topicIDs
+            b"\x1a\x06\x1a\x04\x0a\x02\xff\xfe",  # RPC.control.graft
+            b"\x1a\x06\x22\x04\x0a\x02\xff\xfe",  # RPC.control.prune
+            b"\x1a\x06\x0a\x04\x0a\x02\xff\xfe",  # RPC.control.ihave
+        ]
+        good = rpc_pb2.RPC(publish=[wire(1)]).SerializeToString()
+        await stream.write(b"".join(encode_varint_prefixed(rpc) for rpc in [*spoilt, good]))
+        assert await reader.has(1) == [b"message 1"]
+        assert set(bob._pubsub.peer_topics) == set()
+
+
 async def test_a_validator_that_raises_costs_one_message(pair):
     alice, bob = pair
     await joined(alice, bob)
@@ -200,7 +219,9 @@ async def test_forwarded_once_and_never_to_its_author():
         readers = [Reader() for _ in range(3)]
         for node, reader in zip((alice, bob, carol), readers, strict=True):
             await node.topics.join(TOPIC, accept, reader)
-        await until(lambda: len(bob.topics.peers(TOPIC)) == 2 and alice.topics.peers(TOPIC) and carol.topics.peers(TOPIC))
+        await until(
+            lambda: len(bob.topics.peers(TOPIC)) == 2 and alice.topics.peers(TOPIC) and carol.topics.peers(TOPIC)
+        )
         await alice.topics.publish(message(1))
         assert await readers[2].has(1) == [b"message 1"]
         await carol.topics.publish(message(2, "carol"))

@@ -28,13 +28,16 @@ def plaintext_as(claimed: str):
 
 async def test_stock_host_still_believes_a_stranger():
     """If this fails, py-libp2p has dropped plaintext: the upgrader need not be ours."""
-    async with running_stock("bob", sec_opt=None) as bob, running_stock("mallory", sec_opt=plaintext_as("carol")) as host:
+    async with (
+        running_stock("bob", sec_opt=None) as bob,
+        running_stock("mallory", sec_opt=plaintext_as("carol")) as host,
+    ):
         with trio.move_on_after(5):
             try:
                 await host.get_network()._dial_addr_single_attempt(Multiaddr(address_of(bob)), bob.get_id())
             except Exception as error:
                 print("the dialler's side:", error)
-        await until(lambda: bob.get_connected_peers())
+        await until(bob.get_connected_peers)
         assert bob.get_connected_peers() == [ID.from_string(signer("carol").peer_id)]
 
 

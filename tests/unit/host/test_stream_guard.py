@@ -109,11 +109,11 @@ async def test_streams_over_a_peers_share_are_refused(pair):
     bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
     async with running_stock("mallory") as mallory:
         await dial_stock(mallory, bob)
-        streams = [await mallory.new_stream(ID.from_string(bob.peer_id), [TOY]) for _ in range(16)]
+        streams = [await mallory.new_stream(ID.from_string(bob.peer_id), [TOY]) for _ in range(32)]
         for _ in range(4):
             with pytest.raises(StreamFailure):
                 await mallory.new_stream(ID.from_string(bob.peer_id), [TOY])
-        await until(lambda: len(opened) == 16)
+        await until(lambda: len(opened) == 32)
         assert bob._slots.refused == 4
         assert bob._accounts.balance(str(mallory.get_id())) > 3
         for stream in streams:

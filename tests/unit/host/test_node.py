@@ -1,0 +1,174 @@
+"""A node as a whole: its life, its addresses, its events; and fault C12, connections that outlive their host."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import trio
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from nexusd.host import interfaces
+from nexusd.host.ports import PeerConnected, PeerDisconnected, PeerIdentified
+from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, next_event, running, signer, until
+from tests.unit.host.conftest import address_of, dial_stock, running_stock, stock_host
+
+
+async def test_stock_host_still_leaves_connections_open():
+    """If this fails, py-libp2p closes them: `closing` may go."""
+    async with running_stock("bob") as bob:
+        alice = stock_host("alice")
+        async with alice.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+            mine = await alice.get_network()._dial_addr_single_attempt(Multiaddr(address_of(bob)), bob.get_id())
+            await until(bob.get_connected_peers)
+            [connection] = bob.get_network().get_connections()
+        with trio.move_on_after(1) as patience:
+            await connection.event_closed.wait()
+        await mine.muxed_conn.secured_conn.close()
+    assert patience.cancelled_caught
+
+
+async def test_leaving_closes_connections_at_once():
+    async with running_stock("bob") as bob, loopback("alice") as (alice,):
+        await alice.connect(str(bob.get_id()), [address_of(bob)])
+        await until(bob.get_connected_peers)
+        [connection] = bob.get_network().get_connections()
+        await alice.aclose()
+        with trio.fail_after(1):
+            await connection.event_closed.wait()
+
+
+async def test_cancelling_drains_too():
+    async with running_stock("bob") as bob, trio.open_nursery() as nursery:
+        alice = loopback_node("alice")
+        await nursery.start(alice.run)
+        await alice.connect(str(bob.get_id()), [address_of(bob)])
+        await until(bob.get_connected_peers)
+        [connection] = bob.get_network().get_connections()
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True), trio.fail_after(3):
+            await connection.event_closed.wait()
+
+
+async def test_closing_with_many_peers_is_quick():
+    names = [f"peer-{number}" for number in range(12)]
+    async with loopback("alice", *names) as (alice, *others):
+        for other in others:
+            await other.connect(alice.peer_id, alice.addresses())
+        await until(lambda: len(alice.connected()) == len(others))
+        started = time.perf_counter()
+        await alice.aclose()
+        assert time.perf_counter() - started < 2.5
+        await until(lambda: not any(other.connected() for other in others))
+
+
+async def test_a_peer_that_does_not_read_does_not_hold_up_the_end():
+    async with loopback("alice") as (alice,), running_stock("mallory") as mallory:
+        await dial_stock(mallory, alice)
+        await until(alice.connected)
+        # nothing is read from the socket any more
+        mallory.get_network().get_connections()[0].muxed_conn._nursery.cancel_scope.cancel()
+        started = time.perf_counter()
+        await alice.aclose()
+        assert time.perf_counter() - started < 3
+
+
+async def test_peers_come_identify_and_go():
+    async with loopback("alice", "bob") as (alice, bob):
+        events, second = alice.peer_events(), alice.peer_events()
+        await alice.connect(bob.peer_id, bob.addresses())
+        first = await next_event(events, PeerConnected, bob.peer_id)
+        assert first.direction == "out"
+        assert first.address == bob.addresses()[0].partition("/p2p/")[0]
+        said = await next_event(events, PeerIdentified, bob.peer_id)
+        assert said.agent_version.startswith("nexusd/")
+        assert "/nexus/kad/1.1.0" in said.protocols
+        assert set(said.listen_addresses) == {address.partition("/p2p/")[0] for address in bob.addresses()}
+        await bob.disconnect(alice.peer_id)
+        await next_event(events, PeerDisconnected, bob.peer_id)
+        assert alice.connected() == []
+        kinds = [type(await second.__anext__()) for _ in range(3)]
+        assert kinds == [PeerConnected, PeerIdentified, PeerDisconnected], "each reader gets all of them"
+
+
+async def test_inbound_peers_are_told_with_their_address():
+    async with loopback("alice", "bob", listen=LOOPBACK) as (alice, bob):
+        for address in bob.addresses():
+            events = bob.peer_events()
+            await alice.connect(bob.peer_id, [address])
+            event = await next_event(events, PeerConnected, alice.peer_id)
+            assert event.direction == "in"
+            assert event.address.startswith("/ip4/127.0.0.1/tcp/")
+            await alice.disconnect(bob.peer_id)
+            await next_event(events, PeerDisconnected, alice.peer_id)
+
+
+async def test_the_events_end_with_the_node():
+    async with loopback("alice") as (alice,):
+        events = alice.peer_events()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _():
+                async for _event in events:
+                    pass
+
+            await alice.aclose()
+    assert [event async for event in alice.peer_events()] == []
+
+
+async def test_a_wildcard_stands_for_the_interfaces(monkeypatch):
+    monkeypatch.setattr(interfaces, "get_network_addrs", lambda _version: ["127.0.0.1", "192.0.2.7"])
+    monkeypatch.setattr(interfaces.expand, "__defaults__", (interfaces.get_network_addrs,))
+    async with loopback("alice", listen=("/ip4/0.0.0.0/tcp/0",)) as (alice,):
+        [address] = alice.addresses()
+        assert address.startswith("/ip4/192.0.2.7/tcp/")
+        assert address.endswith(f"/p2p/{alice.peer_id}")
+        assert [str(a) for a in alice._host.get_addrs()] == [address], "and identify says the same"
+
+
+async def test_a_node_without_addresses_dials_only():
+    async with loopback("alice", listen=()) as (alice,), loopback("bob") as (bob,):
+        assert alice.addresses() == []
+        await connected(alice, bob)
+
+
+async def test_two_connections_are_one_peer():
+    async with loopback("alice", "bob") as (alice, bob):
+        events = bob.peer_events()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.connect, bob.peer_id, bob.addresses())
+            nursery.start_soon(bob.connect, alice.peer_id, alice.addresses())
+        await next_event(events, PeerIdentified, alice.peer_id)
+        assert bob.connected() == [alice.peer_id]
+        assert not any(isinstance(event, PeerConnected) for event in events._queue)
+
+
+async def test_nobody_is_dialled_unasked():
+    async with loopback("alice", "bob") as (alice, bob):
+        alice._host.get_peerstore().add_addrs(
+            ID.from_string(bob.peer_id), [Multiaddr(a.partition("/p2p/")[0]) for a in bob.addresses()], 3600
+        )
+        await alice._swarm.auto_connector.maybe_connect()
+        alice._swarm._schedule_auto_connect()
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert not alice.connected()
+
+
+async def test_a_node_runs_once():
+    node = loopback_node("alice")
+    async with running(node):
+        pass
+    with pytest.raises(RuntimeError, match="once"):
+        await node.run()
+
+
+async def test_closing_a_node_that_never_ran():
+    await loopback_node("alice").aclose()
+
+
+async def test_nothing_works_before_it_runs():
+    node = loopback_node("alice")
+    with pytest.raises(Exception, match="not running"):
+        await node.connect(signer("bob").peer_id, ["/ip4/127.0.0.1/tcp/1"])
