@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # Workers for the tests; two cores are the smallest machine we promise to test on.
 JOBS ?= 2
 
-.PHONY: help setup run demo test check fmt lint types bench fuzz wheel lock proto clean
+.PHONY: help setup run demo test check fmt lint types bench fuzz docs wheel lock proto clean
 
 help: ## list the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: $(READY) ## measure against js-libp2p peers doing the same work
 
 fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
 	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}
+
+docs: $(READY) ## remake the pages of docs/reference that follow from the code
+	@$(BIN)/python -m tools.reference
 
 wheel: $(READY) ## build the wheel and try it from an empty directory
 	@bash tools/wheel.sh $(UV)

@@ -13,7 +13,7 @@ from nexusd_protocols.rpc.schema import METHODS, NOTIFICATIONS, PROVIDER_METHODS
 OPENRPC_VERSION: Final = "1.3.2"
 INTERFACE_VERSION: Final = "1.0.0"
 """Raised with the interface: the middle figure for what old clients may ignore, the first for what breaks them."""
-_ANY_METHOD: Final = ("invalid_request", "invalid_params", "internal_error", "busy", "shutting_down")
+ANY_METHOD: Final = ("invalid_request", "invalid_params", "internal_error", "busy", "shutting_down")
 _REF: Final = "#/components/schemas/{name}"
 
 
@@ -51,7 +51,7 @@ def openrpc_document() -> OpenRpcDocument:
 
 
 def _method(row: Method, schemas: dict[str, Any]) -> dict[str, Any]:
-    codes = dict.fromkeys((*row.errors, *_ANY_METHOD))
+    codes = dict.fromkeys((*row.errors, *ANY_METHOD))
     entry: dict[str, Any] = {
         "name": row.name,
         "summary": row.summary,

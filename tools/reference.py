@@ -1,0 +1,420 @@
+"""`make docs`: the pages of docs/reference that follow from the code, so that they cannot differ from it.
+
+    schema -> rpc.md, openrpc.json    codes -> errors.md    settings -> configuration.md    limits -> limits.md
+    the two cyclopts apps -> commands.md
+
+`pages` is pure and deterministic; tests/unit/test_docs.py compares it with what is committed.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from cyclopts import App
+
+from nexusd.config import SETTINGS, Config
+from nexusd_protocols import limits
+from nexusd_protocols.rpc import openrpc, schema
+from nexusd_protocols.rpc.codes import CODES
+
+FOLDER: Final = Path(__file__).parent.parent / "docs" / "reference"
+_MADE: Final = "<!-- made by `make docs` from {source}: do not edit -->"
+_REF: Final = "#/components/schemas/"
+
+
+def pages() -> dict[str, str]:
+    """File name to text."""
+    return {
+        "commands.md": _commands(),
+        "configuration.md": _configuration(),
+        "errors.md": _errors(),
+        "limits.md": _limits(),
+        "rpc.md": _Socket().page(),
+        "openrpc.json": msgspec.json.format(msgspec.json.encode(openrpc.document()), indent=2).decode() + "\n",
+    }
+
+
+def main() -> None:
+    """Write the pages."""
+    # cyclopts writes what follows `python` in the program's name into its usage lines
+    sys.argv = ["reference"]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+    sys.stdout.write(f"{FOLDER.name}: {', '.join(pages())}\n")
+
+
+def _page(title: str, source: str, intro: str, body: Iterable[str]) -> str:
+    text = "\n\n".join([f"# {title}", _paragraph(intro), *body]).rstrip()
+    return f"{_MADE.format(source=source)}\n\n{_escape(text)}\n"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _escape(text: str) -> str:
+    """A placeholder such as <name> would pass for HTML, unless it stands in `code`."""
+    return re.sub(r"(`[^`]*`)|<(?!br>)(\w+)>", lambda found: found[1] or f"\\<{found[2]}>", text)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+
+
+# --- the socket -----------------------------------------------------------------------------------------------------
+class _Socket:
+    """The page of the socket: the OpenRPC document in words."""
+
+    def __init__(self) -> None:
+        self._document = openrpc.document()
+        self._types: dict[str, Any] = self._document["components"]["schemas"]
+        self._structs = {name: value for name, value in vars(schema).items() if isinstance(value, type)}
+        tree = ast.parse(inspect.getsource(schema))
+        self._notes = {node.name: _documented(node.body) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+    def page(self) -> str:
+        """All of it."""
+        methods = self._document["methods"]
+        asked = [one for one in methods if "x-direction" not in one]
+        told = [one for one in methods if "x-direction" in one]
+        info = self._document["info"]
+        intro = (
+            f"Interface {info['version']}: {info['description']} The rules (lines, credit, events) are in "
+            "[specs/rpc.md](../../protocols/specs/rpc.md), this table for programs is [openrpc.json](openrpc.json) "
+            "(`nexusd openrpc`), the error words are in [errors.md](errors.md). Times are unix milliseconds. Any "
+            "method "
+            f"may answer {_codes(openrpc.ANY_METHOD)}; each method lists what else it may."
+        )
+        index = (
+            [f"[`{one['name']}`](#{_anchor(one['name'])})", one["summary"], _code(one.get("x-command"))]
+            for one in asked
+        )
+        body = [
+            "## Methods",
+            _table(["method", "", "command"], index),
+            *(self._asked(one) for one in asked),
+            "## What the daemon sends",
+            "Notifications, and one request: `capability.invoke`, to the connection that serves the capability.",
+            *(self._told(one) for one in told),
+            "## Types",
+            *(self._type(name) for name in self._named(methods) if _fields(self._types[name])),
+        ]
+        return _page("The socket", "nexusd_protocols.rpc.schema", intro, body)
+
+    def _asked(self, method: dict[str, Any]) -> str:
+        command = f" Typed: `{method['x-command']}`." if "x-command" in method else ""
+        parts = [f"### {method['name']}", f"{method['summary']}.{command}"]
+        if method["params"] and method["description"] != method["summary"]:
+            parts.append(method["description"])
+        parts.append(self._params(method, schema.METHODS[method["name"]].params))
+        parts.append(self._result(method))
+        if own := [code for code in map(_last, method["errors"]) if code not in openrpc.ANY_METHOD]:
+            parts.append(f"Errors: {_codes(own)}.")
+        return "\n\n".join(parts)
+
+    def _told(self, method: dict[str, Any]) -> str:
+        row = (schema.NOTIFICATIONS if "x-notification" in method else schema.PROVIDER_METHODS)[method["name"]]
+        # the kinds of events stand a line each
+        text = re.sub(r"^(\w+): ", r"- \1: ", method["description"], flags=re.MULTILINE)
+        parts = [
+            f"### From the daemon: {method['name']}",
+            f"{method['summary']}.",
+            text,
+            self._params(method, row.params),
+        ]
+        return "\n\n".join([*parts, *([self._result(method)] if "result" in method else [])])
+
+    def _params(self, method: dict[str, Any], struct: type[msgspec.Struct]) -> str:
+        notes = self._notes_of(struct)
+        rows = [_row(one["name"], one["schema"], one["required"], notes) for one in method["params"]]
+        return _table(["parameter", "type", "default", ""], rows) if rows else "No parameters."
+
+    def _result(self, method: dict[str, Any]) -> str:
+        name = method["result"]["name"]
+        return f"Result: {_type_of({'$ref': _REF + name}) if _fields(self._types[name]) else '`{}`'}."
+
+    def _type(self, name: str) -> str:
+        described = self._types[name]
+        required = set(described.get("required", ()))
+        notes = self._notes_of(self._structs[name])
+        rows = [_row(key, field, key in required, notes) for key, field in _fields(described).items()]
+        text = described.get("description", "")
+        return "\n\n".join([f"### {name}", *([text] if text else []), _table(["field", "type", "default", ""], rows)])
+
+    def _notes_of(self, struct: type[msgspec.Struct]) -> dict[str, str]:
+        """What stands behind the fields, inherited ones too, by their names on the wire."""
+        wire = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
+        found = {name: text for one in struct.__mro__ for name, text in self._notes.get(one.__name__, {}).items()}
+        return {wire[name]: text for name, text in found.items()}
+
+    def _named(self, value: Any) -> list[str]:
+        """The types that something refers to, and those that these do."""
+        found: set[str] = set()
+        waiting = _references(value)
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            waiting |= _references(self._types[name]) - found
+        return sorted(found)
+
+
+def _documented(body: list[ast.stmt]) -> dict[str, str]:
+    """Names of annotated assignments, with the text that stands right behind them."""
+    return {
+        field.target.id: str(text.value.value)
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def _row(name: str, described: dict[str, Any], required: bool, notes: dict[str, str]) -> list[str]:
+    default = "required" if required else ""
+    if "default" in described:
+        default = _code(msgspec.json.encode(described["default"]).decode())
+    remarks = [one for one in (_bounds(described), notes.get(name, "")) if one]
+    return [_code(name), _type_of(described), default, "; ".join(remarks)]
+
+
+def _type_of(described: dict[str, Any]) -> str:
+    if "$ref" in described:
+        name = _last(described)
+        return f"[{name}](#{_anchor(name)})"
+    if "enum" in described:
+        return ", ".join(_code(str(word)) for word in described["enum"])
+    if "anyOf" in described:
+        return " or ".join(_type_of(one) for one in described["anyOf"])
+    if described.get("type") == "array":
+        return f"array of {_type_of(described.get('items', {}))}"
+    return str(described.get("type", "any"))
+
+
+_BOUNDS: Final = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} of them",
+    "maxItems": "at most {} of them",
+}
+
+
+def _bounds(described: dict[str, Any]) -> str:
+    parts = described.get("anyOf", [described])
+    return ", ".join(text.format(part[key]) for part in parts for key, text in _BOUNDS.items() if key in part)
+
+
+def _references(value: Any) -> set[str]:
+    return set(re.findall(rf'"{_REF}(\w+)"', msgspec.json.encode(value).decode()))
+
+
+def _last(reference: dict[str, Any]) -> str:
+    return str(reference["$ref"]).rpartition("/")[2]
+
+
+def _fields(described: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = described.get("properties", {})
+    return fields
+
+
+def _codes(codes: Iterable[str]) -> str:
+    return ", ".join(f"[`{code}`](errors.md#{code})" for code in codes)
+
+
+def _code(text: str | None) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes them."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+# --- error codes ----------------------------------------------------------------------------------------------------
+def _errors() -> str:
+    intro = (
+        "One table for every door. On the socket `error.data.code` is the word and `error.code` the number; the "
+        "command "
+        "line prints the word as `error.code` with `--json`, and ends with the exit code: 1 refused or wrong "
+        "use, 2 cannot "
+        "reach. Test the word: messages are for people and may change. The command line has three words of its "
+        "own: `usage` "
+        "(the line was typed wrongly), `invalid_config` and `unsafe_path` (found before any daemon was asked)."
+    )
+    rows = (
+        [f'<a id="{row.code}"></a>`{row.code}`', str(row.number), str(row.exit_code), row.message, row.try_]
+        for row in CODES.values()
+    )
+    return _page(
+        "Error codes", "nexusd_protocols.rpc.codes", intro, [_table(["word", "number", "exit", "means", "try"], rows)]
+    )
+
+
+# --- configuration --------------------------------------------------------------------------------------------------
+def _configuration() -> str:
+    defaults = Config(name="default", data_dir=Path("$XDG_DATA_HOME/nexusd/<name>"))
+    rows = []
+    for setting, value in zip(SETTINGS, defaults.values(), strict=True):
+        default = "" if value.value in (None, []) else _code(_toml(value.value))
+        rows.append(
+            [
+                _code(setting.key),
+                _code(_flag(setting.flag, value.value)),
+                _code(setting.environment),
+                default,
+                setting.summary,
+            ]
+        )
+        if not setting.in_file:
+            rows[-1][-1] += " (not in the file)"
+    intro = (
+        "A setting is taken from the first of: the flag of `nexusd run`, the environment variable, the file "
+        "`config.toml` in the data directory (or the one that `--config` names), the default. `nexus config show "
+        "--origin` "
+        "says which it was. Unknown keys in the file are errors; an empty environment variable counts as not set."
+    )
+    notes = (
+        "Flags that take a list are repeated (`--bootstrap A --bootstrap B`); environment variables have commas "
+        "or blanks "
+        "between; the file has an array. Switches are `true` or `false` in the file, and `1`, `true`, `yes`, "
+        "`on` or their "
+        "opposites in the environment. `port` and `loopback` describe the default addresses, which `listen` "
+        "replaces, so "
+        "they do not go together. With `data_dir` the name is that directory's last part, where it can be a name.\n\n"
+        '```toml\n# config.toml\nport = 4001\nbootstrap = ["/ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…"]\nmdns = false\n'
+        'log_format = "json"\n```\n\n'
+        "The clients know three of these: `--name`, `--data-dir`, and their environment variables. Other "
+        "variables that are "
+        "read: `XDG_DATA_HOME` (where profiles are; `~/.local/share` without it, `~/Library/Application Support` "
+        "on macOS), "
+        "`XDG_RUNTIME_DIR` (where the socket goes if its path would be over 100 bytes)."
+    )
+    body = [_table(["key", "flag", "environment", "default", ""], rows), notes]
+    return _page("Configuration", "nexusd.config", intro, body)
+
+
+def _flag(flag: str, value: Any) -> str:
+    return f"{flag}, --no-{flag[2:]}" if isinstance(value, bool) else flag
+
+
+def _toml(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+class _Limit(NamedTuple):
+    names: list[str]
+    reason: str
+
+
+def _limits() -> str:
+    intro = (
+        "What is accepted from outside, and why so much and no more. Machines take these as parameters; the "
+        "daemon uses "
+        "these values. A reason below several names is that of all of them."
+    )
+    body = []
+    for title, rows in _sections(Path(inspect.getfile(limits)).read_text()):
+        body.append(f"## {title}")
+        body.append(
+            _table(
+                ["limit", "value", "reason"],
+                (
+                    ["<br>".join(map(_code, row.names)), "<br>".join(_amount(n) for n in row.names), row.reason]
+                    for row in rows
+                ),
+            )
+        )
+    return _page("Limits", "nexusd_protocols.limits", intro, body)
+
+
+def _sections(source: str) -> Iterator[tuple[str, list[_Limit]]]:
+    """The headings of the module, each with its limits: names that follow one another share the text behind them."""
+    lines = source.splitlines()
+    title, rows, names = "", list[_Limit](), list[str]()
+    last_line = 0
+    for node in ast.parse(source).body:
+        heading = next((line for line in lines[last_line : node.lineno] if line.startswith("# ---")), "")
+        gap = any(not line.strip() for line in lines[last_line : node.lineno - 1])
+        last_line = node.end_lineno or node.lineno
+        if names and (gap or heading):
+            rows.append(_Limit(names, ""))
+            names = []
+        if heading:
+            if rows:
+                yield title, rows
+            title, rows = heading.strip("# -").partition(" (")[0], []
+            title = title[:1].upper() + title[1:]
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and title:
+            names.append(node.target.id)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and names:
+            rows.append(_Limit(names, str(node.value.value)))
+            names = []
+    if names:
+        rows.append(_Limit(names, ""))
+    yield title, rows
+
+
+def _amount(name: str) -> str:
+    value = getattr(limits, name)
+    if name.endswith(("_BYTES", "_WINDOW")):
+        for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value >= factor and value % factor == 0:
+                return f"{value // factor} {unit}"
+        return f"{value:,} B"
+    if name.endswith("_MS"):
+        return f"{value / 1000:,g} s"
+    if name.endswith(("_SECONDS", "_TIMEOUT")) and "PER_SECOND" not in name:
+        return f"{value:g} s"
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and value < 1
+        else f"{value:,g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+    )
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+def _commands() -> str:
+    from nexusd.__main__ import app as nexusd
+    from nexusd.cli.main import build
+    from nexusd.cli.options import HELP
+
+    intro = (
+        "`nexusd` is the daemon, `nexus` its client. On a terminal a command prints text for people; with "
+        "`--json`, and "
+        'where its output is not a terminal, one envelope, `{"schemaVersion":1,"ok":true,"data":…}` or '
+        '`{"schemaVersion":1,"ok":false,"error":{"code","message","try","exitCode","data"}}`, and for what '
+        "streams JSON Lines "
+        "without an envelope. The `data` of a command is the result of the method behind it: see [rpc.md](rpc.md)."
+    )
+    options = f"```text\n{HELP}\n```"
+    return _page("Commands", "the commands' own help", intro, [options, *(_app_text(one) for one in (nexusd, build()))])
+
+
+def _app_text(app: App) -> str:
+    """Cyclopts' own Markdown one level down, without its index, and with the examples set apart."""
+    text = app.generate_docs(output_format="markdown", heading_level=2)
+    text = re.sub(r"^#+ Table of Contents\n\n( *- .*\n)+\n?", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n?", "", text)
+    text = re.sub(r"^(Example): (.+)$", r"\1: `\2`", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+if __name__ == "__main__":
+    main()
