@@ -30,7 +30,7 @@ app = App(
     help="The nexus mesh daemon. `nexus` talks to it.",
     version=f"nexusd {__version__}",
     help_format="plaintext",
-    help_epilogue="Every flag of `run` is also an environment variable (NEXUS_PORT) and a key of config.toml (port).",
+    help_epilogue="The settings of `run` are also environment variables (NEXUS_PORT) and keys of <data_dir>/config.toml (port).",
 )
 
 _Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]

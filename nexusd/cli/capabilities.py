@@ -41,8 +41,7 @@ def serve(
     name
         Name that others call.
     command
-        Behind `--`: command that is run for each call, without a shell, in this directory; stdin is the input and
-        stdout the output.
+        Behind `--`: what to run for each call, in this directory and without a shell. Input comes on stdin.
     jsonl
         Each line of the command's output is one event, sent as it appears.
     openai
@@ -54,11 +53,11 @@ def serve(
     description
         What it does, for others to read.
     max_concurrent
-        Calls at once; further ones are refused as busy.
+        Calls at once; four times as many may wait, further ones are refused as busy.
     timeout
-        Seconds that a call may take.
+        Seconds that a call may take, waiting included.
     max_input
-        Bytes of input that a call may have.
+        Bytes of input that a call may have (default: 1048576).
     """
     if bool(command) == (openai is not None):
         raise UsageError(
@@ -96,6 +95,13 @@ def list_(peer: str | None = None, /) -> Answer[CapabilityList]:
 
 @app.command(help=summaries.of("capability.unregister", "nexus capability remove upper"))
 def remove(name: str, /) -> Answer[Done]:
+    """Remove.
+
+    Parameters
+    ----------
+    name
+        The name it is served by; calls that run go on to their end.
+    """
     return Answer(call("capability.unregister", name=name), lambda _: f"{clean(name)} is no longer served")
 
 

@@ -31,7 +31,7 @@ def connect(address: str, /) -> Answer[Peer]:
     Parameters
     ----------
     address
-        Multiaddr that ends in /p2p/<peerId>.
+        Multiaddr that ends in /p2p/<peerId>, as `nexus status` shows it on the other host.
     """
     return Answer(call("peers.connect", address=address), lambda peer: f"connected to {clean(peer.peer_id)}")
 

@@ -13,7 +13,8 @@ from nexusd.cli.usage import UsageError
 HELP: Final = """Options of every command:
   --name, -n NAME  which daemon (NEXUS_NAME); not needed while only one runs
   --data-dir DIR   which daemon, by its data directory (NEXUS_DATA_DIR)
-  --json           print JSON, as is done when the output is not a terminal"""
+  --json           print JSON, as is done when the output is not a terminal
+Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach"""
 
 VALUED: Final = ("--name", "-n", "--data-dir")
 

@@ -31,11 +31,25 @@ Many = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 @app.command(help=summaries.of("room.join", "nexus room join general"))
 def join(room: str, /) -> Answer[Room]:
+    """Join.
+
+    Parameters
+    ----------
+    room
+        Its name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. Whoever knows it can join.
+    """
     return Answer(call("room.join", room=room), lambda joined: f"joined {clean(joined.room)}")
 
 
 @app.command(help=summaries.of("room.leave", "nexus room leave general"))
 def leave(room: str, /) -> Answer[Done]:
+    """Leave.
+
+    Parameters
+    ----------
+    room
+        A room that was joined.
+    """
     return Answer(call("room.leave", room=room), lambda _: f"left {clean(room)}")
 
 
@@ -106,6 +120,13 @@ def history(
 
 @app.command(help=summaries.of("room.members", "nexus room members general"))
 def members(room: str, /) -> Answer[RoomMembers]:
+    """Members.
+
+    Parameters
+    ----------
+    room
+        A room that was joined.
+    """
     return Answer(call("room.members", room=room), lambda found: _members(found.members))
 
 
