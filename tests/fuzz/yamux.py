@@ -21,7 +21,6 @@ _CODES = {
     "too_many_pings", "too_many_empty_frames", "memory_exhausted", "reads_nothing",
 }  # fmt: skip
 _BUDGET = 4096
-_BOUNDS = Bounds(inbound_streams=4, outbound_streams=4, backlog=3, control_bytes=600)
 _header = struct.Struct("!BBHII").pack
 
 
@@ -43,8 +42,10 @@ SEEDS = [
 class _User:
     """Bob, who took part before the input begins: stream 2 is his, and open."""
 
-    def __init__(self) -> None:
-        self.session = Session(dialer=False, budget=Budget().child(_BUDGET), now=0.0, bounds=_BOUNDS)
+    def __init__(self, *, budget: int = _BUDGET, backlog: int = 3) -> None:
+        bounds = Bounds(inbound_streams=4, outbound_streams=4, backlog=backlog, control_bytes=600)
+        self.budget = budget
+        self.session = Session(dialer=False, budget=Budget().child(budget), now=0.0, bounds=bounds)
         self.streams: list[Stream] = [self.session.open(0.0)]
         self.streams[0].write(b"question")
         self.read: dict[int, bytearray] = {}
@@ -55,7 +56,7 @@ class _User:
             self.session.receive(piece, 0.0)
         except RemoteProtocolError as error:
             self.check(error)
-        assert self.session.budget.held <= _BUDGET or self.code
+        assert self.session.budget.held <= self.budget
         while (stream := self.session.accept()) is not None:
             self.streams.append(stream)
 
@@ -67,10 +68,10 @@ class _User:
 
     def act(self) -> None:
         for stream in self.streams:
-            if stream.id % 3 == 0:
+            if stream.id % 3 == 0 and not stream.closing:
                 stream.write(b"answer")
             self.read.setdefault(stream.id, bytearray()).extend(stream.read(1 + stream.id * 50, 0.0))
-            if stream.id % 5 == 0 and not stream.closing:
+            if stream.id % 5 == 0:
                 stream.close_write()
             if stream.id % 7 == 0:
                 stream.reset()
@@ -102,8 +103,9 @@ def target(data: bytes) -> None:
         acting.take(octets[start : start + size])
         acting.act()
     acting.finish()
-    # users who only look at the end see the same, however the bytes were cut
-    whole, cut = _User(), _User()
+    # A user who only looks at the end sees the same, however the bytes were cut. Not so where memory runs out, or where
+    # streams wait to be accepted: there it matters what comes first.
+    whole, cut = (_User(budget=limits.YAMUX_DAEMON_BYTES, backlog=4) for _ in range(2))
     whole.take(octets)
     for start in range(0, len(octets), size):
         cut.take(octets[start : start + size])
