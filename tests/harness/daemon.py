@@ -294,10 +294,7 @@ class Daemon:
 
     def close(self) -> None:
         """End everything. The daemon must end as promised."""
-        for watch in self._watches:
-            if watch.popen.poll() is None:
-                watch.kill9()
-        self._watches.clear()
+        self._end_commands()
         self._hang_up()
         if self._process is None:
             return
@@ -306,6 +303,11 @@ class Daemon:
             code = process.wait()
             raise AssertionError(f"{self.name} ended by itself, code {code}\n{process.describe()}")
         self.stop()
+
+    def _end_commands(self) -> None:
+        for watch in self._watches:
+            watch.kill9()
+        self._watches.clear()
 
     def _hang_up(self) -> None:
         if self._client is not None:
@@ -322,9 +324,7 @@ class Daemon:
                 error.add_note(self._process.describe(60))
                 self._process.kill9()
                 self._process = None
-            for watch in self._watches:
-                if watch.popen.poll() is None:
-                    watch.kill9()
+            self._end_commands()
             return
         self.close()
 

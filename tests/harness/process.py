@@ -106,9 +106,10 @@ class LineProcess:
         return code
 
     def kill9(self) -> None:
-        """End it, and everything it started, without a chance to clean up."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
+        """End it, and everything it started, without a chance to clean up; if it ended already, put it away."""
+        if self.popen.poll() is None:  # else its number may be another's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait(DEADLINE_S)
         self._finish()
 

@@ -99,7 +99,7 @@ def test_the_dht_answers_under_the_published_protocol(peers: tuple[JsPeer, JsPee
         lambda: (found := dave.call("identify", peer=carol.peer_id)) and found["protocols"] and found, "identify"
     )
     assert "/nexus/kad/1.1.0" in known["protocols"]
-    assert carol.peer_id in dave.call("closest", peer=carol.peer_id)["peers"]
+    poll(lambda: carol.peer_id in dave.call("closest", peer=carol.peer_id)["peers"], "carol in the routing table")
 
 
 def js_bytes(text: str) -> bytes:

@@ -83,7 +83,7 @@ export async function createNode (options = {}) {
     services: {
       identify: identify(),
       identifyPush: identifyPush(),
-      ping: ping(),
+      ping: ping({ maxInboundStreams: 16, maxOutboundStreams: 16 }),
       pubsub: gossipsub({
         globalSignaturePolicy: 'StrictSign',
         msgIdFn: messageId,
