@@ -136,7 +136,8 @@ class EventsService(Protocol):
         peer: str | None,
         limit: int,
     ) -> Sequence[StoredEvent]:
-        """Stored events behind a cursor that fit the filter, oldest first, at most `limit`."""
+        """Stored events behind a cursor that fit the filter, oldest first, at most `limit`: fewer where they are large.
+        Only an empty answer says that there are no more."""
         ...
 
     async def wait_beyond(self, cursor: int) -> int:

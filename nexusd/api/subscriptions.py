@@ -67,9 +67,11 @@ class EventSubscription:
             for row in rows:
                 await self._outgoing.send(self._line(row, row.cursor))
                 self.cursor = row.cursor
-            if len(rows) < _ROWS:
-                # what was stored up to `newest` and fits has been sent; what does not fit need not be read again
+            if not rows:
+                # a page that is not full may have been cut because its rows are large: only an empty one says that
+                # what was stored up to `newest` and fits has been sent
                 self.cursor = max(self.cursor, newest)
+            if self.cursor >= newest:
                 await self._events.wait_beyond(self.cursor)
 
     def _line(self, event: StoredEvent | LiveEvent, cursor: int | None) -> bytes:

@@ -1,8 +1,8 @@
 """The event feed: what is stored is read from the log behind a cursor, what is live is handed out as it happens.
 
 A stored event (room message, direct message, finished call) survives a reader's absence; a live one (peer, presence,
-progress) is for whoever listens now. Live channels are bounded: a reader that falls behind loses the oldest of them,
-and is told how many.
+progress) is for whoever listens now. Live channels are bounded: what finds a reader's full is lost to that reader, and
+counted.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Events:
         self._listeners: dict[int, _Listener] = {}
         self._next_key = 0
         self.lost = 0
+        """Live events that a reader was too far behind for, since the start."""
 
     def emit(self, event: LiveEvent) -> None:
         """Hand a live event to everyone who listens for it; never waits."""
@@ -95,7 +96,7 @@ class Events:
         peer: str | None = None,
         limit: int = 200,
     ) -> list[StoredEvent]:
-        """Stored events behind a cursor, oldest first."""
+        """Stored events behind a cursor, oldest first: at most `limit`, fewer where they are large, none at the end."""
         rows = await self._store.events.read(after=after, limit=limit, kinds=kinds, room=room, peer=peer)
         return [
             StoredEvent(cursor=row.cursor, kind=row.kind, type=row.type, at=row.at, data=event_view(row, self._name_of))

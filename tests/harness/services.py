@@ -124,6 +124,8 @@ class FakeEvents:
         self.log: list[FakeEvent] = []
         self.listeners: set[trio.MemorySendChannel[FakeEvent]] = set()
         self.reads = 0
+        self.page = 1 << 20
+        """Rows that a page holds at most, as where they are large."""
         self._stored = trio.Event()
 
     def store(self, kind: schema.EventKind, data: Any, room: str | None = None) -> int:
@@ -144,7 +146,7 @@ class FakeEvents:
             event
             for event in self.log[after:]
             if (kinds is None or event.kind in kinds) and (room is None or event.room == room)
-        ][:limit]
+        ][: min(limit, self.page)]
 
     async def wait_beyond(self, cursor: int) -> int:
         while len(self.log) <= cursor:

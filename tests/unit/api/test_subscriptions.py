@@ -41,6 +41,16 @@ async def test_from_the_beginning_and_from_a_cursor(door: Door) -> None:
     assert [(await other.hear_until("node.event"))["data"] for _ in range(50)] == list(range(150, 200))
 
 
+async def test_a_page_that_large_rows_cut_short_is_not_the_last(door: Door) -> None:
+    door.fakes.events.page = 3
+    for number in range(10):
+        door.fakes.events.store("room", number)
+    client = await door.connect()
+    await subscribe(client, cursor=0)
+    with trio.fail_after(5):
+        assert [(await client.hear_until("node.event"))["cursor"] for _ in range(10)] == list(range(1, 11))
+
+
 async def test_a_cursor_of_the_future_is_refused(door: Door) -> None:
     client = await door.connect()
     answer = await client.call("node.subscribe", {"cursor": 1})
