@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import trio
 from libp2p.custom_types import TProtocol
@@ -65,7 +65,7 @@ class NoRecords:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A peer and where it may be dialled."""
+    """A peer and where it may be dialled (addresses without /p2p)."""
 
     peer: PeerId
     addresses: tuple[str, ...]
@@ -146,18 +146,19 @@ class Dht:
 
     async def find_providers(self, key: str, count: int = 20) -> list[Found]:
         """Peers that said they have what a key names."""
-        found: dict[PeerId, list[str]] = {}
+        found: dict[PeerId, list[Any]] = {}
         for info in await self._query(self.service.find_providers, key, count):
-            found.setdefault(PeerId(str(info.peer_id)), []).extend(str(address) for address in info.addrs)
-        return [self._learn(Found(peer, tuple(dict.fromkeys(addresses)))) for peer, addresses in found.items()]
+            found.setdefault(PeerId(str(info.peer_id)), []).extend(info.addrs)
+        return [self._learn(peer, addresses) for peer, addresses in found.items()]
 
     async def find_peer(self, peer: PeerId) -> Found | None:
         """Where a peer may be dialled, or None."""
         info = await self._query(self.service.find_peer, ID.from_string(peer))
-        return None if info is None else self._learn(Found(peer, tuple(str(address) for address in info.addrs)))
+        return None if info is None else self._learn(peer, info.addrs)
 
-    def _learn(self, found: Found) -> Found:
-        self._learned(found.peer, found.addresses)
+    def _learn(self, peer: PeerId, addresses: Sequence[Any]) -> Found:
+        found = Found(peer, tuple(dict.fromkeys(str(a).removesuffix(f"/p2p/{peer}") for a in addresses)))
+        self._learned(peer, found.addresses)
         return found
 
     async def _query(self, ask: Callable[..., Awaitable[T]], *args: object) -> T:

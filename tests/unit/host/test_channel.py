@@ -9,7 +9,8 @@ from libp2p.peer.id import ID
 from nexusd.host.channel import CHUNK_BYTES
 from nexusd.host.ports import ConnectionLostError, DeadlineError, UnreachableError, UnsupportedError
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
-from tests.harness.nodes import Bytes, loopback, signer, until
+from tests.harness.memnet import MemoryNetwork
+from tests.harness.nodes import Bytes, loopback, signer, swarm, until
 from tests.unit.host.conftest import TOY, dial_stock, running_stock
 
 
@@ -215,18 +216,24 @@ async def test_a_large_command_goes_in_frames_and_is_counted(talk):
     assert mine._machine.sent_sizes == [CHUNK_BYTES] * 3 + [11]
 
 
-async def test_a_reader_that_stops_holds_back_the_writer_and_the_writer_gives_up(talk):
-    mine, _theirs = await talk()
+async def test_a_reader_that_stops_holds_back_the_writer_and_the_writer_gives_up(autojump_clock):
+    async with swarm(2, MemoryNetwork(), links=1) as (alice, bob):
 
-    async def fill() -> None:
-        for _ in range(200):
-            await mine.send("x" * 200_000, timeout=0.2)
+        async def never_read(_channel):
+            await trio.sleep_forever()
 
-    with pytest.raises((DeadlineError, ConnectionLostError)):
-        await fill()
-    assert sum(mine._machine.sent_sizes) < 20_000_000, "far from all of it was taken"
-    with pytest.raises((LocalProtocolError, ConnectionLostError)):
-        await mine.send("y")
+        bob.streams.handle(TOY, lambda _peer: Lines(), never_read)
+        channel = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Lines())
+
+        async def fill() -> None:
+            for _ in range(200):
+                await channel.send("x" * 200_000, timeout=0.2)
+
+        with pytest.raises((DeadlineError, ConnectionLostError)):
+            await fill()
+        assert sum(channel._machine.sent_sizes) < 20_000_000, "far from all of it was taken"
+        with pytest.raises((LocalProtocolError, ConnectionLostError)):
+            await channel.send("y")
 
 
 async def test_cancelled_sends_do_not_tear_the_connection(pair):
@@ -279,7 +286,7 @@ async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):
     bob.streams.handle(TOY, lambda _peer: Bytes(), echo)
     mine, theirs = (node._swarm.get_connections()[0].muxed_conn for node in (alice, bob))
     await until(lambda: len(mine.streams) <= 2 and len(theirs.streams) <= 2)
-    for _ in range(300):
+    for _ in range(260):
         async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
             await channel.send(b"x")
             assert await channel.receive(timeout=5) == b"x"
