@@ -205,7 +205,22 @@ class TwoMachines(RuleBasedStateMachine):
         assert self.root.held == sum(side.session.budget.held for side in self.sides.values())
 
     def teardown(self):
-        """From any state: when everybody reads and the network carries, all is delivered, and nothing is left."""
+        """From any state: when everybody reads and the network carries, all is delivered; and when then everybody says
+        that it was all, nothing is left."""
+        self.settle()
+        self.all_is_delivered()
+        for side in self.sides.values():
+            for end in side.ends.values():
+                if not end.was_reset and end.stream.reset_by is None:
+                    end.stream.close_write()
+                    end.done = True
+        self.settle()
+        self.all_is_delivered()
+        for side in self.sides.values():
+            assert side.session.streams == 0
+        assert self.root.held == self.root.promised == 0
+
+    def settle(self):
         for _ in range(100_000):
             busy = False
             for side in self.sides.values():
@@ -227,6 +242,8 @@ class TwoMachines(RuleBasedStateMachine):
                 break
         else:
             raise AssertionError("they never come to rest")
+
+    def all_is_delivered(self):
         for side in self.sides.values():
             for number, end in side.ends.items():
                 assert end.stream.outgoing.size == 0
