@@ -91,7 +91,12 @@ class Router:
                 stream, protocol = await self._opener.open(peer, protocols, failed=release)
         except trio.TooSlowError as error:
             raise DeadlineError(f"{peer} did not open a stream for {protocols[0]} in {OPEN_SECONDS:.0f} s") from error
-        return self._channel(stream, peer, protocol, machine(protocol), release, first_byte=None)
+        try:
+            return self._channel(stream, peer, protocol, machine(protocol), release, first_byte=None)
+        except BaseException:
+            await reset_stream(stream)
+            release()
+            raise
 
     async def _serve(
         self,

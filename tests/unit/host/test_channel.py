@@ -387,3 +387,16 @@ async def test_a_seventeenth_stream_waits_its_turn(pair):
             await channel.aclose()
     assert opened.is_set()
     assert bob._slots.refused == 0
+
+
+async def test_a_machine_that_cannot_be_made_leaves_no_stream(pair):
+    alice, bob = pair
+    bob.streams.handle(TOY, lambda _peer: Bytes(), lambda channel: channel.receive())
+
+    def broken(_protocol: str) -> Bytes:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await alice.streams.open(bob.peer_id, [TOY], broken)
+    assert not alice._slots._outbound
+    await until(lambda: not bob._slots._inbound_by_protocol)
