@@ -21,6 +21,8 @@ class Figure:
     more_is_better: bool = True
 
     def ratio(self, ours: float, theirs: float) -> float:
+        if ours == theirs:
+            return 1.0
         better, worse = (ours, theirs) if self.more_is_better else (theirs, ours)
         return better / worse if worse else float("inf")
 
