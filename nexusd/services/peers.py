@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
+import msgspec
 import structlog
 import trio
 
@@ -68,6 +69,8 @@ class Known:
     direction: Literal["in", "out"] | None = None
     failures: int = 0
     dialling: bool = False
+    due: float | None = None
+    """When the next dial begins, on the loop's clock. One at a time: retries of retries would add up."""
 
     @property
     def connected(self) -> bool:
@@ -154,16 +157,12 @@ class Peers:
                     known = self._remember(peer, found, "inbound" if direction == "in" else "manual")
                     known.direction, known.failures = direction, 0
                     self._tell("connected", peer, {"peerId": peer, "address": address, "direction": direction})
-                    await self._store.peers.seen(
-                        peer, addresses=known.addresses, source=known.source, now=known.last_seen
-                    )
+                    await self._keep(known)
                 case PeerIdentified(peer, agent_version, listen_addresses, _):
                     known = self._remember(peer, listen_addresses, "inbound")
                     known.agent_version = agent_version
-                    await self._store.peers.seen(
-                        peer, addresses=known.addresses, source=known.source, now=known.last_seen
-                    )
-                    await self._store.peers.identified(peer, agent_version, known.last_seen)
+                    await self._keep(known)
+                    await self._try(self._store.peers.identified(peer, agent_version, known.last_seen))
                 case PeerDisconnected(peer):
                     if (gone := self._known.get(peer)) is not None:
                         gone.direction = None
@@ -171,13 +170,24 @@ class Peers:
                         self._schedule(gone, self._random.uniform(0.2, 1.0) * FIRST_RETRY_S)
                     self._tell("disconnected", peer, {"peerId": peer})
 
+    async def _keep(self, known: Known) -> None:
+        peer, addresses, now = known.peer, known.addresses, known.last_seen
+        await self._try(self._store.peers.seen(peer, addresses=addresses, source=known.source, now=now))
+
+    async def _try(self, write: Awaitable[None]) -> None:
+        """A peer that cannot be stored now, since the disk is full, is stored when it is seen again."""
+        try:
+            await write
+        except OSError as error:
+            log.warning("peer_not_stored", error=str(error))
+
     async def named(self, peer: PeerId, name: str) -> None:
         """A peer said what it is called."""
         known = self._known.get(peer)
         if known is None or known.display_name == name:
             return
         known.display_name = name
-        await self._store.peers.named(peer, name, self._clock())
+        await self._try(self._store.peers.named(peer, name, self._clock()))
 
     def name_of(self, peer: str) -> str | None:
         """The name that a peer last gave itself: untrusted."""
@@ -203,8 +213,10 @@ class Peers:
 
     # --- dialling ---------------------------------------------------------------------------------------------------
     def _schedule(self, known: Known, delay: float) -> None:
-        if known.addresses and self.allowed(known.peer):
-            heapq.heappush(self._due, _Due(trio.current_time() + delay, known.peer))
+        at = trio.current_time() + delay
+        if known.addresses and self.allowed(known.peer) and (known.due is None or at < known.due):
+            known.due = at
+            heapq.heappush(self._due, _Due(at, known.peer))
             self._wake.set()
 
     async def _dial_when_due(self, nursery: trio.Nursery) -> None:
@@ -216,9 +228,12 @@ class Peers:
                     await self._wake.wait()
                 self._wake = trio.Event()
                 continue
-            peer = heapq.heappop(self._due).peer
-            known = self._known.get(peer)
-            if known is None or known.connected or known.dialling or not self.allowed(peer):
+            due = heapq.heappop(self._due)
+            known = self._known.get(due.peer)
+            if known is None or known.due != due.at:
+                continue  # it was brought forward since
+            known.due = None
+            if known.connected or known.dialling or not self.allowed(known.peer):
                 continue
             await slots.acquire()
             known.dialling = True
@@ -315,8 +330,9 @@ class Peers:
         except ValueError as error:
             return Refusal("invalid_address", f"{params.address!r}: {error}")
         known = self._remember(peer, (address,), "manual")
-        await self._store.peers.seen(peer, addresses=known.addresses, source="manual", now=known.last_seen)
-        return self._view(known)
+        await self._keep(known)
+        # the event that says so may still be on its way
+        return msgspec.structs.replace(self._view(known), connected=True, direction=known.direction or "out")
 
     async def block(self, params: PeersBlockParams) -> Done | Refusal:
         """Refuse everything from a peer, on disk before in memory, and cut it off."""
