@@ -81,7 +81,7 @@ async def swarm(
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Until a condition of a real process or socket holds. Under an autojump clock the waiting costs nothing."""
     with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - the condition is libp2p's, which has no event for it
+        while not condition():
             await trio.sleep(0.01)
 
 
