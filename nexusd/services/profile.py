@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import trio
 
 from nexusd.agents import Agents
 from nexusd.store import Store
@@ -22,6 +23,7 @@ class Profiles:
         self._default_type = agent_type
         self._profiles: dict[AgentId, Profile] = {}
         self._tell: Callable[[AgentId], Awaitable[None]] | None = None
+        self._changing = trio.Lock()
 
     def on_change(self, tell: Callable[[AgentId], Awaitable[None]]) -> None:
         """Whom to tell when an agent's profile changed."""
@@ -60,9 +62,10 @@ class Profiles:
             for name in ("display_name", "description", "agent_type")
             if (value := getattr(params, name)) is not None
         }
-        profile = msgspec.structs.replace(self.of(agent.id), **changes)
-        await self._store.settings.set(_key(agent.id), msgspec.json.encode(profile).decode())
-        self._profiles[agent.id] = profile
+        async with self._changing:  # or one of two at once would undo the other
+            profile = msgspec.structs.replace(self.of(agent.id), **changes)
+            await self._store.settings.set(_key(agent.id), msgspec.json.encode(profile).decode())
+            self._profiles[agent.id] = profile
         if self._tell is not None:
             await self._tell(agent.id)
         return profile
