@@ -1,0 +1,144 @@
+"""The table of methods and notifications."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from nexusd_protocols.rpc.schema.capabilities import (
+    CallEventParams,
+    Capability,
+    CapabilityList,
+    CapabilityListParams,
+    CapabilityNameParams,
+    CapabilityRegisterParams,
+    CapabilityServeParams,
+    Invocation,
+    InvokeCancelParams,
+    InvokeCreditParams,
+    InvokeInputParams,
+    InvokeParams,
+)
+from nexusd_protocols.rpc.schema.events import (
+    CallCancelled,
+    CallInput,
+    IncomingCall,
+    InvokeEnd,
+    InvokeEvent,
+    NodeEvent,
+    SubscriptionEnded,
+)
+from nexusd_protocols.rpc.schema.inbox import DmList, DmListParams, DmSendParams, DmSent
+from nexusd_protocols.rpc.schema.node import (
+    ConfigShow,
+    NodeStatus,
+    OpenRpcDocument,
+    SubscribeParams,
+    Subscription,
+    UnsubscribeParams,
+)
+from nexusd_protocols.rpc.schema.peers import (
+    Peer,
+    PeersBlockParams,
+    PeersConnectParams,
+    PeersList,
+    PeersListParams,
+    PeersUnblockParams,
+    Profile,
+    ProfileGetParams,
+    ProfileSetParams,
+)
+from nexusd_protocols.rpc.schema.rooms import (
+    Room,
+    RoomHistory,
+    RoomHistoryParams,
+    RoomMembers,
+    RoomParams,
+    RoomSendParams,
+    RoomSent,
+    RoomsList,
+)
+from nexusd_protocols.rpc.schema.shape import Done, Empty, Result
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A row of the table. `command` is what a person types for it."""
+
+    name: str
+    params: type[msgspec.Struct]
+    result: type[Result]
+    summary: str
+    command: str = ""
+    errors: tuple[str, ...] = ()
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """What the daemon sends unasked."""
+
+    name: str
+    params: type[msgspec.Struct]
+    summary: str
+
+
+_PEER = ("invalid_peer", "ambiguous_peer", "unknown_peer")
+_REACH = (*_PEER, "peer_blocked", "unreachable", "unsupported", "connection_lost", "timeout")
+
+METHODS: Final[dict[str, Method]] = {
+    row.name: row
+    for row in (
+        Method("node.status", Empty, NodeStatus, "What this daemon is and does", "nexus status"),
+        Method("node.subscribe", SubscribeParams, Subscription, "Receive events as node.event notifications", "nexus events", ("bad_cursor",)),
+        Method("node.unsubscribe", UnsubscribeParams, Done, "End a subscription"),
+        Method("node.shutdown", Empty, Done, "Drain and stop the daemon", "nexus stop"),
+        Method("peers.list", PeersListParams, PeersList, "Peers seen, the connected ones first", "nexus peers"),
+        Method("peers.connect", PeersConnectParams, Peer, "Dial an address", "nexus connect", ("invalid_address", "peer_blocked", "unreachable", "timeout")),
+        Method("peers.block", PeersBlockParams, Done, "Refuse everything from a peer, and cut it off now", "nexus peers block", _PEER),
+        Method("peers.unblock", PeersUnblockParams, Done, "Allow a blocked peer again", "nexus peers unblock", _PEER),
+        Method("profile.get", ProfileGetParams, Profile, "What this agent tells others of itself", "nexus profile show"),
+        Method("profile.set", ProfileSetParams, Profile, "Change what this agent tells others of itself", "nexus profile set"),
+        Method("room.join", RoomParams, Room, "Join a room; membership is kept over restarts", "nexus room join", ("invalid_name",)),
+        Method("room.leave", RoomParams, Done, "Leave a room; its history stays", "nexus room leave", ("invalid_name", "not_joined")),
+        Method("room.list", ProfileGetParams, RoomsList, "Rooms that were joined", "nexus room list"),
+        Method("room.send", RoomSendParams, RoomSent, "Say something to a room", "nexus room send", ("invalid_name", "not_joined", "too_large")),
+        Method("room.history", RoomHistoryParams, RoomHistory, "What was said in a room", "nexus room history", ("invalid_name",)),
+        Method("room.members", RoomParams, RoomMembers, "Who is in a room", "nexus room members", ("invalid_name", "not_joined")),
+        Method("dm.send", DmSendParams, DmSent, "Send a direct message", "nexus dm send", (*_REACH, "too_large")),
+        Method("dm.list", DmListParams, DmList, "Direct messages, sent and received", "nexus dm list", _PEER),
+        Method("capability.list", CapabilityListParams, CapabilityList, "What a peer, or this daemon, can do", "nexus capability list", _REACH),
+        Method("capability.register", CapabilityRegisterParams, Done, "Serve a capability on this connection", "", ("invalid_name", "capability_taken")),
+        Method("capability.serve", CapabilityServeParams, Capability, "Let the daemon serve a command or a chat endpoint", "nexus capability serve", ("invalid_name", "capability_taken", "refused")),
+        Method("capability.unregister", CapabilityNameParams, Done, "Stop serving a capability", "nexus capability remove", ("capability_unknown",)),
+        Method("capability.invoke", InvokeParams, Invocation, "Call a capability", "nexus invoke", (*_REACH, "invalid_name", "too_large")),
+        Method("invoke.input", InvokeInputParams, Done, "Send more input", "", ("invocation_unknown", "out_of_credit")),
+        Method("invoke.credit", InvokeCreditParams, Done, "Grant more bytes, as caller or as provider", "", ("invocation_unknown",)),
+        Method("invoke.cancel", InvokeCancelParams, Done, "Give up a call", "", ("invocation_unknown",)),
+        Method("call.event", CallEventParams, Done, "Send output of a call that this connection serves", "", ("invocation_unknown", "out_of_credit")),
+        Method("config.show", Empty, ConfigShow, "Every setting, and where it came from", "nexus config show"),
+        Method("rpc.discover", Empty, OpenRpcDocument, "This interface as an OpenRPC document", "nexusd openrpc"),
+    )
+}  # fmt: skip
+
+NOTIFICATIONS: Final[dict[str, Notification]] = {
+    row.name: row
+    for row in (
+        Notification("node.event", NodeEvent, "Something happened"),
+        Notification(
+            "node.subscriptionEnded",
+            SubscriptionEnded,
+            "No more events will come on this subscription",
+        ),
+        Notification("invoke.event", InvokeEvent, "Output of a call this connection made"),
+        Notification("invoke.end", InvokeEnd, "A call this connection made is over"),
+        Notification("invoke.credit", InvokeCreditParams, "More bytes may be sent, as caller or as provider"),
+        Notification("call.input", CallInput, "Input of such a call"),
+        Notification("call.cancelled", CallCancelled, "Nobody waits for the answer to such a call any more"),
+    )
+}
+
+PROVIDER_METHODS: Final[dict[str, Method]] = {
+    "capability.invoke": Method(
+        "capability.invoke", IncomingCall, Done, "A call to a capability that this connection serves"
+    )
+}
+"""What the daemon asks of a client."""
