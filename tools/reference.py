@@ -14,6 +14,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -82,8 +83,6 @@ class _Socket:
         self._document = openrpc.document()
         self._types: dict[str, Any] = self._document["components"]["schemas"]
         self._structs = {name: value for name, value in vars(schema).items() if isinstance(value, type)}
-        tree = ast.parse(inspect.getsource(schema))
-        self._notes = {node.name: _documented(node.body) for node in tree.body if isinstance(node, ast.ClassDef)}
 
     def page(self) -> str:
         """All of it."""
@@ -154,11 +153,12 @@ class _Socket:
         text = described.get("description", "")
         return "\n\n".join([f"### {name}", *([text] if text else []), _table(["field", "type", "default", ""], rows)])
 
-    def _notes_of(self, struct: type[msgspec.Struct]) -> dict[str, str]:
+    @staticmethod
+    def _notes_of(struct: type[msgspec.Struct]) -> dict[str, str]:
         """What stands behind the fields, inherited ones too, by their names on the wire."""
         wire = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
-        found = {name: text for one in struct.__mro__ for name, text in self._notes.get(one.__name__, {}).items()}
-        return {wire[name]: text for name, text in found.items()}
+        ours = [one for one in struct.__mro__ if one.__module__.startswith(schema.__name__)]
+        return {wire[name]: text for one in ours for name, text in _documented(one).items()}
 
     def _named(self, value: Any) -> list[str]:
         """The types that something refers to, and those that these do."""
@@ -171,11 +171,14 @@ class _Socket:
         return sorted(found)
 
 
-def _documented(body: list[ast.stmt]) -> dict[str, str]:
-    """Names of annotated assignments, with the text that stands right behind them."""
+@cache
+def _documented(struct: type) -> dict[str, str]:
+    """Names of a class's annotated fields, with the text that stands right behind them."""
+    (node,) = ast.parse(inspect.getsource(struct)).body
+    assert isinstance(node, ast.ClassDef)
     return {
         field.target.id: str(text.value.value)
-        for field, text in pairwise(body)
+        for field, text in pairwise(node.body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)
