@@ -223,6 +223,7 @@ async def _start(
         persona_of=persona,
         name_of=name_of,
         learn_name=peers.named,
+        allowed=peers.allowed,
     )
     profiles.on_change(rooms.announce)
     inbox = Inbox(

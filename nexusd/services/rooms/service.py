@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -51,6 +52,8 @@ from nexusd_protocols.rpc.schema import (
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 ROOMS: Final = 256
 """Rooms that a node is in: each costs a mesh of its own and a heartbeat a minute."""
 RECEIVED_BACKLOG: Final = 1024
@@ -89,6 +92,7 @@ class Rooms:
         persona_of: PersonaOf,
         name_of: NameOf,
         learn_name: Callable[[PeerId, str], Awaitable[None]],
+        allowed: Callable[[PeerId], bool],
     ) -> None:
         self._agents = agents
         self._topics = topics
@@ -99,6 +103,7 @@ class Rooms:
         self._persona_of = persona_of
         self._name_of = name_of
         self._learn_name = learn_name
+        self._allowed = allowed
         self._admission = Admission()
         self._sequence = Sequence(store, clock)
         self._joined: dict[RoomId, _Joined] = {}
@@ -107,6 +112,8 @@ class Rooms:
             RECEIVED_BACKLOG
         )
         self._nursery: trio.Nursery | None = None
+        self._changing = trio.Lock()
+        """Held while a membership changes: memory, disk and network change together."""
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -126,6 +133,29 @@ class Rooms:
         for joined in list(self._joined.values()):
             await self._publish_presence(joined, "offline")
 
+    async def _to_its_end(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it in a task of this service: whoever asked may go away in the middle, and it is done all the same."""
+        assert self._nursery is not None
+        values: list[T] = []
+        errors: list[Exception] = []
+        over = trio.Event()
+
+        async def do() -> None:
+            try:
+                values.append(await work())
+            except Exception as error:
+                errors.append(error)
+            finally:
+                over.set()
+
+        self._nursery.start_soon(do)
+        await over.wait()
+        if errors:
+            raise errors[0]
+        if not values:
+            raise trio.BrokenResourceError("the daemon is stopping")
+        return values[0]
+
     async def _enter(self, joined: _Joined) -> None:
         assert self._nursery is not None
         self._joined[joined.room] = joined
@@ -143,7 +173,7 @@ class Rooms:
     def _judge(self, joined: _Joined, message: SignedMessage) -> Verdict:
         """Before a message is passed on: quick, and on its author's account."""
         now = self._clock()
-        if self._admission.refuses(message.sender, now):
+        if not self._allowed(message.sender) or self._admission.refuses(message.sender, now):
             return "ignore"
         read = wire.read(joined.topic, message.data, message.sender, now)
         if isinstance(read, wire.Ignored):
@@ -195,7 +225,7 @@ class Rooms:
 
     def _judge_meta(self, _: PeerId, message: SignedMessage) -> Verdict:
         now = self._clock()
-        if self._admission.refuses(message.sender, now):
+        if not self._allowed(message.sender) or self._admission.refuses(message.sender, now):
             return "ignore"
         read = wire.read(META, message.data, message.sender, now)
         if isinstance(read, wire.Ignored):
@@ -269,7 +299,12 @@ class Rooms:
             version=__version__,
         )
         joined.roster.handle(HeartbeatSent(), now)
-        await self._publish(joined, await self._sign(joined, data))
+        try:
+            message = await self._sign(joined, data)
+        except OSError as error:
+            log.warning("presence_not_sent", room=joined.room, error=str(error))  # the next heartbeat may be
+            return
+        await self._publish(joined, message)
 
     async def _sign(self, joined: _Joined, data: bytes) -> SignedMessage:
         return SignedMessage.sign(joined.agent.signer, joined.topic, data, await self._sequence.next())
@@ -319,25 +354,32 @@ class Rooms:
         if isinstance(found, Refusal):
             return found
         agent, name = found
-        if name not in self._joined:
-            if len(self._joined) >= ROOMS:
-                return Refusal("busy", f"This node is in {ROOMS} rooms already: leave one first")
-            row = await self._store.rooms.join(agent.id, name, self._clock())
+        return await self._to_its_end(partial(self._join, agent, name))
+
+    async def _join(self, agent: Agent, name: RoomId) -> Room | Refusal:
+        async with self._changing:
             if name not in self._joined:
+                if len(self._joined) >= ROOMS:
+                    return Refusal("busy", f"This node is in {ROOMS} rooms already: leave one first")
+                row = await self._store.rooms.join(agent.id, name, self._clock())
                 await self._enter(_Joined(agent, name, room_topic(name), row.joined_at, row.messages))
-        return self._view(self._joined[name])
+            return self._view(self._joined[name])
 
     async def leave(self, params: RoomParams) -> Done | Refusal:
         """Leave; what was said stays in the log."""
-        joined = self._find(params.agent, params.room)
-        if isinstance(joined, Refusal):
-            return joined
-        await self._store.rooms.leave(joined.agent.id, joined.room, self._clock())
-        if self._joined.pop(joined.room, None) is joined:
+        return await self._to_its_end(partial(self._leave, params))
+
+    async def _leave(self, params: RoomParams) -> Done | Refusal:
+        async with self._changing:
+            joined = self._find(params.agent, params.room)
+            if isinstance(joined, Refusal):
+                return joined
+            await self._store.rooms.leave(joined.agent.id, joined.room, self._clock())
+            del self._joined[joined.room]
             joined.scope.cancel()
             await self._publish_presence(joined, "offline")
             await self._topics.leave(joined.topic)
-        return Done()
+            return Done()
 
     async def list(self, params: ProfileGetParams) -> RoomsList | Refusal:
         """The rooms of one agent."""
@@ -370,6 +412,9 @@ class Rooms:
             return Refusal("invalid_params", str(error))
         read = wire.read(joined.topic, data, joined.agent.signer.peer_id, now)
         assert isinstance(read, wire.RoomMessage)
+        return await self._to_its_end(partial(self._send, joined, data, read, now))
+
+    async def _send(self, joined: _Joined, data: bytes, read: wire.RoomMessage, now: int) -> RoomSent:
         message = await self._sign(joined, data)
         appended = await self._store.rooms.append(joined.agent.id, _row(joined, message, read, now), now=now)
         assert appended is not None  # a new UUID

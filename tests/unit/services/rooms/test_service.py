@@ -1,0 +1,223 @@
+"""Joining and leaving at once, being cut off in the middle, and messages of the blocked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from nexusd.agents import Agents
+from nexusd.services.ports import LiveEvent, Persona
+from nexusd.services.rooms import Rooms
+from nexusd.store import Store
+from nexusd.store.errors import StorageFullError
+from nexusd_protocols.identity import PeerId, Signer
+from nexusd_protocols.ids import uuid7
+from nexusd_protocols.pubsub.signed import SignedMessage
+from nexusd_protocols.room import message as wire
+from nexusd_protocols.rpc import schema
+from tests.harness.mesh import done
+from tests.harness.nodes import signer
+
+NOW = 1_800_000_000_000
+TOPIC = "/nexus/room/general"
+GENERAL = schema.RoomParams(room="general")
+
+
+class FakeTopics:
+    """Implements `ports.Topics`. While `gate` is there, publishing waits for it."""
+
+    def __init__(self) -> None:
+        self.joined: dict[str, tuple[Any, Any]] = {}
+        self.published: list[SignedMessage] = []
+        self.gate: trio.Event | None = None
+
+    async def join(self, topic: str, validate: Any, deliver: Any) -> None:
+        self.joined[topic] = (validate, deliver)
+        await trio.lowlevel.checkpoint()
+
+    async def leave(self, topic: str) -> None:
+        await trio.lowlevel.checkpoint()
+        del self.joined[topic]
+
+    async def publish(self, message: SignedMessage) -> int:
+        await trio.lowlevel.checkpoint()
+        if self.gate is not None:
+            await self.gate.wait()
+        self.published.append(message)
+        return 1
+
+    def peers(self, topic: str) -> list[PeerId]:
+        return []
+
+    async def hear(self, author: Signer, content: str, number: int = 0) -> str:
+        """A message comes in; the verdict on it."""
+        data = wire.chat(
+            topic=TOPIC,
+            sender=author.peer_id,
+            message_id=uuid7(NOW, number.to_bytes(10, "big")),
+            timestamp=NOW,
+            content=content,
+        )
+        message = SignedMessage.sign(author, TOPIC, data, number + 1)
+        validate, deliver = self.joined[TOPIC]
+        verdict: str = validate(author.peer_id, message)
+        if verdict == "accept":
+            await deliver(author.peer_id, message)
+        return verdict
+
+
+class Running:
+    """Alice's rooms, on topics that the test moves."""
+
+    def __init__(self, store: Store) -> None:
+        self.topics = FakeTopics()
+        self.store = store
+        self.events: list[LiveEvent] = []
+        self.blocked: set[PeerId] = set()
+        self.rooms = Rooms(
+            agents=Agents(signer("alice")),
+            topics=self.topics,
+            store=store,
+            emit=self.events.append,
+            clock=lambda: NOW,
+            entropy=self._entropy,
+            persona_of=lambda _: Persona("alice", "autonomous", ()),
+            name_of=lambda _: None,
+            learn_name=self._learn,
+            allowed=lambda peer: peer not in self.blocked,
+        )
+        self._count = 1000
+
+    def _entropy(self, count: int) -> bytes:
+        self._count += 1
+        return self._count.to_bytes(count, "big")
+
+    async def _learn(self, peer: PeerId, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def contents(self) -> list[str]:
+        page = done(await self.rooms.history(schema.RoomHistoryParams(room="general", limit=100)))
+        return [message.content for message in page.messages]
+
+    async def until_stored(self, count: int) -> list[str]:
+        with trio.fail_after(10):
+            while len(found := await self.contents()) < count:
+                await self.store.events.wait_beyond(self.store.database.watermark.value)
+        return found
+
+
+@asynccontextmanager
+async def alice(directory: Path) -> AsyncIterator[Running]:
+    async with Store.open(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
+        running = Running(store)
+        await nursery.start(running.rooms.run)
+        yield running
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_heard_is_stored_once(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        for number in (0, 1, 0, 1, 2):
+            assert await running.topics.hear(signer("bob"), f"message {number}", number) == "accept"
+        assert await running.until_stored(3) == ["message 0", "message 1", "message 2"]
+        (room,) = done(await running.rooms.list(schema.ProfileGetParams())).rooms
+        assert room.messages == 3
+
+
+async def test_the_blocked_are_not_heard_though_others_pass_it_on(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        running.blocked.add(signer("mallory").peer_id)
+        assert await running.topics.hear(signer("mallory"), "buy") == "ignore"
+        assert await running.topics.hear(signer("bob"), "hello") == "accept"
+        assert await running.until_stored(1) == ["hello"]
+
+
+async def test_who_joins_while_leaving_is_in_and_hears(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        running.topics.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.rooms.leave, GENERAL)
+            await trio.testing.wait_all_tasks_blocked(0.05)  # it says goodbye, which takes its time
+            nursery.start_soon(running.rooms.join, GENERAL)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            running.topics.gate.set()
+        assert running.rooms.names() == ["general"]
+        assert TOPIC in running.topics.joined
+        (row,) = await running.store.rooms.joined(Agents(signer("alice")).first.id)
+        assert row.room == "general"
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_client_that_goes_away_leaves_no_half_membership(tmp_path: Path, steps: int) -> None:
+    """Its request is cancelled after any number of steps: memory, disk and network agree all the same."""
+
+    async def cut_off(request: Callable[[Any], Awaitable[Any]]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(request, GENERAL)
+            for _ in range(steps):
+                await trio.testing.wait_all_tasks_blocked()
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+
+    async with alice(tmp_path) as running:
+        for request in (running.rooms.join, running.rooms.leave, running.rooms.join):
+            await cut_off(request)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            stored = [row.room for row in await running.store.rooms.joined(Agents(signer("alice")).first.id)]
+            assert running.rooms.names() == stored
+            assert (TOPIC in running.topics.joined) == bool(stored)
+
+
+async def test_a_client_that_goes_away_in_the_goodbye_has_left(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        running.topics.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.rooms.leave, GENERAL)
+            await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+        running.topics.gate.set()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert running.rooms.names() == []
+        assert TOPIC not in running.topics.joined
+
+
+async def test_what_is_committed_is_published_though_the_client_goes_away(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        running.topics.published.clear()
+        running.topics.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.rooms.send, schema.RoomSendParams(room="general", content="hello"))
+            await running.until_stored(1)
+            nursery.cancel_scope.cancel()
+            running.topics.gate.set()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert len(running.topics.published) == 1
+
+
+async def test_a_full_disk_does_not_end_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a heartbeat that needs a sequence number, nor a message that cannot be kept."""
+
+    async def full(*_: object, **__: object) -> None:
+        raise StorageFullError("The disk is full")
+
+    async with alice(tmp_path) as running:
+        with monkeypatch.context() as patch:
+            patch.setattr(running.store.settings, "set", full)
+            patch.setattr(running.store.rooms, "append_many", full)
+            await running.rooms.join(GENERAL)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert await running.topics.hear(signer("bob"), "lost", 0) == "accept"
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        assert await running.topics.hear(signer("bob"), "kept", 1) == "accept"
+        assert await running.until_stored(1) == ["kept"]
