@@ -92,9 +92,9 @@ def _ours(pair: DaemonPair, quick: bool) -> Sample:
 
 def _js(pair: JsPair, quick: bool) -> Sample:
     def send(count: int, rate: float | None) -> tuple[dict[str, Any], float]:
-        receiving = pair.b.start("roomReceive", room="bench", expect=count, timeoutMs=30_000)
+        pair.call(pair.b, "roomListen", room="bench", expect=count)
         sent = pair.call(pair.a, "roomSend", room="bench", count=count, bytes=BYTES, rate=rate)
-        return pair.b.finish(receiving, 60), sent["begin"]
+        return pair.call(pair.b, "roomReceived", room="bench", timeoutMs=30_000), sent["begin"]
 
     burst, began = send(_burst(quick), None)
     paced, _ = send(_paced(quick), PACED)

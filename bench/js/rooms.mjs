@@ -12,7 +12,6 @@ export function roomCommands (node) {
     if (sink === undefined) return
     const { payload } = JSON.parse(Buffer.from(msg.data).toString('utf8'))
     const at = now()
-    sink.first ??= at
     sink.last = at
     sink.latencies.push(at - Number(payload.content.slice(0, payload.content.indexOf(' '))))
     if (sink.latencies.length >= sink.expect) sink.done()
@@ -36,19 +35,20 @@ export function roomCommands (node) {
       while (pubsub.getMeshPeers(roomTopic(room)).length === 0) await sleep(20)
       return {}
     },
-    // Counts until `expect` messages came; answers with their latencies in nanoseconds.
-    roomReceive: ({ room, expect, timeoutMs }) => new Promise((resolve) => {
-      const topic = roomTopic(room)
-      const sink = { expect, latencies: [], first: null, last: null }
-      const finish = () => {
-        clearTimeout(timer)
-        sinks.delete(topic)
-        resolve({ received: sink.latencies.length, last: sink.last, latencies: sink.latencies })
-      }
-      const timer = setTimeout(finish, timeoutMs)
-      sink.done = finish
-      sinks.set(topic, sink)
-    }),
+    // Counts from now on; `roomReceived` waits until `expect` came and answers with their latencies in nanoseconds. Two
+    // commands, so that the sender begins only when this one has been answered.
+    roomListen: ({ room, expect }) => {
+      const sink = { expect, latencies: [], last: null }
+      sink.finished = new Promise((resolve) => { sink.done = resolve })
+      sinks.set(roomTopic(room), sink)
+      return {}
+    },
+    roomReceived: async ({ room, timeoutMs }) => {
+      const sink = sinks.get(roomTopic(room))
+      await Promise.race([sink.finished, sleep(timeoutMs)])
+      sinks.delete(roomTopic(room))
+      return { received: sink.latencies.length, last: sink.last, latencies: sink.latencies }
+    },
     // `rate` a second, or as fast as it goes without one.
     roomSend: async ({ room, count, bytes, rate }) => {
       const padding = 'x'.repeat(bytes)
