@@ -23,6 +23,7 @@ from nexusd.api.dispatch import INLINE, Answer, Begun, Handler
 from nexusd.api.outgoing import Outgoing, StalledError
 from nexusd.api.ports import Services
 from nexusd.api.provider import SocketProvider
+from nexusd.store.errors import StorageError, StorageFullError
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.rpc import schema
@@ -244,6 +245,10 @@ class ClientConnection:
         try:
             try:
                 answer = await handler(params, self)
+            except StorageError as error:
+                log.error("a request could not be stored", method=event.method, error=str(error))
+                code = "storage_full" if isinstance(error, StorageFullError) else "internal_error"
+                answer = Refusal(code, str(error))
             except Exception:
                 log.exception("a request failed", method=event.method)
                 answer = Refusal("internal_error")

@@ -13,6 +13,7 @@ import trio.lowlevel
 
 from nexusd.api.connection import Bounds
 from nexusd.api.dispatch import INLINE, handlers
+from nexusd.store.errors import StorageError, StorageFailedError, StorageFullError
 from nexusd_protocols.rpc import schema
 from tests.harness.door import Door, open_door
 
@@ -58,6 +59,23 @@ async def test_a_fault_of_a_service_is_told_without_its_details(door: Door) -> N
     assert code(answer) == "internal_error"
     assert "fault of the service" not in json.dumps(answer)
     assert (await client.call("node.status"))["result"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(StorageFullError("The disk is full"), "storage_full"), (StorageFailedError("The disk failed"), "internal_error")],
+)
+async def test_a_store_that_cannot_says_why(
+    door: Door, monkeypatch: pytest.MonkeyPatch, error: StorageError, expected: str
+) -> None:
+    async def cannot(_params: object) -> object:
+        raise error
+
+    monkeypatch.setattr(door.fakes.profile, "set", cannot)
+    client = await door.connect()
+    answer = await client.call("profile.set", {"displayName": "al"})
+    assert code(answer) == expected
+    assert answer["error"]["message"] == str(error)
 
 
 async def test_a_request_without_id_is_carried_out_and_not_answered(door: Door) -> None:
