@@ -9,6 +9,7 @@ delivery takes up messages that ended `failed`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import structlog
@@ -24,7 +25,7 @@ from nexusd_protocols import limits
 from nexusd_protocols.dm.frames import PROTOCOL, Code
 from nexusd_protocols.dm.receiver import Ack, DmReceiver, Received, Refuse
 from nexusd_protocols.dm.sender import Acknowledged, DmSender, DmSenderEvent, Message, Refused, Unconfirmed
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.errors import LimitExceededError, RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import MessageId, uuid7
 from nexusd_protocols.rpc.codes import Refusal
@@ -37,6 +38,14 @@ ACK_S: Final = 15.0
 
 Handed = Literal["stored", "unconfirmed"]
 """How far a message came that was not refused."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """How far a message came, for when its sender stops waiting."""
+
+    handed_over: bool = False
+
 
 _SENDER = Channel[DmSenderEvent, Message]
 _RECEIVER = Channel[Received, Ack | Refuse]
@@ -118,11 +127,16 @@ class Inbox:
         position = await self._store.inbox.begin_send(
             agent.id, peer=peer, message_id=message_id, content=params.content, format=params.format, now=now
         )
+        delivery = _Delivery()
         status: SentStatus = "failed"
         try:
-            outcome = await self._deliver(agent, peer, message_id, params)
+            outcome = await self._deliver(agent, peer, message_id, params, delivery)
             if not isinstance(outcome, Refusal):
                 status = outcome
+        except trio.Cancelled:
+            # nobody waits for the acknowledgement any more; the peer may have the message all the same
+            status = "unconfirmed" if delivery.handed_over else "failed"
+            raise
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
                 await self._store.inbox.finish_send(agent.id, position, status, now=self._clock())
@@ -131,9 +145,8 @@ class Inbox:
         return DmSent(message_id=message_id, peer=peer, status=outcome)
 
     async def _deliver(
-        self, agent: Agent, peer: PeerId, message_id: MessageId, params: DmSendParams
+        self, agent: Agent, peer: PeerId, message_id: MessageId, params: DmSendParams, delivery: _Delivery
     ) -> Handed | Refusal:
-        handed_over = False
         try:
             channel: _SENDER = await self._streams.open(peer, [PROTOCOL], lambda _: DmSender(self._local, peer))
             async with channel:
@@ -146,8 +159,8 @@ class Inbox:
                         author=None if agent is self._agents.first else agent.signer,
                     )
                 )
+                delivery.handed_over = True
                 await channel.close_write()
-                handed_over = True
                 match await channel.receive(timeout=ACK_S):
                     case Acknowledged():
                         return "stored"
@@ -157,7 +170,9 @@ class Inbox:
                         return "unconfirmed"
         except HostError as error:
             # a peer that is gone without a word may have it, and may not: published peers just close
-            return "unconfirmed" if handed_over else refusal_of(error)
+            return "unconfirmed" if delivery.handed_over else refusal_of(error)
+        except LimitExceededError as error:
+            return Refusal("too_large", str(error))
         except RemoteProtocolError as error:
             log.info("dm_answer_faulty", peer=peer, reason=error.code)
             return "unconfirmed"

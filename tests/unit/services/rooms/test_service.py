@@ -106,9 +106,11 @@ class Running:
 
     async def until_stored(self, count: int) -> list[str]:
         with trio.fail_after(10):
-            while len(found := await self.contents()) < count:
-                await self.store.events.wait_beyond(self.store.database.watermark.value)
-        return found
+            while True:
+                mark = self.store.database.watermark.value
+                if len(found := await self.contents()) >= count:
+                    return found
+                await self.store.events.wait_beyond(mark)
 
 
 @asynccontextmanager
