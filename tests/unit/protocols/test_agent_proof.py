@@ -85,7 +85,7 @@ def test_the_nodes_own_agent_may_sign_too_but_not_falsely():
         {"receiver": MALLORY.peer_id},
         {"content": lambda: digest(b"hell", b"o")},
     ],
-    ids=str,
+    ids=lambda changes: next(iter(changes)),
 )
 def test_a_proof_is_worth_nothing_elsewhere(changes):
     said = frame(from_agent=CAROL.peer_id, agent_sig=signature())
