@@ -75,7 +75,6 @@ class ClientConnection:
         self._machine = Connection(max_line=self._bounds.line_bytes, lines_per_receive=_LINES)
         self._outgoing = Outgoing(sock, limit=self._bounds.outgoing_bytes)
         self._provider = SocketProvider(self._machine, self._outgoing)
-        self._registered: set[tuple[str | None, str]] = set()
         self._calls: dict[str, OutgoingCall] = {}
         self._subscriptions: dict[str, subscriptions.EventSubscription] = {}
         self._next_subscription = 1
@@ -191,9 +190,7 @@ class ClientConnection:
     async def _close(self) -> None:
         self._provider.close()
         try:
-            for agent, name in self._registered:
-                params = schema.CapabilityNameParams(agent=agent, name=name)
-                await self._services.capabilities.unregister(params, owner=self._provider)
+            self._services.capabilities.release(self._provider)
             if self._outgoing.size:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, nursery.cancel_scope)
@@ -313,17 +310,11 @@ class ClientConnection:
 
     async def register(self, params: schema.CapabilityRegisterParams) -> Answer:
         """Serve a capability on this connection."""
-        answer = await self._services.capabilities.register(params, self._provider)
-        if not isinstance(answer, Refusal):
-            self._registered.add((params.agent, params.name))
-        return answer
+        return await self._services.capabilities.register(params, self._provider)
 
     async def unregister(self, params: schema.CapabilityNameParams) -> Answer:
         """Stop serving one."""
-        answer = await self._services.capabilities.unregister(params, owner=self._provider)
-        if not isinstance(answer, Refusal):
-            self._registered.discard((params.agent, params.name))
-        return answer
+        return await self._services.capabilities.unregister(params, owner=self._provider)
 
     async def invoke(self, params: schema.InvokeParams) -> Begun | Refusal:
         """Begin a call."""

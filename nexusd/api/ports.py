@@ -86,6 +86,10 @@ class CapabilitiesService(Protocol):
         connection registered is `capability_unknown`."""
         ...
 
+    def release(self, provider: Provider) -> None:
+        """A connection is gone: what came with its `provider` is served no more. Never waits."""
+        ...
+
     async def invoke(self, params: schema.InvokeParams) -> Call | Refusal: ...
 
 

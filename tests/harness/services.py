@@ -312,6 +312,8 @@ class FakeCapabilities:
         self.owners: dict[str, Any] = {}
         self.calls: list[FakeCall] = []
         self.changed = trio.Event()
+        self.telling: trio.Event | None = None
+        """While it is there, registering tells others until it is set."""
 
     async def wait_until(self, state: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until the owners of the names are as `state` says."""
@@ -336,6 +338,8 @@ class FakeCapabilities:
             return Refusal("capability_taken")
         self.owners[params.name] = provider
         self._change()
+        if self.telling is not None:
+            await self.telling.wait()
         return schema.Done()
 
     async def unregister(self, params: schema.CapabilityNameParams, owner: Any) -> schema.Done | Refusal:
@@ -344,6 +348,10 @@ class FakeCapabilities:
         del self.owners[params.name]
         self._change()
         return schema.Done()
+
+    def release(self, provider: Any) -> None:
+        self.owners = {name: owner for name, owner in self.owners.items() if owner is not provider}
+        self._change()
 
     async def invoke(self, params: schema.InvokeParams) -> FakeCall | Refusal:
         provider = self.functions.get(params.capability)

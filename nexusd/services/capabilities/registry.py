@@ -1,7 +1,7 @@
 """What this node's agents can do: names, providers, and how busy each is.
 
-A call beyond `max_concurrent` waits its turn; beyond as many again waiting, the caller is told BUSY at once, for a
-queue that long answers nobody in time.
+A call beyond `max_concurrent` waits its turn; where WAITING_PER_SLOT wait for each place already, the caller is told
+BUSY at once, for a queue that long answers nobody in time.
 """
 
 from __future__ import annotations
@@ -100,6 +100,13 @@ class Registry:
     def remove(self, agent: AgentId, name: str) -> Entry | None:
         """Stop serving; calls that run go on."""
         return self._entries.pop((agent, CapabilityName(name)), None)
+
+    def put_back(self, agent: AgentId, name: CapabilityName, before: Entry | None) -> None:
+        """Undo an `add`: serve what was there before it, if anything was."""
+        if before is None:
+            self.remove(agent, name)
+        else:
+            self._entries[agent, name] = before
 
     def remove_owned(self, owner: object) -> list[Entry]:
         """Stop serving all that a connection served."""

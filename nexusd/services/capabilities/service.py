@@ -21,7 +21,7 @@ from nexusd.services.ports import Emit, Entropy, LiveEvent, PersonaOf, Resolve, 
 from nexusd.store import Store
 from nexusd.store.invocations import InvocationRow
 from nexusd_protocols import limits, ndjson
-from nexusd_protocols.errors import LimitExceededError
+from nexusd_protocols.errors import LimitExceededError, LocalProtocolError
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName, parse_capability_name, uuid7
 from nexusd_protocols.invoke import commands, events
@@ -80,9 +80,11 @@ class Capabilities:
         self._answering: set[serving.IncomingCall] = set()
         self._calling: set[calls.OutgoingCall] = set()
         self._closing = False
+        self._serving = trio.Lock()
+        """Held while what the daemon serves changes, on disk and in memory."""
         self._idle = trio.Event()
         self._recording = 0
-        self._recorders: trio.Nursery | None = None
+        self._background: trio.Nursery | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def load(self) -> None:
@@ -95,8 +97,8 @@ class Capabilities:
         self._inquiry.listen()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the record of calls, until cancelled."""
-        async with trio.open_nursery() as self._recorders:
+        """Keep the record of calls, and tell others what is served no more, until cancelled."""
+        async with trio.open_nursery() as self._background:
             task_status.started()
             await trio.sleep_forever()
 
@@ -171,9 +173,9 @@ class Capabilities:
 
     def _record(self, agent: AgentId, row: InvocationRow) -> None:
         """Have it written down; neither side of the call waits for the disk. Calls that end together share a commit."""
-        assert self._recorders is not None
+        assert self._background is not None
         self._recording += 1
-        self._recorders.start_soon(self._write_record, agent, row)
+        self._background.start_soon(self._write_record, agent, row)
 
     async def _write_record(self, agent: AgentId, row: InvocationRow) -> None:
         try:
@@ -260,12 +262,17 @@ class Capabilities:
             await channel.send(opening)
             if params.input is not msgspec.UNSET or params.final:
                 await channel.send(commands.Chunk(params.input, params.final))
-        except LimitExceededError as error:
+        except BaseException as error:
+            # whatever it was, also that nobody wants the call any more: only a call that began holds its stream
             await channel.reset()
-            return Refusal("too_large", str(error))
-        except HostError as error:
-            await channel.reset()
-            return refusal_of(error)
+            match error:
+                case LimitExceededError():
+                    return Refusal("too_large", str(error))
+                case LocalProtocolError():
+                    return Refusal("invalid_params", str(error))
+                case HostError():
+                    return refusal_of(error)
+            raise
         self._calling.add(call)
         self._started(call.invocation, "out", peer, opening.capability)
         return call
@@ -297,9 +304,15 @@ class Capabilities:
         if params.openai is not None and not params.openai.url.startswith(("http://", "https://")):
             return Refusal("refused", f"{params.openai.url!r} is not an http or https URL")
         entry = _entry(agent, name, params)
-        if refusal := self._registry.add(entry):
-            return refusal
-        await self._store.capabilities.put(agent.id, name, ndjson.encode(params).decode(), self._clock())
+        async with self._serving:
+            before = self._registry.find(agent.id, name)
+            if refusal := self._registry.add(entry):
+                return refusal
+            try:
+                await self._store.capabilities.put(agent.id, name, ndjson.encode(params).decode(), self._clock())
+            except OSError:
+                self._registry.put_back(agent.id, name, before)
+                raise
         await self._changed(agent.id)
         return entry.view()
 
@@ -323,14 +336,21 @@ class Capabilities:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        entry = self._registry.find(agent.id, params.name)
-        if entry is None or (entry.owner is not None and entry.owner is not owner):
-            return Refusal("capability_unknown", f"No capability {params.name!r} is served here")
-        if entry.owner is None:
-            await self._store.capabilities.remove(agent.id, entry.name)
-        self._registry.remove(agent.id, entry.name)
+        async with self._serving:
+            entry = self._registry.find(agent.id, params.name)
+            if entry is None or (entry.owner is not None and entry.owner is not owner):
+                return Refusal("capability_unknown", f"No capability {params.name!r} is served here")
+            if entry.owner is None:
+                await self._store.capabilities.remove(agent.id, entry.name)
+            self._registry.remove(agent.id, entry.name)
         await self._changed(agent.id)
         return Done()
+
+    def release(self, provider: Provider) -> None:
+        """A connection is gone, at whatever moment: what it served is served no more."""
+        assert self._background is not None
+        for agent in {entry.agent for entry in self._registry.remove_owned(provider)}:
+            self._background.start_soon(self._changed, agent)
 
 
 def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams) -> Entry:

@@ -235,3 +235,13 @@ async def test_a_call_of_a_connection_to_itself(door: Door) -> None:
     await answer(client, request["id"])
     assert (await client.hear_until("invoke.event"))["data"] == "y"
     assert (await client.hear_until("invoke.end"))["error"] is None
+
+
+async def test_a_provider_that_dies_while_it_registers_leaves_no_name_taken(door: Door) -> None:
+    door.fakes.capabilities.telling = trio.Event()
+    client = await door.connect()
+    await client.say({"jsonrpc": "2.0", "id": 1, "method": "capability.register", "params": {"name": "echo"}})
+    await door.fakes.capabilities.wait_until(lambda owners: "echo" in owners)
+    door.scope.cancel()
+    with trio.fail_after(5):
+        await door.fakes.capabilities.wait_until(lambda owners: not owners)
