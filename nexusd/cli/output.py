@@ -3,7 +3,8 @@
     {"schemaVersion":1,"ok":true,"data":…}
     {"schemaVersion":1,"ok":false,"error":{"code","message","try","exitCode"}}
 
-stdout is the result and stderr is for people. Peers' text in JSON is as they sent it: JSON escapes control characters.
+stdout is the result and stderr is for people. Peers' text in JSON is as they sent it, and what is not visible in it is
+escaped: that JSON may end up on a terminal too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from nexusd.cli.outcome import Answer, Outcome, Stream, Verbatim
+from nexusd_protocols.untrusted import escaped
 
 SCHEMA_VERSION: Final = 1
 
@@ -88,7 +90,7 @@ class Printer:
             print(sentence, file=self.err, flush=True)
 
     def _line(self, value: Any) -> None:
-        self._write(msgspec.json.encode(value).decode() + "\n")
+        self._write(escaped(msgspec.json.encode(value).decode()) + "\n")
 
     def _write(self, text: str) -> None:
         self.out.write(text)

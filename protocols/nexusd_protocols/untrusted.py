@@ -28,6 +28,19 @@ _INVISIBLE: Final = (
 _LINE: Final = re.compile(rf"(?P<blank>\r\n|[\t\n\v\f\r\x85\u2028\u2029])|{_SEQUENCES}|[{_INVISIBLE}]")
 _TEXT: Final = re.compile(rf"(?P<blank>\r\n|[\v\f\r\x85\u2028\u2029])|{_SEQUENCES}|(?![\t\n])[{_INVISIBLE}]")
 
+_HIDDEN: Final = re.compile(rf"[{_INVISIBLE}]")
+
+
+def escaped(json: str) -> str:
+    """The same JSON with all that is not itself visible written as `\\u…`: JSON wants that of C0 alone (RFC 8259 §7),
+    and a terminal obeys C1 too. Give it JSON on one line: a line feed between tokens would be escaped as well."""
+    return _HIDDEN.sub(lambda match: "".join(f"\\u{unit:04x}" for unit in _utf16(match[0])), json)
+
+
+def _utf16(character: str) -> tuple[int, ...]:
+    data = character.encode("utf-16-be", "surrogatepass")
+    return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+
 
 def printable(text: str, limit: int | None = None, *, lines: bool = False) -> str:
     """`text` without terminal sequences, control characters, bidirectional overrides and invisible characters.

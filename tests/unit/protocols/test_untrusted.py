@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import unicodedata
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd_protocols.untrusted import printable
+from nexusd_protocols.untrusted import escaped, printable
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,15 @@ def test_the_time_is_linear(piece):
     start = time.process_time()
     printable(piece * (1_000_000 // len(piece)))
     assert time.process_time() - start < 3
+
+
+@given(st.text())
+def test_escaped_json_says_the_same_and_hides_nothing(text: str) -> None:
+    shown = escaped(json.dumps(text, ensure_ascii=False))
+    assert json.loads(shown) == text
+    assert printable(shown) == shown
+
+
+def test_escapes_beyond_ascii() -> None:
+    text = "\x7f\x9b\u202e\U000e0041\u00e9"
+    assert escaped(f'"{text}"') == '"\\u007f\\u009b\\u202e\\udb40\\udc41\u00e9"'
