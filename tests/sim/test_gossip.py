@@ -71,6 +71,7 @@ async def spread(count: int, messages: int, per_second: float, seed: int) -> Non
             assert set(member.got.values()) == {1}, "and each once"
 
 
+@pytest.mark.slow
 async def test_twenty_nodes_a_hundred_messages(autojump_clock):
     await spread(20, 100, 20, seed=1)
 

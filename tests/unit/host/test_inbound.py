@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from libp2p.network.config import ConnectionConfig
 from multiaddr import Multiaddr
@@ -23,6 +24,7 @@ async def test_stock_host_still_keeps_the_slot_of_a_closed_connection():
         assert bob.get_network()._inbound_limiter.borrowed_tokens == 3
 
 
+@pytest.mark.slow
 async def test_260_connections_one_after_another():
     async with loopback("alice", "bob") as (alice, bob):
         limiter = bob._swarm._inbound_limiter

@@ -50,6 +50,7 @@ def test_streams_opened_and_reset_are_counted():
     assert bob.streams == bob.budget.held == 0
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_streams_opened_and_reset_slowly_cost_no_memory():
     bob = session()
 
