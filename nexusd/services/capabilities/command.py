@@ -50,8 +50,9 @@ class Command:
                 cwd=self._spec.cwd,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise CallFailed("COMMAND_NOT_FOUND", f"cannot start {self._spec.argv[0]}: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CallFailed("COMMAND_NOT_FOUND", f"cannot start {self._spec.argv[0]}: {why}") from error
         tail = bytearray()
         try:
             async with trio.open_nursery() as nursery:
