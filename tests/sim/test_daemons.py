@@ -79,6 +79,19 @@ async def test_members_come_go_and_fall_silent(tmp_path: Path, clock: MockClock)
         assert trio.current_time() - began >= 60  # it was heard within the last minute, and is given two
 
 
+async def test_who_enters_an_empty_room_is_seen_by_the_first_neighbour(tmp_path: Path, clock: MockClock) -> None:
+    async with mesh(2, tmp_path, links=0) as (alice, bob):
+        for host in (alice, bob):
+            await host.join("general")
+        await trio.sleep(5)  # both spoke into the void
+        await alice.connect(bob)
+        began = trio.current_time()
+        with trio.fail_after(120):
+            while len(await alice.members("general")) < 2 or len(await bob.members("general")) < 2:
+                await trio.sleep(0.5)
+        assert trio.current_time() - began < 20  # and not at the next heartbeat
+
+
 async def test_names_travel_with_presence(tmp_path: Path, clock: MockClock) -> None:
     async with mesh(2, tmp_path) as (alice, bob):
         for host in (alice, bob):

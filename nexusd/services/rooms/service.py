@@ -59,6 +59,8 @@ ROOMS: Final = 256
 RECEIVED_BACKLOG: Final = 1024
 """Messages accepted and not yet committed. Beyond it their topic waits, and with it the mesh: nothing is dropped."""
 COMMIT_AT_ONCE: Final = 256
+LONELY_S: Final = 1.0
+"""How often a room in which nobody heard us is looked at: the first neighbour hears of us then, not a minute later."""
 VERDICTS: Final = 2048
 """Messages that were judged and not yet delivered, so that none is parsed twice."""
 
@@ -73,6 +75,8 @@ class _Joined:
     joined_at: int
     messages: int
     roster: Roster = field(default_factory=Roster)
+    unheard: bool = False
+    """Whether our last presence reached no neighbour."""
     changed: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -246,11 +250,12 @@ class Rooms:
                 now = self._clock()
                 outputs = joined.roster.handle(Tick(), now)
                 self._heard(joined, outputs)
-                if any(isinstance(output, HeartbeatDue) for output in outputs):
+                greet = joined.unheard and bool(self._topics.peers(joined.topic))
+                if greet or any(isinstance(output, HeartbeatDue) for output in outputs):
                     await self._publish_presence(joined, "online")
                 joined.changed = trio.Event()
-                wait_ms = joined.roster.next_tick(self._clock()) - self._clock()
-                with trio.move_on_after(max(wait_ms, 1) / 1000):
+                wait_s = max(1, joined.roster.next_tick(self._clock()) - self._clock()) / 1000
+                with trio.move_on_after(min(wait_s, LONELY_S) if joined.unheard else wait_s):
                     await joined.changed.wait()
 
     def _heard(self, joined: _Joined, outputs: list[Output]) -> None:
@@ -304,7 +309,7 @@ class Rooms:
         except OSError as error:
             log.warning("presence_not_sent", room=joined.room, error=str(error))  # the next heartbeat may be
             return
-        await self._publish(joined, message)
+        joined.unheard = await self._publish(joined, message) == 0
 
     async def _sign(self, joined: _Joined, data: bytes) -> SignedMessage:
         return SignedMessage.sign(joined.agent.signer, joined.topic, data, await self._sequence.next())
