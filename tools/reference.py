@@ -46,8 +46,6 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Write the pages."""
-    # cyclopts writes what follows `python` in the program's name into its usage lines
-    sys.argv = ["reference"]
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text)
@@ -414,6 +412,8 @@ def _app_text(app: App) -> str:
     """Cyclopts' own Markdown one level down, without its index, and with the examples set apart."""
     text = app.generate_docs(output_format="markdown", heading_level=2)
     text = re.sub(r"^#+ Table of Contents\n\n( *- .*\n)+\n?", "", text, flags=re.MULTILINE)
+    # usage lines begin with the name of the program that runs now: take the heading's words instead
+    text = re.sub(r"^(#+ (.+)\n\n```console\n).*?((?: \[?[A-Z.]+\]?)*)$", r"\1\2\3", text, flags=re.MULTILINE)
     text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n?", "", text)
     text = re.sub(r"^(Example): (.+)$", r"\1: `\2`", text, flags=re.MULTILINE)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
