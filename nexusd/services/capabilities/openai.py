@@ -8,7 +8,8 @@ choice, never the caller's.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -66,11 +67,12 @@ class OpenAi:
             ):
                 if response.status_code != 200:
                     raise CallFailed("UPSTREAM_FAILED", await _explain(response))
-                async for token in _tokens(response):
-                    if incoming.output_mode == "stream":
-                        await incoming.emit("token", token)
-                    else:
-                        parts.append(token)
+                async with aclosing(_tokens(response)) as tokens:
+                    async for token in tokens:
+                        if incoming.output_mode == "stream":
+                            await incoming.emit("token", token)
+                        else:
+                            parts.append(token)
         except httpx.HTTPError as error:
             # the endpoint's address is the provider's own affair
             raise CallFailed("UPSTREAM_FAILED", f"the chat endpoint did not answer: {type(error).__name__}") from error
@@ -123,45 +125,65 @@ def _request(value: Any) -> dict[str, Any]:
     return request
 
 
-async def _tokens(response: httpx.Response) -> AsyncIterator[str]:
+async def _tokens(response: httpx.Response) -> AsyncGenerator[str, None]:
     """The text of a stream of server-sent events (`data: {…}` lines, ended by `data: [DONE]`)."""
-    async for line in _lines(response):
-        if not line.startswith(b"data:"):
-            continue
-        data = line[5:].strip()
-        if data == b"[DONE]":
-            return
-        try:
-            chunk = _chunk.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent what is not a completion") from error
-        if chunk.error is not None:
-            raise CallFailed("UPSTREAM_FAILED", "the chat endpoint reported an error")
-        for choice in chunk.choices[:1]:
-            text = choice.delta or choice.message
-            if text is not None and text.content:
-                yield text.content
+    async with aclosing(_lines(response)) as lines:
+        async for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                return
+            if text := _text(data):
+                yield text
 
 
-async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+def _text(data: bytes) -> str:
+    try:
+        chunk = _chunk.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent what is not a completion") from error
+    if chunk.error is not None:
+        raise CallFailed("UPSTREAM_FAILED", "the chat endpoint reported an error")
+    said = (chunk.choices[0].delta or chunk.choices[0].message) if chunk.choices else None
+    return (said.content or "") if said is not None else ""
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     buffer = bytearray()
-    async for data in response.aiter_bytes():
-        buffer += data
-        *lines, rest = buffer.split(b"\n")
-        buffer = bytearray(rest)
-        for line in lines:
-            yield bytes(line).strip()
-        if len(buffer) > SSE_LINE_BYTES:
-            raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent an endless line")
+    async with _body(response) as pieces:
+        async for data in pieces:
+            buffer += data
+            *lines, rest = buffer.split(b"\n")
+            buffer = bytearray(rest)
+            for line in lines:
+                yield bytes(line).strip()
+            if len(buffer) > SSE_LINE_BYTES:
+                raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent an endless line")
     yield bytes(buffer).strip()
+
+
+@asynccontextmanager
+async def _body(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The body in pieces. httpx's iterators lie in one another, and closing the outer leaves the inner ones to the
+    garbage collector; reading on from the closed response ends them all."""
+    pieces = response.aiter_bytes()
+    try:
+        yield pieces
+    finally:
+        await response.aclose()
+        with suppress(Exception):
+            async for _ in pieces:
+                pass
 
 
 async def _explain(response: httpx.Response) -> str:
     body = b""
-    async for data in response.aiter_bytes():
-        body += data
-        if len(body) > 4 * limits.KIB:
-            break
+    async with _body(response) as pieces:
+        async for data in pieces:
+            body += data
+            if len(body) > 4 * limits.KIB:
+                break
     try:
         words = str(msgspec.json.decode(body)["error"]["message"])[:512]
     except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
