@@ -212,6 +212,13 @@ class Failing:
         raise CallFailed("OUT_OF_PAPER", "put some in")
 
 
+class Wordy:
+    """A provider whose event has no short name."""
+
+    async def call(self, incoming: Incoming) -> None:
+        await incoming.emit("x" * 65, "data")
+
+
 class Broken:
     """A provider with a bug."""
 
@@ -271,10 +278,11 @@ async def test_input_in_pieces_while_output_comes(tmp_path: Path, clock: MockClo
     [
         (Failing(), {}, "invoke_failed", "OUT_OF_PAPER"),
         (Broken(), {}, "invoke_failed", "INTERNAL"),
+        (Wordy(), {"stream": True}, "invoke_failed", "BAD_OUTPUT"),
         (Stuck(), {"max_duration_ms": 2000}, "timeout", None),
         (Flood(), {"max_output_bytes": 10_000, "stream": True}, "invoke_failed", "OUTPUT_TOO_LARGE"),
     ],
-    ids=["failing", "broken", "stuck", "flood"],
+    ids=["failing", "broken", "wordy", "stuck", "flood"],
 )
 async def test_how_a_call_can_fail(
     tmp_path: Path, clock: MockClock, provider: Any, params: dict[str, Any], code: str, remote: str | None

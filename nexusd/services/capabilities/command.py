@@ -26,6 +26,8 @@ READ_BYTES: Final = 64 * limits.KIB
 JSONL_LINE_BYTES: Final = 1 * limits.MIB
 STDERR_TAIL_BYTES: Final = 2 * limits.KIB
 """Enough for a traceback's last lines, and it fits an error frame."""
+LAST_WORDS_S: Final = 1.0
+"""For what a failed command left in the pipe of its stderr; longer, and a child of its own holds it open."""
 TERM_GRACE_S: Final = 2.0
 UNARY_EVENT_BYTES: Final = 256 * limits.KIB
 """A unary result up to this size is one event, as published callers expect; a larger one comes in several."""
@@ -54,12 +56,16 @@ class Command:
             why = error.strerror if isinstance(error, OSError) else error
             raise CallFailed("COMMAND_NOT_FOUND", f"cannot start {self._spec.argv[0]}: {why}") from error
         tail = bytearray()
+        told = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_feed, process, incoming)
-                nursery.start_soon(_keep_tail, process, tail)
+                nursery.start_soon(_keep_tail, process, tail, told)
                 await self._drain(process, incoming)
                 status = await process.wait()
+                if status != 0:
+                    with trio.move_on_after(LAST_WORDS_S):
+                        await told.wait()
                 # input that the command did not read is nobody's any more, and a grandchild may hold stderr open
                 nursery.cancel_scope.cancel()
         finally:
@@ -93,11 +99,12 @@ async def _feed(process: trio.Process, incoming: Incoming) -> None:
         await process.stdin.aclose()
 
 
-async def _keep_tail(process: trio.Process, tail: bytearray) -> None:
+async def _keep_tail(process: trio.Process, tail: bytearray, told: trio.Event) -> None:
     assert process.stderr is not None
     async for data in process.stderr:
         tail += data
         del tail[:-STDERR_TAIL_BYTES]
+    told.set()
 
 
 async def _texts(process: trio.Process) -> Any:

@@ -18,7 +18,7 @@ import trio
 from nexusd.host.ports import Channel, ConnectionLostError, HostError
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
-from nexusd_protocols import ndjson
+from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import Code
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 
 PIECES: Final = 4096
 """Pieces of input that a provider may be behind. Their bytes are bounded by its limit; this bounds their number."""
+
+BAD_OUTPUT: Final = "BAD_OUTPUT"
+"""A provider's output cannot be sent: its own fault, in the word that commands use too."""
 
 _any: Final = msgspec.json.Decoder()
 
@@ -73,6 +76,8 @@ class IncomingCall:
 
     async def emit(self, event: str, data: Any) -> None:
         """See `ports.Incoming`."""
+        if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
+            raise CallFailed(BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
         try:
             await self._channel.send(commands.Event(event, data))
             self.output_bytes += json_size(data)

@@ -147,3 +147,17 @@ async def test_no_descriptors_leak(tmp_path: Path) -> None:
     for _ in range(10):
         await command.call(FakeIncoming("input"))
     assert psutil.Process().num_fds() == before
+
+
+async def test_the_last_words_of_a_command_are_told_however_much_it_said(tmp_path: Path) -> None:
+    """It ends as soon as the pipe took them: they are still to be read."""
+    code = "import os; os.close(1); os.write(2, b'x' * 300_000 + b'THE END'); os._exit(3)"
+    for _ in range(20):
+        with pytest.raises(CallFailed, match="THE END"):
+            await python(code, tmp_path).call(FakeIncoming())
+
+
+async def test_a_child_that_holds_stderr_open_does_not_hold_up_the_failure(tmp_path: Path) -> None:
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); sys.exit('sorry')"
+    with trio.fail_after(10), pytest.raises(CallFailed, match="sorry"):
+        await python(code, tmp_path).call(FakeIncoming())
