@@ -50,7 +50,7 @@ def build() -> App:
     """The table as a cyclopts application."""
     app = App(
         name="nexus",
-        help="Talk to the nexus daemon of this host: rooms, direct messages, capabilities. `nexusd run --detach` starts one.",
+        help="Talk to the nexus daemon of this host (`nexusd run --detach` starts one): rooms, messages, capabilities.",
         version=f"nexus {__version__}",
         help_format="plaintext",
         help_epilogue=options_.HELP,
