@@ -1,0 +1,1 @@
+"""Mallory against real daemons: what she sends is refused by name, and nobody else notices."""
