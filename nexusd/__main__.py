@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nexusd.ready import ReadyInfo
 
 app = App(
+    suppress_keyboard_interrupt=False,  # the exit code is ours to choose
     name="nexusd",
     help="The nexus mesh daemon. `nexus` talks to it.",
     version=f"nexusd {__version__}",

@@ -49,6 +49,7 @@ COMMANDS: Final = {
 def build() -> App:
     """The table as a cyclopts application."""
     app = App(
+        suppress_keyboard_interrupt=False,  # the exit code is ours to choose
         name="nexus",
         help="Talk to the nexus daemon of this host (`nexusd run --detach` starts one): rooms, messages, capabilities.",
         version=f"nexus {__version__}",

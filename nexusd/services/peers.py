@@ -260,7 +260,7 @@ class Peers:
             pass
         if len(text) < SUFFIX_CHARS:
             return Refusal("invalid_peer", f"{text!r} is not a peer id, nor {SUFFIX_CHARS} characters of one's end")
-        fits = sorted(peer for peer in self._known if peer.endswith(text))
+        fits = sorted(peer for peer in {*self._known, self._network.peer_id} if peer.endswith(text))
         if len(fits) > 1:
             return Refusal("ambiguous_peer", f"{len(fits)} peers end in {text!r}", {"peers": fits[:20]})
         if not fits:
@@ -323,13 +323,15 @@ class Peers:
         admitted = self.admit(peer)
         if isinstance(admitted, Refusal):
             return admitted
+        tried = peer not in self._network.connected()
         try:
             await self._network.connect(peer, [address])
         except HostError as error:
             return refusal_of(error)
         except ValueError as error:
             return Refusal("invalid_address", f"{params.address!r}: {error}")
-        known = self._remember(peer, (address,), "manual")
+        # with a connection at hand nothing was dialled, and the address may be anybody's
+        known = self._remember(peer, (address,) if tried else (), "manual")
         await self._keep(known)
         # the event that says so may still be on its way
         return msgspec.structs.replace(self._view(known), connected=True, direction=known.direction or "out")

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from nexusd.host.ports import Channel, ConnectionLostError, HostError
+from nexusd.services.capabilities.backlog import Backlog
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
 from nexusd_protocols import limits, ndjson
@@ -25,9 +26,6 @@ from nexusd_protocols.invoke.frames import Code
 from nexusd_protocols.ndjson import json_size
 
 log = structlog.get_logger(__name__)
-
-PIECES: Final = 4096
-"""Pieces of input that a provider may be behind. Their bytes are bounded by its limit; this bounds their number."""
 
 BAD_OUTPUT: Final = "BAD_OUTPUT"
 """A provider's output cannot be sent: its own fault, in the word that commands use too."""
@@ -57,7 +55,7 @@ class IncomingCall:
         self._given_up = ""
         self._scope = trio.CancelScope()
         self._time = trio.CancelScope()
-        self._send_input, self._input = trio.open_memory_channel[tuple[Any, bool]](PIECES)
+        self._input = Backlog()
         self._began = trio.current_time()
 
     @property
@@ -68,10 +66,10 @@ class IncomingCall:
     # --- for the provider -------------------------------------------------------------------------------------------
     async def receive(self) -> tuple[Any, bool] | None:
         """See `ports.Incoming`."""
-        try:
-            kept, final = await self._input.receive()
-        except trio.EndOfChannel:
+        piece = await self._input.take()
+        if piece is None:
             return None
+        kept, final = piece
         return (_any.decode(kept) if isinstance(kept, msgspec.Raw) else kept), final
 
     async def emit(self, event: str, data: Any) -> None:
@@ -138,13 +136,14 @@ class IncomingCall:
     async def _read(self) -> None:
         """Take the caller's input and its cancel, until the input is over and the caller half-closes."""
         try:
-            async with self._send_input:
-                while await self._read_one():
-                    pass
+            while await self._read_one():
+                pass
         except ConnectionLostError as error:
             self.give_up(f"the caller is gone: {error}")
         except RemoteProtocolError as error:
             self.give_up(f"the caller broke the protocol: {error}")
+        finally:
+            self._input.end()
 
     async def _read_one(self) -> bool:
         """One event of the caller's; False if it was the last. By itself, so that no decoded piece outlives it."""
@@ -153,9 +152,9 @@ class IncomingCall:
                 return False
             case events.Input(_, data, final, size):
                 self.input_bytes += size
-                await self._send_input.send((_compact(data), final))
+                await self._input.put(_compact(data), final)
                 if final:
-                    self._send_input.close()
+                    self._input.end()
             case events.Cancelled(reason):
                 self.give_up(f"the caller cancelled: {reason}" if reason else "the caller cancelled")
                 return False
