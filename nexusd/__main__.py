@@ -31,7 +31,9 @@ app = App(
     help="The nexus mesh daemon. `nexus` talks to it.",
     version=f"nexusd {__version__}",
     help_format="plaintext",
-    help_epilogue="The settings of `run` are also environment variables (NEXUS_PORT) and keys of <data_dir>/config.toml (port).",
+    help_epilogue=(
+        "The settings of `run` are also environment variables (NEXUS_PORT) and keys of <data_dir>/config.toml (port)."
+    ),
 )
 
 _Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]

@@ -6,6 +6,7 @@ stream is opened by a task that nobody cancels; a caller that gives up leaves it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from libp2p.peer.id import ID
 from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError, UnsupportedError
 from nexusd.host.stream_guard import reset_stream
 from nexusd_protocols.identity import PeerId
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -90,4 +93,5 @@ def _explain(peer: PeerId, protocols: Sequence[str], error: Exception) -> HostEr
             return UnsupportedError(f"{peer} does not speak {' or '.join(protocols)}")
         if "timed out" in words:
             return DeadlineError(f"{peer} did not answer the request for a stream")
-    return ConnectionLostError(f"The connection to {peer} broke: {error.__cause__ or error}")
+    _log.debug("no stream to %s: %s", peer, error.__cause__ or error)
+    return ConnectionLostError(f"The connection to {peer} broke: it is gone, or refuses this node")
