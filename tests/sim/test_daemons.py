@@ -330,6 +330,19 @@ async def test_the_caller_cancels(tmp_path: Path, clock: MockClock, provider: An
         assert events[0].data["outcome"] in ("CANCELLED", "ok")
 
 
+async def test_a_cancel_passes_any_amount_of_input_that_nobody_takes(tmp_path: Path, clock: MockClock) -> None:
+    async with mesh(2, tmp_path) as (alice, bob):
+        await serve(alice, Stuck())
+        under_way = await call(bob, alice, capability="work", final=False, stream=True, max_duration_ms=600_000)
+        for _ in range(6000):
+            await under_way.send("x", False)
+        await under_way.cancel("enough")
+        assert (await outcome(under_way))[1].error is not None
+        with trio.fail_after(30):
+            while alice.running.capabilities._answering:
+                await trio.sleep(0.1)
+
+
 async def test_the_caller_goes_away(tmp_path: Path, clock: MockClock) -> None:
     async with mesh(2, tmp_path) as (alice, bob):
         await serve(alice, Flood())

@@ -128,7 +128,7 @@ async def test_cancelling_ends_the_whole_process_group(tmp_path: Path) -> None:
         assert psutil.pid_exists(child)
         nursery.cancel_scope.cancel()
     with trio.fail_after(20):  # the kernel needs a moment to carry out a KILL
-        while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110 - a process
+        while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
             await trio.sleep(0.01)
 
 

@@ -1,0 +1,69 @@
+"""Input that a provider has not taken yet.
+
+The caller's cancel comes behind its input on the same stream, so whoever reads must not be held up by a provider that
+takes nothing. Bytes are bounded by the call's input limit; so that a piece for each byte costs no more, texts behind
+many others are joined. Other JSON cannot be: only there does the reader wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+import trio
+
+PIECES: Final = 4096
+"""Pieces that are kept as they came."""
+JOINED_CHARS: Final = 1024
+"""To which length texts are joined: enough to forget what a piece costs, little enough to copy for each."""
+
+
+class Backlog:
+    """Pieces of input, in order, each with whether it is the last."""
+
+    def __init__(self, pieces: int = PIECES) -> None:
+        self._limit = pieces
+        self._pieces: deque[tuple[Any, bool]] = deque()
+        self._moved = trio.Event()
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    async def put(self, data: Any, final: bool) -> None:
+        """Add a piece (UNSET with `final`: the input ends with what was added). Waits only where a piece that is not
+        text finds the backlog full."""
+        while len(self._pieces) >= self._limit:
+            last = self._pieces[-1][0]
+            if data is msgspec.UNSET:
+                self._pieces[-1] = (last, final)
+                return
+            if isinstance(data, str) and isinstance(last, str):
+                if len(last) + len(data) > JOINED_CHARS:
+                    break
+                self._pieces[-1] = (last + data, final)
+                return
+            await self._moved.wait()
+        self._pieces.append((data, final))
+        self._move()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._move()
+
+    async def take(self) -> tuple[Any, bool] | None:
+        """The oldest piece, waiting for one; None once all was taken."""
+        await trio.lowlevel.checkpoint()
+        while not self._pieces:
+            if self._ended:
+                return None
+            await self._moved.wait()
+        piece = self._pieces.popleft()
+        self._move()
+        return piece
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
