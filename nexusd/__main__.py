@@ -206,8 +206,17 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _sentence(error: BaseException) -> str | None:
     """What to tell the user, or None if the error is not the user's business but a bug."""
     from nexusd.host.ports import HostError
+    from nexusd.store.errors import StorageError
 
-    known: tuple[Any, ...] = (AlreadyRunning, ConfigError, KeyFileError, PortInUseError, UnsafePathError, HostError)
+    known: tuple[Any, ...] = (
+        AlreadyRunning,
+        ConfigError,
+        KeyFileError,
+        PortInUseError,
+        UnsafePathError,
+        HostError,
+        StorageError,
+    )
     if isinstance(error, known):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
