@@ -28,6 +28,8 @@ CHUNK_BYTES: Final = 65_524
 READ_BYTES: Final = 64 * limits.KIB
 WRITE_SECONDS: Final = 10.0
 """For one chunk. The stock muxer gives up on a closed window after 5 s; beyond this the transport itself is stuck."""
+REQUEST_SECONDS: Final = 30.0
+"""For the whole of what a peer asks on a stream that it opened: a request that comes a byte at a time ends here."""
 REFUSAL_SECONDS: Final = 1.0
 """For the answer to what broke the protocol; a peer that does not take it by then sees a reset instead."""
 LINGER_SECONDS: Final = 5.0
@@ -65,6 +67,7 @@ class StreamChannel(Generic[EventT, CommandT]):
         self._release = release
         self._linger = linger
         self._first_byte = first_byte
+        self._request_by = float("inf") if first_byte is None else trio.current_time() + REQUEST_SECONDS
         self._events: deque[EventT] = deque()
         self._more = False  # the machine may hold complete input that it has not handed out yet
         self._read_ended = False
@@ -97,6 +100,8 @@ class StreamChannel(Generic[EventT, CommandT]):
             except RemoteProtocolError as error:
                 await self._refuse(error)
                 raise
+            if events:
+                self._request_by = float("inf")
             self._read_ended = data is None
             self._more = len(events) >= limits.LINES_PER_READ
             self._events.extend(events)
@@ -104,9 +109,10 @@ class StreamChannel(Generic[EventT, CommandT]):
 
     async def _read(self, timeout: float | None) -> bytes | None:
         """Bytes, or None at the end of input."""
-        seconds = timeout if self._first_byte is None else min(self._first_byte, timeout or self._first_byte)
+        bounds = (timeout, self._first_byte, self._request_by - trio.current_time())
+        seconds = max(0.0, min(bound for bound in bounds if bound is not None))
         try:
-            with trio.fail_after(seconds if seconds is not None else float("inf")):
+            with trio.fail_after(seconds):
                 data: bytes = await self._stream.read(READ_BYTES)
         except trio.TooSlowError as error:
             raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 from libp2p.peer.id import ID
@@ -157,6 +159,24 @@ async def test_the_first_byte_has_a_deadline_of_its_own(talk, monkeypatch):
     _mine, theirs = await talk()
     with pytest.raises(DeadlineError):
         await theirs.receive(timeout=60)
+
+
+async def test_a_request_that_trickles_in_has_an_end(talk, monkeypatch):
+    monkeypatch.setattr("nexusd.host.channel.REQUEST_SECONDS", 0.3)
+    mine, theirs = await talk()
+    mine._machine.send = str.encode  # no newline: the line never ends
+
+    async def trickle():
+        with contextlib.suppress(ConnectionLostError):
+            while True:
+                await mine.send("x")
+                await trio.sleep(0.02)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trickle)
+        with trio.fail_after(20), pytest.raises(DeadlineError):
+            await theirs.receive()
+        nursery.cancel_scope.cancel()
 
 
 async def test_an_opener_has_no_deadline_for_the_first_byte(talk, monkeypatch):
