@@ -25,6 +25,14 @@ LEARNING_RATE: Final = 0.2
 
 
 @dataclass(slots=True, eq=False)
+class _Share:
+    """What one caller holds of a capability."""
+
+    running: trio.Semaphore
+    calls: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Entry:
     """One capability of one agent. `owner` is the connection that serves it, None where the daemon does."""
 
@@ -39,26 +47,48 @@ class Entry:
     waiting: int = 0
     mean_ms: float = 0.0
     _slots: trio.Semaphore = field(init=False)
+    _shares: dict[str, _Share] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._slots = trio.Semaphore(self.options.max_concurrent)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold one of the places to run in. Raises CallFailed BUSY where too many wait already."""
-        if self.waiting >= WAITING_PER_SLOT * self.options.max_concurrent:
+    async def slot(self, caller: str) -> AsyncIterator[None]:
+        """Hold one of the places to run in. Raises CallFailed BUSY where too many wait already, in all or of this
+        caller's. One caller gets three quarters of the places, to run in and to wait: a place is left for others,
+        however long this one's calls take."""
+        slots = self.options.max_concurrent
+        share = self._shares.setdefault(caller, _Share(trio.Semaphore(_three_quarters(slots))))
+        places = slots * (1 + WAITING_PER_SLOT)
+        if self.waiting >= WAITING_PER_SLOT * slots or share.calls >= _three_quarters(places):
+            self._forget(caller)
             raise CallFailed("BUSY", "too many calls are waiting; try again later")
-        self.waiting += 1
+        share.calls += 1
         try:
-            await self._slots.acquire()
+            self.waiting += 1
+            try:
+                await share.running.acquire()
+                try:
+                    await self._slots.acquire()
+                except BaseException:
+                    share.running.release()
+                    raise
+            finally:
+                self.waiting -= 1
+            self.running += 1
+            try:
+                yield
+            finally:
+                self.running -= 1
+                self._slots.release()
+                share.running.release()
         finally:
-            self.waiting -= 1
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._slots.release()
+            share.calls -= 1
+            self._forget(caller)
+
+    def _forget(self, caller: str) -> None:
+        if self._shares[caller].calls == 0:
+            del self._shares[caller]
 
     def took(self, duration_ms: int) -> None:
         """Learn from a finished call."""
@@ -122,3 +152,7 @@ class Registry:
     def of(self, agent: AgentId) -> list[Entry]:
         """All of an agent's, by name."""
         return sorted((entry for entry in self._entries.values() if entry.agent == agent), key=lambda e: e.name)
+
+
+def _three_quarters(places: int) -> int:
+    return places - places // 4

@@ -111,7 +111,7 @@ class IncomingCall:
             try:
                 self._time.deadline = self._began + self.max_duration_ms / 1000
                 with self._time:
-                    async with self._entry.slot():
+                    async with self._entry.slot(self.caller):
                         await self._channel.send(commands.Accept(self._entry.queue_ms))
                         await self._entry.provider.call(self)
                 if self._time.cancelled_caught:

@@ -63,7 +63,7 @@ async def test_calls_wait_their_turn_and_then_are_refused(autojump_clock: trio.t
     order: list[int] = []
 
     async def call(number: int) -> None:
-        async with served.slot():
+        async with served.slot(f"caller {number}"):
             order.append(number)
             await trio.sleep(1)
 
@@ -74,7 +74,7 @@ async def test_calls_wait_their_turn_and_then_are_refused(autojump_clock: trio.t
         assert (served.running, served.waiting) == (2, 2 * WAITING_PER_SLOT)
         assert not served.view().available
         with pytest.raises(CallFailed, match="BUSY"):
-            async with served.slot():
+            async with served.slot("bob"):
                 pytest.fail("there was room")
     pairs = [set(order[i : i + 2]) for i in range(0, len(order), 2)]
     assert pairs == [{i, i + 1} for i in range(0, len(order), 2)]  # first come, first served
@@ -83,11 +83,33 @@ async def test_calls_wait_their_turn_and_then_are_refused(autojump_clock: trio.t
 
 async def test_a_call_that_gives_up_waiting_leaves_no_trace(autojump_clock: trio.testing.MockClock) -> None:
     served = entry()
-    async with served.slot():
+    async with served.slot("alice"):
         with trio.move_on_after(1):
-            async with served.slot():
+            async with served.slot("bob"):
                 pytest.fail("there was room")
         assert (served.running, served.waiting) == (1, 0)
+
+
+async def test_one_caller_leaves_a_place_for_others(autojump_clock: trio.testing.MockClock) -> None:
+    served = entry(slots=4)
+
+    async def call() -> None:
+        async with served.slot("mallory"):
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(15):
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+        assert served.running == 3
+        with pytest.raises(CallFailed, match="BUSY"):
+            async with served.slot("mallory"):
+                pytest.fail("that was too much for one")
+        with trio.fail_after(1):
+            async with served.slot("bob"):
+                assert served.running == 4
+        nursery.cancel_scope.cancel()
+    assert not served._shares
 
 
 def test_the_estimate_follows_what_calls_take() -> None:
