@@ -76,12 +76,6 @@ async def test_twenty_nodes_a_hundred_messages(autojump_clock):
     await spread(20, 100, 20, seed=1)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_twenty_nodes_a_thousand_messages(autojump_clock):
-    await spread(20, 1000, 50, seed=2)
-
-
 async def test_both_sides_of_a_partition_go_on(autojump_clock):
     network = MemoryNetwork(3)
     async with swarm(6, network, links=5, keepalive=600) as nodes:
