@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, TypeVar
 import trio
 from libp2p.network.stream.exceptions import StreamEOF
 
-from nexusd.host.closing import close_connection
 from nexusd.host.ports import ConnectionLostError, DeadlineError
 from nexusd.host.stream_guard import reset_stream
 from nexusd_protocols import limits
@@ -23,13 +22,15 @@ _log = logging.getLogger(__name__)
 EventT = TypeVar("EventT")
 CommandT = TypeVar("CommandT")
 
-CHUNK_BYTES: Final = 65_524
-"""One Yamux frame of the stock muxer: 64 KiB less its header. A write of 64 KiB would become two."""
+CHUNK_BYTES: Final = limits.NOISE_TEXT_BYTES - 12
+"""One Yamux frame that fills one Noise message."""
 READ_BYTES: Final = 64 * limits.KIB
-WRITE_SECONDS: Final = 10.0
-"""For one chunk. The stock muxer gives up on a closed window after 5 s; beyond this the transport itself is stuck."""
+WRITE_SECONDS: Final = 60.0
+"""For one chunk, if the caller sets no deadline: a peer may rest, but not hold a stream for ever."""
 REQUEST_SECONDS: Final = 30.0
 """For the whole of what a peer asks on a stream that it opened: a request that comes a byte at a time ends here."""
+CLOSE_SECONDS: Final = 2.0
+"""For a close, which only puts a frame in a queue."""
 REFUSAL_SECONDS: Final = 1.0
 """For the answer to what broke the protocol; a peer that does not take it by then sees a reset instead."""
 LINGER_SECONDS: Final = 5.0
@@ -117,22 +118,12 @@ class StreamChannel(Generic[EventT, CommandT]):
         except trio.TooSlowError as error:
             raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s") from error
         except StreamEOF:
-            if self._lost():
-                raise ConnectionLostError(self._break("was cut")) from None
             return None
         except Exception as error:
             # StreamReset, and what the muxer and the socket raise of their own
             raise ConnectionLostError(self._break("was reset")) from error
         self._first_byte = None
         return data
-
-    def _lost(self) -> bool:
-        """Whether an end of input is a broken connection or a reset in truth, as far as the muxer knows (fault C7)."""
-        muxed = self._stream.muxed_stream
-        connection = self._stream.muxed_conn
-        return bool(
-            getattr(muxed, "reset_received", False) or connection.is_closed or connection.event_shutting_down.is_set()
-        )
 
     def _break(self, how: str) -> str:
         self._broken = f"The stream to {self._peer} {how}"
@@ -173,7 +164,7 @@ class StreamChannel(Generic[EventT, CommandT]):
             await self._write_locked(data, deadline)
 
     async def _write_locked(self, data: bytes, deadline: float) -> None:
-        """All bytes or a reset. Each chunk is written whole: a cancelled write tears the connection (fault C5)."""
+        """All bytes or a reset."""
         view = memoryview(data)
         try:
             for start in range(0, len(view), CHUNK_BYTES):
@@ -190,14 +181,12 @@ class StreamChannel(Generic[EventT, CommandT]):
             raise
 
     async def _write_chunk(self, chunk: bytes) -> None:
-        with trio.move_on_after(WRITE_SECONDS, shield=True):
+        with trio.move_on_after(WRITE_SECONDS):
             try:
                 await self._stream.write(chunk)
             except Exception as error:
                 raise ConnectionLostError(self._break("broke while sending")) from error
             return
-        # the frame is torn now, and every stream of the connection with it
-        self._linger(close_connection, self._stream.swarm_conn)
         raise ConnectionLostError(self._break("stopped taking bytes"))
 
     async def close_write(self) -> None:
@@ -252,7 +241,7 @@ class StreamChannel(Generic[EventT, CommandT]):
             self._release()
 
     async def _shielded(self, action: Callable[[], Awaitable[None]]) -> None:
-        with trio.move_on_after(WRITE_SECONDS, shield=True):
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
             try:
                 await action()
             except Exception as error:

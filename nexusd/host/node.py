@@ -48,6 +48,7 @@ from nexusd.host.slots import StreamSlots
 from nexusd.host.stream_guard import guard_streams
 from nexusd.host.websockets import WebSockets
 from nexusd_protocols.identity import PeerId, Signer
+from nexusd_protocols.yamux.budget import Budget
 
 _log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class Node:
         self._running = False
 
         keys = key_pair_of(signer)
-        upgrader = noise_only(keys, NEGOTIATE_SECONDS)
+        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(), self.penalise)
         store = PeerStore()
         store.add_key_pair(ID.from_string(signer.peer_id), keys)
         self._swarm = Swarm(

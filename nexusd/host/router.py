@@ -3,8 +3,8 @@
     inbound:  swarm -> stream_guard -> multistream-select -> Router._serve -> Channel(machine) -> handler
     outbound: Router.open -> dialer -> Opener -> Channel(machine)
 
-Deadlines, back-pressure, penalties and the end of a stream live here and nowhere else. With stock Yamux a reset often
-looks like an end of input (fault C7), so machines decide by their own framing whether something was cut short.
+Deadlines, back-pressure, penalties and the end of a stream live here and nowhere else. A peer's stock Yamux may end a
+stream where it meant to reset it, so machines decide by their own framing whether something was cut short.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import trio
 from libp2p.network.swarm import Swarm
-from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from nexusd.host.slots import StreamSlots
 from nexusd_protocols.identity import PeerId
@@ -50,14 +49,5 @@ async def reset_stream(stream: Any) -> None:
     with trio.move_on_after(RESET_SECONDS, shield=True):
         try:
             await stream.reset()
-            await _forget(stream.muxed_stream)
         except Exception as error:
             _log.debug("reset failed: %r", error)
-
-
-async def _forget(muxed: Any) -> None:
-    """Free what stock Yamux keeps for a minute or more of a stream that the peer reset first: unread bytes, its entry
-    and its slot."""
-    if isinstance(muxed, YamuxStream):
-        muxed.conn.stream_buffers.pop(muxed.stream_id, None)
-        await muxed.conn._finalize_stream(muxed, fully_closed=True)

@@ -17,7 +17,7 @@ async def test_a_ping_takes_a_round_trip(autojump_clock):
         assert 0.1 <= seconds < 1
 
 
-async def test_a_frozen_peer_is_dropped_within_half_a_minute(autojump_clock):
+async def test_a_frozen_peer_is_dropped(autojump_clock):
     network = MemoryNetwork(1)
     async with swarm(2, network, links=1) as (alice, _bob):
         events = alice.peer_events()
@@ -25,14 +25,14 @@ async def test_a_frozen_peer_is_dropped_within_half_a_minute(autojump_clock):
         started = trio.current_time()
         while not isinstance(await events.__anext__(), PeerDisconnected):
             pass
-        assert trio.current_time() - started < 32
+        assert trio.current_time() - started < 15
 
 
 async def test_a_living_peer_is_kept(autojump_clock):
     async with swarm(2, MemoryNetwork(1), links=1) as (alice, bob):
         await trio.sleep(300)
         assert alice.connected() == [bob.peer_id]
-        assert len(alice._swarm.get_connections()[0].muxed_conn.streams) <= 2, "pings leave no streams"
+        assert alice._swarm.get_connections()[0].muxed_conn.session.streams <= 2, "pings leave no streams"
 
 
 async def test_a_peer_without_ping_is_kept():
