@@ -55,12 +55,12 @@ class Entry:
     @asynccontextmanager
     async def slot(self, caller: str) -> AsyncIterator[None]:
         """Hold one of the places to run in. Raises CallFailed BUSY where too many wait already, in all or of this
-        caller's. One caller gets three quarters of the places, to run in and to wait: a place is left for others,
-        however long this one's calls take."""
+        caller's. Where there are four places to run in or more, one caller gets three quarters of them, and of those to
+        wait in: a place is left for others, however long this one's calls take."""
         slots = self.options.max_concurrent
-        share = self._shares.setdefault(caller, _Share(trio.Semaphore(_three_quarters(slots))))
+        share = self._shares.setdefault(caller, _Share(trio.Semaphore(_share_of(slots, slots))))
         places = slots * (1 + WAITING_PER_SLOT)
-        if self.waiting >= WAITING_PER_SLOT * slots or share.calls >= _three_quarters(places):
+        if self.waiting >= WAITING_PER_SLOT * slots or share.calls >= _share_of(places, slots):
             self._forget(caller)
             raise CallFailed("BUSY", "too many calls are waiting; try again later")
         share.calls += 1
@@ -154,5 +154,5 @@ class Registry:
         return sorted((entry for entry in self._entries.values() if entry.agent == agent), key=lambda e: e.name)
 
 
-def _three_quarters(places: int) -> int:
-    return places - places // 4
+def _share_of(places: int, slots: int) -> int:
+    return places - places // 4 if slots >= 4 else places
