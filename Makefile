@@ -72,9 +72,9 @@ wheel: $(READY) ## build the wheel and try it from an empty directory
 	@bash tools/wheel.sh $(UV)
 
 lock: $(UV) ## resolve the dependencies anew
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml -o requirements.lock
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml --extra dev --extra fuzz --no-emit-package nexusd -o requirements-dev.lock
 
 proto: $(READY) ## regenerate the committed protobuf modules
