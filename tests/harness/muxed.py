@@ -190,3 +190,39 @@ async def echo_all(conn: Any) -> None:
             except MuxedConnUnavailable:
                 return
             nursery.start_soon(echo, stream)
+
+
+async def talk(alice, bob):
+    """A stream that both sides know."""
+    mine = await alice.open_stream()
+    await mine.write(b"hello")
+    theirs = await bob.accept_stream()
+    assert await read_exactly(theirs, 5) == b"hello"
+    await theirs.write(b"hi")
+    assert await read_exactly(mine, 2) == b"hi"
+    return mine, theirs
+
+
+async def still_works(alice, bob) -> None:
+    """The connection carries streams."""
+    with trio.fail_after(5):
+        mine, theirs = await talk(alice, bob)
+    await mine.reset()
+    await theirs.reset()
+
+
+async def half_close(stream) -> None:
+    """Stock Yamux calls it close."""
+    await getattr(stream, "close_write", stream.close)()
+
+
+def nothing_left(*conns) -> bool:
+    """Neither streams nor bytes nor tasks that wait for one."""
+    return all(
+        not conn.session.streams
+        and not conn.session.budget.held
+        and not conn._lingering
+        and not conn._readers
+        and not conn._writers
+        for conn in conns
+    )

@@ -13,6 +13,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
 
 from nexusd.host.loggers import quieten
+from tests.harness.muxed import muxed, tcp_raws
 from tests.harness.nodes import connected, loopback, signer
 
 quieten()
@@ -23,6 +24,22 @@ async def pair() -> AsyncIterator[tuple]:
     """alice and bob, connected and identified."""
     async with loopback("alice", "bob") as (alice, bob):
         await connected(alice, bob)
+        yield alice, bob
+
+
+@pytest.fixture
+async def tcp() -> AsyncIterator[tuple]:
+    """Both ends of a connection over loopback, not secured yet."""
+    raws = await tcp_raws()
+    yield raws
+    for raw in raws:
+        await raw.close()
+
+
+@pytest.fixture
+async def joined() -> AsyncIterator[tuple]:
+    """Alice's and bob's connection, in memory."""
+    async with muxed() as (alice, bob):
         yield alice, bob
 
 

@@ -1,0 +1,155 @@
+"""What commands take in, and what of a peer's words they show."""
+
+import pytest
+from msgspec.structs import replace
+
+from nexusd_protocols.identity import Signer
+from nexusd_protocols.rpc import schema
+
+ALICE = str(Signer(bytes([1]) * 32).peer_id)
+BOB = str(Signer(bytes([2]) * 32).peer_id)
+MALLORY = str(Signer(bytes([3]) * 32).peer_id)
+THEN = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+MESSAGE = schema.RoomMessage(
+    room="general",
+    message_id="m1",
+    sender=BOB,
+    sender_name="bob",
+    timestamp=THEN,
+    received_at=THEN,
+    content="hello\nworld",
+    format="text/plain",
+    digest="00" * 32,
+    position=7,
+)
+
+
+UPPER = schema.Capability(name="upper", available=True, description="louder", kind="command", queue_ms=1500)
+DM = schema.DirectMessage(
+    peer=BOB,
+    direction="in",
+    message_id="d1",
+    sender=BOB,
+    sender_name="bob",
+    timestamp=THEN,
+    content="just us",
+    format="text/plain",
+    status="received",
+    position=3,
+)
+
+
+# --- text from standard input -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("args", [["room", "send", "general"], ["room", "send", "general", "-"]])
+def test_text_comes_from_standard_input(nexus, daemon, args):
+    daemon.script["room.send"] = schema.RoomSent(message_id="m", cursor=1, peers=1)
+    assert nexus(*args, stdin="grüße\nan alle\n".encode()).code == 0
+    assert daemon.params("room.send").content == "grüße\nan alle"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        (b"", "the text is empty"),
+        (b"\n", "the text is empty"),
+        (b"\xff\xfe", "standard input is not UTF-8 (byte 0)"),
+        (b"x" * 262_145, "standard input has more than 262144 bytes"),
+        (None, "there is no text"),
+    ],
+)
+def test_text_that_cannot_be_sent(nexus, daemon, stdin, message):
+    ran = nexus("dm", "send", BOB, stdin=stdin)
+    assert ran.error["code"] == "usage"
+    assert ran.error["message"] == message
+    assert daemon.asked == []
+
+
+# --- serving a command ------------------------------------------------------------------------------------------------
+def test_serve_sends_the_program_that_this_shell_finds(nexus, daemon, tmp_path, monkeypatch):
+    program = tmp_path / "shout"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    daemon.script["capability.serve"] = UPPER
+    ran = nexus("capability", "serve", "upper", "--jsonl", "--max-concurrent", "2", "--", "shout", "--json", "-n", "x")
+    assert ran.code == 0, ran
+    asked = daemon.params("capability.serve")
+    assert asked.command == schema.CommandSpec(argv=[str(program), "--json", "-n", "x"], cwd=str(tmp_path), jsonl=True)
+    assert (asked.max_concurrent, asked.openai) == (2, None)
+    nexus("capability", "serve", "upper", "--", "./shout")
+    assert daemon.params("capability.serve").command.argv == [str(program)]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["x"], "exactly one of a command and --openai is to be served"),
+        (["x", "--openai", "u", "--model", "m", "--", "cat"], "exactly one of a command and --openai"),
+        (["x", "--openai", "u"], "--openai needs --model"),
+        (["x", "--openai", "u", "--model", "m", "--jsonl"], "--openai needs --model, and has no --jsonl"),
+        (["x", "--model", "m", "--", "cat"], "--model and --api-key-env belong to --openai"),
+        (["x", "--", "no-such-program-here"], "there is no command 'no-such-program-here'"),
+    ],
+)
+def test_serve_refuses_what_makes_no_sense(nexus, daemon, args, message):
+    ran = nexus("capability", "serve", *args)
+    assert ran.code == 1
+    assert ran.error["message"].startswith(message)
+    assert daemon.asked == []
+
+
+# --- peers' text ------------------------------------------------------------------------------------------------------
+NASTY = "\x1b]0;owned\x07\x1b[31mevil\u202e\x9b2J\r\nnexus: forged"
+
+
+def test_what_peers_say_does_not_reach_the_terminal_raw(nexus, daemon):
+    """Every place where a peer's words are shown."""
+    message = replace(MESSAGE, content=NASTY, sender_name=NASTY, format=NASTY)
+    dm = replace(DM, content=NASTY, sender_name=NASTY)
+    daemon.script = {
+        "peers.list": schema.PeersList(
+            peers=[
+                schema.Peer(
+                    peer_id=MALLORY,
+                    connected=True,
+                    display_name=NASTY,
+                    agent_version=NASTY,
+                    addresses=[NASTY],
+                    source=NASTY,
+                )
+            ]
+        ),
+        "room.history": schema.RoomHistory(messages=[message], more=False),
+        "room.members": schema.RoomMembers(
+            members=[
+                schema.RoomMember(
+                    agent=MALLORY, name=NASTY, agent_type=NASTY, status="online", capabilities=[NASTY], last_seen=0
+                )
+            ]
+        ),
+        "dm.list": schema.DmList(messages=[dm], more=False),
+        "capability.list": schema.CapabilityList(
+            peer=MALLORY, answered=True, capabilities=[schema.Capability(name=NASTY, available=True, description=NASTY)]
+        ),
+        "profile.get": schema.Profile(agent=MALLORY, display_name=NASTY, description=NASTY, agent_type=NASTY),
+    }
+    for args in (
+        ["peers"],
+        ["peers", "--full"],
+        ["room", "history", "general"],
+        ["room", "members", "general"],
+        ["dm", "list"],
+        ["capability", "list", MALLORY],
+        ["profile", "show"],
+        ["rpc", "peers.list"],
+    ):
+        shown = nexus(*args, tty=True)
+        assert shown.code == 0, shown
+        visible = shown.out.replace("\n", "")
+        assert visible.isprintable(), (args, shown.out)
+        assert "evil" in shown.out, args
+        assert not any(line.startswith("nexus: forged") for line in shown.out.splitlines()), args
+        piped = nexus(*args)
+        assert "\x1b" not in piped.out, "JSON escapes it"
+        assert "\\u001b]0;owned\\u0007" in piped.out, "and nothing of it is lost"
