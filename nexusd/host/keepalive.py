@@ -1,8 +1,9 @@
-"""Fault C9: a peer that froze, or a link that was cut without a word, is not noticed: stock Yamux sends pings and
-ignores that none comes back.
+"""Whether a connected peer still serves streams. The muxer's own ping (`yamux.py`) says that the connection lives; a
+host above it that hangs would be kept for ever.
 
-So every connected peer is pinged (libp2p specs, ping/ping.md), all side by side, and who does not answer is
-disconnected. A peer that does not speak ping is alive all the same.
+So every connected peer is pinged on a stream (libp2p specs, ping/ping.md), all side by side, and who does not answer is
+disconnected. A peer that does not speak ping is alive all the same. The same round, at the end, says that what was sent
+before it arrived.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 PING: Final = "/ipfs/ping/1.0.0"
 PING_BYTES: Final = 32
 INTERVAL: Final = 20.0
-"""Seconds between rounds. With PING_SECONDS, a dead peer is gone after 30 s at most."""
+"""Seconds between rounds. With PING_SECONDS, a peer that hangs is gone after 30 s at most."""
 PING_SECONDS: Final = 10.0
 
 

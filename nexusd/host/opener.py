@@ -1,7 +1,7 @@
-"""Opening streams, without the two ways in which stock code hurts a connection by it.
+"""Opening streams, so that neither a slow peer nor a caller that gives up leaves one behind.
 
-Part of fault C5: a cancelled `host.new_stream` tears a Noise frame, and with it every stream of the connection. So a
-stream is opened by a task that nobody cancels; a caller that gives up leaves it to reset what it opened.
+Stock code negotiates a protocol within `host.new_stream`, and a cancelled negotiation leaves its stream open on both
+hosts. So a stream is opened by a task that nobody cancels; a caller that gives up leaves it to reset what it opened.
 """
 
 from __future__ import annotations
