@@ -14,6 +14,9 @@ import pytest
 
 from nexusd.__main__ import main
 
+pytestmark = pytest.mark.slow
+"""Each starts processes."""
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -223,6 +223,7 @@ def test_an_unfinished_line_of_10_mb_in_small_pieces_is_looked_at_once(counted):
     assert CountingBuffer.looked_at <= 10_240_000
 
 
+@pytest.mark.slow
 def test_a_million_tiny_lines_are_looked_at_once(counted):
     data = b"1\n" * 1_000_000
     count = 0

@@ -86,9 +86,9 @@ NONE, SOME = "none of the unsynced", "some of the unsynced"
     [
         (receive, False, NONE),
         (receive, True, SOME),
-        (post, False, NONE),
+        pytest.param(post, False, NONE, marks=pytest.mark.slow),
         (post, True, SOME),
-        (send, True, NONE),
+        pytest.param(send, True, NONE, marks=pytest.mark.slow),
         pytest.param(receive, False, SOME, marks=pytest.mark.slow),
         pytest.param(receive, True, NONE, marks=pytest.mark.slow),
         pytest.param(post, False, SOME, marks=pytest.mark.slow),

@@ -127,6 +127,7 @@ def test_payload_that_is_announced_is_not_awaited_in_memory():
     assert grown < 16 * 1024
 
 
+@pytest.mark.slow
 def test_a_window_of_one_byte_frames_costs_little_more_than_its_bytes():
     bob = session()
     bob.receive(window(1, 0, SYN), 0.0)
