@@ -12,8 +12,6 @@ READY := $(VENV)/.ready
 
 # Workers for the tests; two cores are the smallest machine we promise to test on.
 JOBS ?= 2
-# The quick check waits for clocks and disks more than for a core.
-CHECK_JOBS ?= 3
 
 .PHONY: help setup run demo test check fmt lint types bench fuzz docs wheel lock proto clean
 
@@ -56,7 +54,7 @@ types: $(READY)
 	@$(BIN)/mypy
 
 check: lint types ## format, lint, types, import contracts, unit and simulation tests (under a minute)
-	@$(BIN)/pytest -q -n $(CHECK_JOBS) --dist worksteal -m "not slow" tests/sim tests/unit
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m "not slow" tests/sim tests/unit
 
 test: lint types ## everything
 	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests

@@ -22,7 +22,7 @@ from tests.harness.nodes import until
 @pytest.fixture
 def clock() -> MockClock:
     # disks and processes are real here: time jumps only once they too are idle
-    return MockClock(autojump_threshold=0.002)
+    return MockClock(autojump_threshold=0.003)
 
 
 async def heard_by_all(hosts: list[Host], room: str, count: int, seconds: float = 120) -> None:

@@ -15,8 +15,8 @@ from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, ne
 from tests.unit.host.conftest import address_of, dial_stock, running_stock, stock_host
 
 
-async def test_stock_host_still_leaves_connections_open():
-    """If this fails, py-libp2p closes them: `closing` may go."""
+async def stays_open() -> bool:
+    """Whether a stock host that was left is still connected a while later."""
     async with running_stock("bob") as bob:
         alice = stock_host("alice")
         async with alice.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
@@ -26,7 +26,16 @@ async def test_stock_host_still_leaves_connections_open():
         with trio.move_on_after(0.3) as patience:
             await connection.event_closed.wait()
         await mine.muxed_conn.secured_conn.close()
-    assert patience.cancelled_caught
+    return patience.cancelled_caught
+
+
+async def test_stock_host_still_leaves_connections_open():
+    """If this fails, py-libp2p closes them: `closing` may go. What a busy machine tears down late counts as closed, so
+    it is tried a few times."""
+    for _ in range(5):
+        if await stays_open():
+            return
+    pytest.fail("five stock hosts closed their connections")
 
 
 async def test_leaving_closes_connections_at_once():
