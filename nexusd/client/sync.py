@@ -45,7 +45,7 @@ def _does(build: Callable[P, Ask[R]]) -> Callable[Concatenate[_Asking, P], R]:
 class _Asking:
     def ask(self, ask: Ask[R]) -> R:
         """Carry a request."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says
 
 
 class _Part(_Asking):

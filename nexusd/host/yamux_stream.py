@@ -121,7 +121,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
 
     def set_deadline(self, ttl: int) -> None:
         """Deadlines are Trio's."""
-        raise NotImplementedError("use trio.fail_after")
+        raise NotImplementedError("use trio.fail_after")  # as in stock streams: the interface has it
 
     def get_remote_address(self) -> tuple[str, int] | None:
         """IP and port of the other end."""

@@ -204,13 +204,13 @@ class FrameMachine(Generic[FrameT, EventT]):
         raise RemoteProtocolError(error.code, error.detail, reply=reply, penalty=error.penalty) from error
 
     def _take(self, frame: FrameT | UnknownFrame) -> Iterable[EventT]:
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says
 
     def _end(self) -> Iterable[EventT]:
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says
 
     def _over(self) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says
 
     def _refuse(self, error: RemoteProtocolError) -> bytes:
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says

@@ -41,7 +41,7 @@ R = TypeVar("R")
 class _Asking:
     async def ask(self, ask: Ask[R]) -> R:
         """Carry a request."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says
 
 
 def _does(build: Callable[P, Ask[R]]) -> Callable[Concatenate[_Asking, P], Awaitable[R]]:
