@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 from libp2p.network.stream.exceptions import StreamEOF
 
-from nexusd.host.ports import ConnectionLostError, DeadlineError
+from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError
+from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import reset_stream
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
@@ -49,7 +50,7 @@ class StreamChannel(Generic[EventT, CommandT]):
 
     def __init__(
         self,
-        stream: Any,
+        stream: Stream,
         peer: PeerId,
         protocol: str,
         machine: StreamMachine[EventT, CommandT],
@@ -119,6 +120,10 @@ class StreamChannel(Generic[EventT, CommandT]):
             raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s") from error
         except StreamEOF:
             return None
+        except HostError as error:
+            # opened lazily, and refused
+            self._broken = str(error)
+            raise
         except Exception as error:
             # StreamReset, and what the muxer and the socket raise of their own
             raise ConnectionLostError(self._break("was reset")) from error
@@ -184,6 +189,9 @@ class StreamChannel(Generic[EventT, CommandT]):
         with trio.move_on_after(WRITE_SECONDS):
             try:
                 await self._stream.write(chunk)
+            except HostError as error:
+                self._broken = str(error)
+                raise
             except Exception as error:
                 raise ConnectionLostError(self._break("broke while sending")) from error
             return

@@ -87,7 +87,7 @@ class Identify:
         stream = None
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
-                stream, _ = await self._opener.open(peer, [IDENTIFY])
+                stream = await self._opener.open(peer, [IDENTIFY])
                 message = decode(await _read_to_end(stream))
             await self._close(stream)
             self._learn(peer, message)
@@ -110,7 +110,7 @@ class Identify:
     async def _push(self, peer: PeerId) -> None:
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
-                stream, _ = await self._opener.open(peer, [PUSH])
+                stream = await self._opener.open(peer, [PUSH])
             await self._send(stream)
         except (HostError, trio.TooSlowError) as error:
             _log.debug("identify push to %s failed: %r", peer, error)
@@ -148,7 +148,7 @@ class Identify:
             await reset_stream(stream)
 
     async def _receive_push(self, stream: Any) -> None:
-        peer = PeerId(str(stream.muxed_conn.peer_id))
+        peer: PeerId = stream.peer
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
                 message = decode(await _read_to_end(stream))
@@ -237,7 +237,7 @@ async def _read_to_end(stream: Any) -> bytes:
                 return bytes(data)  # some peers keep the stream open
     except StreamEOF:
         return bytes(data)
-    except ValueError:
+    except (ValueError, HostError):
         raise
     except Exception as error:
         raise HostError(f"the stream broke: {error!r}") from error

@@ -45,7 +45,7 @@ from nexusd.host.release import check_release
 from nexusd.host.router import Router
 from nexusd.host.security import key_pair_of, noise_only
 from nexusd.host.slots import StreamSlots
-from nexusd.host.stream_guard import guard_streams
+from nexusd.host.stream_guard import Handler, StreamGuard
 from nexusd.host.websockets import WebSockets
 from nexusd_protocols.identity import PeerId, Signer
 from nexusd_protocols.yamux.budget import Budget
@@ -95,7 +95,10 @@ class Node:
         self._running = False
 
         keys = key_pair_of(signer)
-        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(), self.penalise)
+        self._slots = StreamSlots()
+        handlers: dict[str, Handler] = {}
+        guard = StreamGuard(handlers, self._allowed, self._slots, self.penalise)
+        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(), self.penalise, guard.serve)
         store = PeerStore()
         store.add_key_pair(ID.from_string(signer.peer_id), keys)
         self._swarm = Swarm(
@@ -111,14 +114,16 @@ class Node:
             addrs_factory=lambda _candidates: [Multiaddr(a) for a in self._advertised()],
             disable_identify_address_discovery=True,
         )
-        self._slots = StreamSlots()
+        # one table, in which py-libp2p's own parts register too
+        handlers.update(self._host.get_mux().handlers)
+        self._host.get_mux().handlers = handlers
         dial_nobody(self._swarm)
-        guard_streams(self._swarm, self._allowed, self._slots)
         release_inbound_slots(self._swarm)
         self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed)
         for peer, addresses in (known_addresses or {}).items():
             self._dialer.remember(peer, addresses)
-        self._opener = Opener(self._host)
+        self._opener = Opener(self._swarm)
+        self._opener.take_over(self._host)
         self._identify = Identify(self._host, self._opener, agent_version, self._identified)
         self._keepalive = Keepalive(self._opener, self.connected, self.disconnect, keepalive)
         self.streams = Router(
@@ -266,6 +271,7 @@ class Node:
         self._spawn(self._identify.ask, peer)
 
     def _identified(self, said: PeerIdentified) -> None:
+        self._opener.learn(said.peer, said.protocols)
         self._feed.announce(said)
         self._spawn(self.dht.identified, said)
 

@@ -1,97 +1,151 @@
 """Opening streams, so that neither a slow peer nor a caller that gives up leaves one behind.
 
-Stock code negotiates a protocol within `host.new_stream`, and a cancelled negotiation leaves its stream open on both
-hosts. So a stream is opened by a task that nobody cancels; a caller that gives up leaves it to reset what it opened.
+Where the peer is known to speak a protocol, its stream is opened lazily: nothing is asked, and the proposal goes with
+the first data in one flight (`lazy_stream`). Otherwise the peer's answer is waited for.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import trio
-from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.host.exceptions import StreamFailure
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamEOF, MuxedStreamError
 
+from nexusd.host.lazy_stream import LazyStream
 from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError, UnsupportedError
-from nexusd.host.stream_guard import reset_stream
+from nexusd.host.stream import Stream
+from nexusd.host.stream_guard import NEGOTIATE_SECONDS, READ_BYTES, reset_stream
+from nexusd.host.yamux import YamuxConnection
+from nexusd.host.yamux_stream import YamuxStream
+from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
+from nexusd_protocols.multistream.dialer import Dialer
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class _Opening:
-    failed: Callable[[], None]
-    done: trio.Event = field(default_factory=trio.Event)
-    stream: Any = None
-    error: HostError | None = None
-    abandoned: bool = False
+SPOKEN: Final = 256
+"""Protocols remembered of one connection: twice what identify lets a peer tell."""
 
 
 class Opener:
-    """Opens streams on connections; dialling is the dialler's. Negotiation has the deadline of the swarm's settings."""
+    """Opens streams on connections; dialling is the dialler's."""
 
-    def __init__(self, host: BasicHost) -> None:
-        self._host = host
+    def __init__(self, swarm: Swarm) -> None:
+        self._swarm = swarm
         self._nursery: trio.Nursery | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Open in this nursery from now on."""
+        """Open again in this nursery what was opened lazily and refused."""
         self._nursery = nursery
 
-    async def open(
-        self, peer: PeerId, protocols: Sequence[str], failed: Callable[[], None] = lambda: None
-    ) -> tuple[Any, str]:
-        """A libp2p stream and the protocol agreed on. Raises UnsupportedError, ConnectionLostError, DeadlineError.
+    def learn(self, peer: PeerId, protocols: Iterable[str]) -> None:
+        """What the peer says that it serves: all of it."""
+        for connection in self._connections(peer):
+            connection.spoken = set(protocols)
 
-        `failed` is called if no stream comes of it, also after a caller gave up: only then is nothing open any more."""
+    async def open(self, peer: PeerId, protocols: Sequence[str]) -> Stream:
+        """A stream for the first of these protocols that the peer speaks; `get_protocol` tells which.
+
+        Raises UnsupportedError, ConnectionLostError, DeadlineError; a stream opened lazily may raise UnsupportedError
+        later, from any call that waits for the peer: then nothing that was written has been looked at.
+        """
+        connection = await self._connection(peer)
+        known = next((protocol for protocol in protocols if protocol in connection.spoken), None)
+        if known is None:
+            return await self._negotiate(connection, protocols)
+        muxed = await self._open(connection)
+        return LazyStream(muxed, known, refused=lambda: self._again(connection, known), spawn=self._spawn)
+
+    async def open_stock(self, peer_id: ID, protocol_ids: Sequence[str]) -> Stream:
+        """As `BasicHost.new_stream`, for the parts of py-libp2p that open streams by themselves: it dials, waits for
+        the peer's answer, and raises StreamFailure."""
+        try:
+            peer = PeerId(str(peer_id))
+            if not self._connections(peer):
+                await self._swarm.dial_peer(peer_id)
+            return await self._negotiate(await self._connection(peer), protocol_ids)
+        except HostError as error:
+            raise StreamFailure(f"failed to open a stream to peer {peer_id}") from error
+
+    def take_over(self, host: BasicHost) -> None:
+        """Have a stock host open its streams here: its own client reads byte by byte."""
+        host.new_stream = self.open_stock
+
+    def _spawn(self, function: Any) -> None:
         if self._nursery is None:
             raise HostError("The host is not running")
-        opening = _Opening(failed)
-        self._nursery.start_soon(self._open, peer, protocols, opening)
+        self._nursery.start_soon(function)
+
+    def _connections(self, peer: PeerId) -> list[YamuxConnection]:
+        return [
+            connection.muxed_conn
+            for connection in self._swarm.get_connections(ID.from_string(peer))
+            if not connection.is_closed
+        ]
+
+    async def _connection(self, peer: PeerId) -> YamuxConnection:
+        connections = self._connections(peer)
+        if not connections:
+            raise ConnectionLostError(f"The connection to {peer} broke: it is gone, or refuses this node")
+        connection = next((each for each in connections if each.is_established), connections[0])
+        if not connection.event_started.is_set():
+            with trio.move_on_after(NEGOTIATE_SECONDS):
+                await connection.event_started.wait()
+        return connection
+
+    async def _open(self, connection: YamuxConnection) -> YamuxStream:
         try:
-            await opening.done.wait()
-        except BaseException:
-            opening.abandoned = True
-            if opening.stream is not None:
-                await reset_stream(opening.stream)
-                failed()
+            return await connection.open_stream()
+        except MuxedConnUnavailable as error:
+            raise ConnectionLostError(f"The connection to {connection.peer} is closing") from error
+
+    async def _again(self, connection: YamuxConnection, protocol: str) -> Stream:
+        """The peer refused what it was known to speak: ask it."""
+        connection.spoken.discard(protocol)
+        return await self._negotiate(connection, [protocol])
+
+    async def _negotiate(self, connection: YamuxConnection, protocols: Sequence[str]) -> Stream:
+        muxed = await self._open(connection)
+        try:
+            with trio.fail_after(NEGOTIATE_SECONDS):
+                stream = await _agree(muxed, protocols)
+        except BaseException as error:
+            await reset_stream(muxed)
+            peer = connection.peer
+            match error:
+                case trio.TooSlowError():
+                    raise DeadlineError(f"{peer} did not answer the request for a stream") from error
+                case RemoteProtocolError():
+                    raise ConnectionLostError(f"{peer} answers nonsense to the request for a stream") from error
+                case MuxedStreamError():
+                    _log.debug("no stream to %s: %r", peer, error)
+                    raise ConnectionLostError(
+                        f"The connection to {peer} broke: it is gone, or refuses this node"
+                    ) from error
             raise
-        if opening.error is not None:
-            raise opening.error
-        return opening.stream, str(opening.stream.get_protocol())
+        if len(connection.spoken) < SPOKEN:
+            connection.spoken.add(stream.get_protocol())
+        return stream
 
-    async def _open(self, peer: PeerId, protocols: Sequence[str], opening: _Opening) -> None:
+
+async def _agree(muxed: YamuxStream, protocols: Sequence[str]) -> Stream:
+    dialer = Dialer(protocols)
+    await muxed.write(dialer.start())
+    while dialer.agreed is None:
         try:
-            to = ID.from_string(peer)
-            if not self._host.get_network().get_connections(to):
-                raise ConnectionLostError("it is gone")  # stock code would dial
-            stream = await self._host.new_stream(to, [TProtocol(p) for p in protocols])
-        except Exception as error:
-            opening.error = _explain(peer, protocols, error)
-        else:
-            if opening.abandoned:
-                await reset_stream(stream)
-            else:
-                opening.stream = stream
-        finally:
-            if opening.stream is None:
-                opening.error = opening.error or ConnectionLostError(f"The connection to {peer} is closing")
-                opening.failed()
-            opening.done.set()
-
-
-def _explain(peer: PeerId, protocols: Sequence[str], error: Exception) -> HostError:
-    words = f"{error} {error.__cause__}".lower()
-    if isinstance(error, StreamFailure):
-        if "not supported" in words or "unsupported" in words:
-            return UnsupportedError(f"{peer} does not speak {' or '.join(protocols)}")
-        if "timed out" in words:
-            return DeadlineError(f"{peer} did not answer the request for a stream")
-    _log.debug("no stream to %s: %s", peer, error.__cause__ or error)
-    return ConnectionLostError(f"The connection to {peer} broke: it is gone, or refuses this node")
+            data = await muxed.read(READ_BYTES)
+        except MuxedStreamEOF:
+            dialer.receive_eof()
+            raise
+        proposal = dialer.receive(data)
+        if dialer.refused:
+            raise UnsupportedError(f"{muxed.muxed_conn.peer} does not speak {' or '.join(protocols)}")
+        if proposal:
+            await muxed.write(proposal)
+    return Stream(muxed, dialer.agreed, dialer.ahead)

@@ -1,7 +1,7 @@
 """The pump: drives a machine over a stream, in both directions, for every protocol alike.
 
-    inbound:  swarm -> stream_guard -> multistream-select -> Router._serve -> Channel(machine) -> handler
-    outbound: Router.open -> dialer -> Opener -> Channel(machine)
+    inbound:  muxer -> StreamGuard (gate, multistream-select) -> Router._serve -> Channel(machine) -> handler
+    outbound: Router.open -> dialer -> Opener (multistream-select, or lazily) -> Channel(machine)
 
 Deadlines, back-pressure, penalties and the end of a stream live here and nowhere else. A peer's stock Yamux may end a
 stream where it meant to reset it, so machines decide by their own framing whether something was cut short.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -24,6 +24,7 @@ from nexusd.host.dialer import Dialer
 from nexusd.host.opener import Opener
 from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError
 from nexusd.host.slots import StreamSlots
+from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import reset_stream
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
@@ -88,10 +89,15 @@ class Router:
             with trio.fail_after(OPEN_SECONDS):
                 ticket = await self._slots.wait(peer, protocols[0])
                 release = partial(self._slots.release, peer, protocols[0], ticket)
-                stream, protocol = await self._opener.open(peer, protocols, failed=release)
+                try:
+                    stream = await self._opener.open(peer, protocols)
+                except BaseException:
+                    release()
+                    raise
         except trio.TooSlowError as error:
             raise DeadlineError(f"{peer} did not open a stream for {protocols[0]} in {OPEN_SECONDS:.0f} s") from error
         try:
+            protocol = stream.get_protocol()
             return self._channel(stream, peer, protocol, machine(protocol), release, first_byte=None)
         except BaseException:
             await reset_stream(stream)
@@ -103,9 +109,9 @@ class Router:
         protocol: str,
         machine: Callable[[PeerId], StreamMachine[EventT, CommandT]],
         handler: Callable[[Channel[EventT, CommandT]], Awaitable[None]],
-        stream: Any,
+        stream: Stream,
     ) -> None:
-        peer = PeerId(str(stream.muxed_conn.peer_id))
+        peer = stream.peer
         if not self._slots.take(peer, protocol):
             self._charge(peer, "too_many_streams", 1)
             await reset_stream(stream)
@@ -128,7 +134,7 @@ class Router:
 
     def _channel(
         self,
-        stream: Any,
+        stream: Stream,
         peer: PeerId,
         protocol: str,
         machine: StreamMachine[EventT, CommandT],

@@ -12,7 +12,7 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.transport.upgrader import TransportUpgrader
 
 from nexusd.host.noise import NoiseSecurity
-from nexusd.host.yamux import Charge, YamuxMuxer
+from nexusd.host.yamux import Charge, Serve, YamuxMuxer
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.yamux.budget import Budget
 
@@ -22,9 +22,11 @@ def key_pair_of(signer: Signer) -> KeyPair:
     return create_identity_from_seed(signer.seed())
 
 
-def noise_only(keys: KeyPair, negotiate_timeout: int, budget: Budget, charge: Charge) -> TransportUpgrader:
+def noise_only(
+    keys: KeyPair, negotiate_timeout: int, budget: Budget, charge: Charge, serve: Serve | None = None
+) -> TransportUpgrader:
     """Turns a byte stream into an authenticated, multiplexed connection, or refuses it. Timeout in seconds; `budget`
-    bounds what all connections hold unread; `charge` is told what a peer did wrong."""
+    bounds what all connections hold unread; `charge` is told what a peer did wrong; `serve` carries peers' streams."""
     upgrader = TransportUpgrader({NOISE: NoiseSecurity(keys)}, {}, negotiate_timeout)
-    upgrader.muxer_multistream = YamuxMuxer(budget, charge, negotiate_timeout)
+    upgrader.muxer_multistream = YamuxMuxer(budget, charge, negotiate_timeout, serve=serve)
     return upgrader

@@ -61,24 +61,35 @@ LINGER_BYTES: Final = limits.MIB
 """What it may still send meanwhile. It is dropped."""
 
 Charge = Callable[[PeerId, str, int], None]
+Serve = Callable[[YamuxStream], Awaitable[None]]
 
 
 class YamuxMuxer(MuxerMultistream):  # type: ignore[misc] # libp2p is not typed
     """Agrees on Yamux and makes the connection. (Stock code makes its own Yamux, whatever class it is given.)
 
-    `budget` is the daemon's; `charge` is told what a peer did wrong.
+    `budget` is the daemon's; `charge` is told what a peer did wrong; `serve` carries streams that peers open.
     """
 
-    def __init__(self, budget: Budget, charge: Charge, negotiate_timeout: int, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        charge: Charge,
+        negotiate_timeout: int,
+        bounds: Bounds | None = None,
+        serve: Serve | None = None,
+    ) -> None:
         super().__init__({YAMUX: YamuxConnection}, negotiate_timeout)
         self._budget = budget
         self._charge = charge
         self._bounds = bounds
+        self._serve = serve
 
     async def new_conn(self, conn: NoiseConnection, peer_id: ID) -> Any:
         """As the upgrader wants it."""
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        muxed = YamuxConnection(conn, peer_id, budget=self._budget.child(), charge=self._charge, bounds=self._bounds)
+        muxed = YamuxConnection(
+            conn, peer_id, budget=self._budget.child(), charge=self._charge, bounds=self._bounds, serve=self._serve
+        )
         return self._annotate_connection(muxed, conn, protocol)
 
 
@@ -89,11 +100,22 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
     """Set by the swarm."""
 
     def __init__(
-        self, conn: NoiseConnection, peer_id: ID, *, budget: Budget, charge: Charge, bounds: Bounds | None = None
+        self,
+        conn: NoiseConnection,
+        peer_id: ID,
+        *,
+        budget: Budget,
+        charge: Charge,
+        bounds: Bounds | None = None,
+        serve: Serve | None = None,
     ) -> None:
         self.secured_conn = conn
         self.peer_id = peer_id
+        self.peer = PeerId(str(peer_id))
+        self.spoken: set[str] = set()
+        """Protocols that the peer is known to serve on this connection. The opener's."""
         self._charge = charge
+        self._serve = serve
         self.session = Session(dialer=conn.is_initiator, budget=budget, now=trio.current_time(), bounds=bounds)
         budget.debtor = self  # not the session: its streams wait here
         self.event_started = trio.Event()
@@ -150,14 +172,26 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         return YamuxStream(self, session.open(trio.current_time()))
 
     async def accept_stream(self) -> YamuxStream:
-        """The next stream that the peer opens. Raises MuxedConnUnavailable."""
+        """The next stream that the peer opens. Raises MuxedConnUnavailable.
+
+        With `serve` none is ever handed out: stock code, which asks for them, would wrap each in locks of its own. They
+        are served here, while it waits, each in a task that ends by itself when the connection does."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._serve is not None:
+            async with trio.open_nursery() as nursery:
+                while (stream := await self._accept()) is not None:
+                    nursery.start_soon(self._serve, stream)
+        elif (stream := await self._accept()) is not None:
+            return stream
+        raise MuxedConnUnavailable("the connection is closed")
+
+    async def _accept(self) -> YamuxStream | None:
         while True:
             stream = None if self._over.is_set() else self.session.accept()
             if stream is not None:
                 return YamuxStream(self, stream)
             if self._over.is_set() or self.session.over:
-                raise MuxedConnUnavailable("the connection is closed")
+                return None
             await self._acceptors.wait(None)
 
     async def start(self) -> None:
@@ -333,7 +367,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
 
     def _fail(self, error: RemoteProtocolError) -> None:
         _log.debug("%s broke the protocol: %s", self.peer_id, error)
-        self._charge(PeerId(str(self.peer_id)), error.code, error.penalty)
+        self._charge(self.peer, error.code, error.penalty)
         self._goodbye = error.reply
         self._output.set()
         self._lose()

@@ -120,6 +120,12 @@ RPC_STALL_SECONDS: Final = 30.0
 PAGE_ROWS: Final = 500
 """Rows in one page of a listing."""
 
+# --- multistream-select -----------------------------------------------------------------------------------------------
+MULTISTREAM_MESSAGE_BYTES: Final = 1024
+"""One message, as js-libp2p bounds it. Protocol ids in use stay below 64."""
+MULTISTREAM_PROPOSALS: Final = 64
+"""Messages behind the header of one negotiation. Whoever knows no better tries a handful."""
+
 # --- Noise and Yamux --------------------------------------------------------------------------------------------------
 NOISE_MESSAGE_BYTES: Final = 65_535
 """One Noise message: its length has 16 bits."""

@@ -62,6 +62,7 @@ async def talk(pair):
     bob.streams.handle(TOY, lambda _peer: Lines(), hold)
 
     async def start():
+        alice._opener.learn(bob.peer_id, ())  # she asks first, so that bob's end is there before anything is said
         mine = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Lines())
         with trio.fail_after(5):
             return mine, await receive.receive()

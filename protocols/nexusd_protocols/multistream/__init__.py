@@ -1,0 +1,1 @@
+"""multistream-select: which protocol a stream carries. (specs/multistream.md)"""
