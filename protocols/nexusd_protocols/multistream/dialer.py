@@ -59,7 +59,8 @@ class Dialer:
     def receive_eof(self) -> None:
         """The peer ends its side. Raises RemoteProtocolError `cut_short` within a message; without an answer it is for
         the caller to say that the stream broke."""
-        if len(self._reader) and not self._failed:
+        if len(self._reader) and not (self._failed or self.refused):
+            self._failed = True
             raise RemoteProtocolError("cut_short", "the stream ended within a message")
 
     def _take(self, answer: str) -> bytes:

@@ -53,6 +53,7 @@ class Listener:
         """The peer ends its side: no fault, whatever was agreed, unless within a message (RemoteProtocolError
         `cut_short`)."""
         if len(self._reader) and not self._failed:
+            self._failed = True
             raise RemoteProtocolError("cut_short", "the stream ended within a message")
 
     def _take(self, message: str) -> bytes:
