@@ -59,6 +59,14 @@ def peer_id_bytes(peer: PeerId) -> bytes:
     return _ED25519_PREFIX + public_key_of(peer)
 
 
+@lru_cache(maxsize=4096)  # the author of every message
+def peer_id_from_bytes(raw: bytes) -> PeerId:
+    """The inverse of `peer_id_bytes`. Raises ValueError for the id of another kind of key."""
+    if len(raw) != 38 or not raw.startswith(_ED25519_PREFIX):
+        raise ValueError("not the PeerId of an Ed25519 key")
+    return PeerId(base58.b58encode(raw).decode())
+
+
 def verify(peer: str, message: bytes, signature: bytes) -> bool:
     """Whether `signature` (64 bytes) is `peer`'s over `message`; False for whatever is malformed."""
     if len(signature) != nacl.bindings.crypto_sign_BYTES:

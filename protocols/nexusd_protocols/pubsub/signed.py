@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import base58
 import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import RemoteProtocolError
-from nexusd_protocols.identity import PeerId, Signer, parse_peer_id, peer_id_bytes, public_key_of, verify
+from nexusd_protocols.identity import PeerId, Signer, peer_id_bytes, peer_id_from_bytes, public_key_of, verify
 from nexusd_protocols.pubsub import rpc_pb2
 
 SIGNING_PREFIX: Final = b"libp2p-pubsub:"
@@ -28,7 +27,6 @@ NEXUS_TOPICS: Final = "/nexus/"
 
 _SEQNO_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = 64
-_PEER_ID_BYTES: Final = 38
 # tags, lengths and the fixed fields of a message come to less than this
 _OVERHEAD_BYTES: Final = 256
 # libp2p PublicKey{Type=Ed25519(1), Data=32 bytes}, before the 32 bytes
@@ -85,10 +83,8 @@ class SignedMessage:
         Raises RemoteProtocolError: `bad_sender`, `bad_key`, `bad_seqno`, `bad_topic`, `bad_signature` (its length),
         `empty`, `too_large`.
         """
-        if len(from_id) != _PEER_ID_BYTES:
-            raise RemoteProtocolError("bad_sender", "not the PeerId of an Ed25519 key", penalty=10)
         try:
-            sender = parse_peer_id(base58.b58encode(from_id).decode())
+            sender = peer_id_from_bytes(from_id)
         except ValueError as error:
             raise RemoteProtocolError("bad_sender", str(error), penalty=10) from error
         if key and key != _PUBLIC_KEY_PREFIX + public_key_of(sender):

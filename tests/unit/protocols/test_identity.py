@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexusd_protocols.identity import Signer, parse_peer_id, peer_id_bytes, peer_id_of, public_key_of, verify
+from nexusd_protocols.identity import (
+    Signer,
+    parse_peer_id,
+    peer_id_bytes,
+    peer_id_from_bytes,
+    peer_id_of,
+    public_key_of,
+    verify,
+)
 from tests.harness.people import ALICE, BOB
 
 # RFC 8032 §7.1, test 1
@@ -42,6 +50,15 @@ def test_any_key_has_a_peer_id_and_back(key):
     assert parse_peer_id(peer) == peer
     assert public_key_of(peer) == key
     assert base58.b58decode(peer) == peer_id_bytes(peer)
+    assert peer_id_from_bytes(peer_id_bytes(peer)) == peer
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\x00" * 38, peer_id_bytes(ALICE.peer_id)[:-1], peer_id_bytes(ALICE.peer_id) + b"x"]
+)
+def test_bytes_that_are_no_peer_id(raw):
+    with pytest.raises(ValueError, match=r"not the PeerId"):
+        peer_id_from_bytes(raw)
 
 
 @pytest.mark.parametrize(
