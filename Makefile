@@ -13,10 +13,10 @@ READY := $(VENV)/.ready
 # Workers for the tests; two cores are the smallest machine we promise to test on.
 JOBS ?= 2
 
-.PHONY: help setup run demo test check fmt lint types bench fuzz docs wheel lock proto clean
+.PHONY: help setup run demo test check coverage fmt lint types bench fuzz docs wheel lock proto clean
 
 help: ## list the targets
-	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv, with `nexusd` and `nexus` in it
 
@@ -58,6 +58,13 @@ check: lint types ## format, lint, types, import contracts, unit and simulation 
 
 test: lint types ## everything
 	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests
+
+coverage: $(READY) ## branch coverage of the muxer and Noise cores (100 %, or it fails) and of the host
+	@COVERAGE_FILE=.coverage.cores $(BIN)/coverage run -m pytest -q tests/unit/protocols/yamux tests/unit/protocols/noise
+	@COVERAGE_FILE=.coverage.cores $(BIN)/coverage report --show-missing --fail-under=100 \
+		--include='*/nexusd_protocols/yamux/*,*/nexusd_protocols/noise/*'
+	@COVERAGE_FILE=.coverage.host $(BIN)/coverage run -m pytest -q tests/unit/host
+	@COVERAGE_FILE=.coverage.host $(BIN)/coverage report --show-missing --include='*/nexusd/host/*'
 
 bench: $(READY) ## measure against js-libp2p peers doing the same work
 	@$(BIN)/python -m bench

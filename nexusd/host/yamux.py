@@ -216,7 +216,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         self._end()
         if self.event_started.is_set():
             await self.event_closed.wait()
-        elif not self.event_closed.is_set():
+        else:
             self.event_started.set()
             await self._finish()
 
@@ -413,7 +413,5 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
                     await self.on_close()
                 except Exception as error:
                     _log.debug("closing: %r", error)
-        for stream in list(self._lingering):
-            self._drop(stream)
         while (refused := self.session.accept()) is not None:
             refused.reset()

@@ -16,6 +16,8 @@ from libp2p.stream_muxer.exceptions import (
 )
 
 from nexusd.host import yamux
+from nexusd_protocols import limits
+from nexusd_protocols.yamux.frames import HEADER_BYTES
 from tests.harness.muxed import (
     Side,
     echo_all,
@@ -30,7 +32,7 @@ from tests.harness.muxed import (
     talk,
 )
 from tests.harness.nodes import until
-from tests.harness.yamux import RST, SYN, frames
+from tests.harness.yamux import ACK, DATA, PING, RST, SYN, WINDOW, data, frames, window
 
 MEMORY, TCP = "memory", "tcp"
 
@@ -287,6 +289,25 @@ async def test_leaving_by_an_exception_resets_and_leaving_else_closes(joined):
     assert await read_all(theirs) == b"all"
 
 
+async def test_a_hello_that_a_window_update_has_said_already_is_not_said_again():
+    """A full message of another stream goes out between the two."""
+    async with half_muxed() as (mine, bob, _side):
+        await mine.write(window(1, 0, SYN) + data(3, bytes(200_000), SYN))
+        bulk, quiet = await bob.accept_stream(), await bob.accept_stream()
+        await until(lambda: quiet._stream.incoming.size == 200_000)
+        await bulk.write(bytes(limits.NOISE_TEXT_BYTES - 2 * HEADER_BYTES))
+        while quiet._stream.incoming.size:
+            await quiet.read()
+        with trio.move_on_after(0.01):
+            await quiet.read()
+        octets = b""
+        with trio.move_on_after(0.05):
+            while True:
+                octets += await mine.read()
+        said = [(frame.kind, frame.flags, frame.stream) for frame in frames(octets)]
+        assert said == [(PING, SYN, 0), (WINDOW, ACK, 3), (DATA, ACK, 1)]
+
+
 # --- a stream that was closed and goes on -----------------------------------------------------------------------------
 
 
@@ -294,6 +315,7 @@ async def test_a_closed_stream_ends_when_the_peer_ends_it_too(joined):
     mine, theirs = await talk(*joined)
     await theirs.write(b"unread")
     await trio.testing.wait_all_tasks_blocked()
+    await mine.close()
     await mine.close()
     assert mine.is_closed
     with pytest.raises(MuxedStreamClosed):
@@ -310,11 +332,16 @@ async def test_a_peer_that_does_not_end_it_is_reset_in_time(autojump_clock):
         await mine.close()
         started = trio.current_time()
         assert await read_all(theirs) == b""
+        await trio.sleep(yamux.LINGER_SECONDS / 2)
+        later, _theirs = await talk(alice, bob)
+        await later.close()
         with trio.fail_after(60):
             while theirs.reset_by is None:
                 await theirs.write(b"still here")
                 await trio.sleep(1)
         assert yamux.LINGER_SECONDS <= trio.current_time() - started < yamux.LINGER_SECONDS + 10
+        assert alice.session.streams == 1, "the other has time left"
+        await trio.sleep(yamux.LINGER_SECONDS)
         assert nothing_left(alice, bob)
 
 

@@ -171,6 +171,21 @@ async def test_the_hosts_memory_is_bounded_over_connections():
     assert host.promised == 0
 
 
+async def test_a_peer_that_always_holds_most_is_dropped():
+    """Whoever it is that finds the memory spent."""
+    heavy = Side()
+    async with muxed(None, None, heavy) as (alice, bob):
+        for number in range(limits.YAMUX_MEMORY_RESETS + 1):
+            assert not bob.is_closed, number
+            mine, _theirs = await talk(alice, bob)
+            await mine.write(bytes(100_000))
+            await until(lambda: heavy.budget.held == 100_000)
+            assert bob.relieve(trio.current_time()) == []
+            assert heavy.budget.held == 0
+        await bob.event_closed.wait()
+        assert [(code, points) for _peer, code, points in heavy.charged] == [("memory_exhausted", 5)]
+
+
 # --- peers that are gone (fault C9) -----------------------------------------------------------------------------------
 
 
@@ -322,6 +337,29 @@ async def test_cancelling_it_breaks_streams_and_leaves_nothing():
     assert host.held == 0
 
 
+async def test_streams_that_nobody_has_accepted_are_given_up_at_the_end():
+    """Even those that the peer has ended, whose bytes could still be read."""
+    async with half_muxed() as (mine, bob, side):
+        await mine.write(data(1, b"unread", SYN | FIN) + data(3, b"unread", SYN))
+        await until(lambda: side.budget.held == 12)
+        await bob.close()
+        assert side.budget.held == 0
+        assert not bob.session.streams
+
+
+async def test_a_transport_that_fails_while_closing():
+    async with muxed() as (alice, _bob):
+        closing = alice.secured_conn.close
+
+        async def fail() -> None:
+            await closing()
+            raise OSError
+
+        alice.secured_conn.close = fail
+        await alice.close()
+        assert alice.is_closed
+
+
 async def test_a_hook_that_fails_or_hangs_does_not_hold_up_the_end(autojump_clock):
     for hook in (_fails, trio.sleep_forever):
         async with muxed() as (alice, _bob):
@@ -404,6 +442,15 @@ async def test_streams_over_the_bound_are_refused():
             seen += frames(await mine.read())
         assert [(frame.stream, frame.flags) for frame in seen if frame.stream] == [(5, RST)]
         assert bob.session.streams == 2
+
+
+async def test_a_stream_knows_on_which_side_it_is(joined):
+    alice, bob = joined
+    assert alice.is_initiator
+    assert not bob.is_initiator
+    mine, theirs = await talk(bob, alice)
+    assert mine.is_initiator
+    assert not theirs.is_initiator
 
 
 async def test_a_stream_has_no_deadline_of_its_own(joined):
