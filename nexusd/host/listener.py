@@ -3,13 +3,19 @@ the kernel sends half of the dials to the wrong identity.
 
 Here a port is bound exclusively or the start fails, with words for a person. TCP and WebSocket share a port if asked
 to: the first byte tells them apart (multistream-select opens with its length, 0x13; HTTP with a letter).
+
+Whoever comes is shown to the gate before a byte is read, and turned away in the same breath if there is no place: no
+task, no buffer, no answer but a reset.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -23,19 +29,26 @@ from libp2p.transport.websocket.connection import P2PWebSocketConnection
 from multiaddr import Multiaddr
 from trio_websocket import wrap_server_stream
 
+from nexusd.host.limits.descriptors import Reserve
+from nexusd.host.limits.gate import Gate, Pass
 from nexusd.host.ports import HostError
 
 _log = logging.getLogger(__name__)
 
-FIRST_BYTE_SECONDS: Final = 5.0
-"""A dialler speaks at once; whoever is silent is not one. Also the time for the WebSocket handshake."""
+ACCEPT_BATCH: Final = 16
+"""Taken from the kernel's queue at once. Fewer than there are places in transit, so that each has had its first read
+before the next batch could make it give way."""
+NO_MEMORY_SECONDS: Final = 0.1
+"""Until the next try where the kernel has no memory for another socket."""
 CLOSE_SECONDS: Final = 1.0
 WS_MESSAGE_BYTES: Final = 1 << 20
 """A WebSocket message holds Noise frames, 64 KiB each; libp2p peers batch a few."""
 _MULTISTREAM: Final = 0x13
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER, on and for no time: closing sends a reset, and the kernel keeps nothing of the connection."""
 
-Accept = Callable[[Any, Multiaddr], Awaitable[None]]
-"""A raw connection and the listen address it came to; returns when the connection is over."""
+Serve = Callable[[Any, Pass], Awaitable[None]]
+"""A raw connection and its place; returns when the connection is over."""
 
 
 class ListenError(HostError):
@@ -50,7 +63,7 @@ class _Port:
     port: int
     tcp: Multiaddr | None = None
     ws: Multiaddr | None = None
-    listeners: list[trio.SocketListener] = field(default_factory=list)
+    sockets: list[socket.socket] = field(default_factory=list)
 
 
 class Listening(IListener):  # type: ignore[misc] # libp2p is not typed
@@ -73,11 +86,13 @@ class Listening(IListener):  # type: ignore[misc] # libp2p is not typed
 
 
 class Listeners:
-    """The sockets of a host."""
+    """The sockets of a host. `gate` is asked about each connection, `serve` gets those that are let in."""
 
-    def __init__(self, addresses: Sequence[str], accept: Accept) -> None:
+    def __init__(self, addresses: Sequence[str], gate: Gate, serve: Serve) -> None:
         self._ports = _group(addresses)
-        self._accept = accept
+        self._gate = gate
+        self._serve_raw = serve
+        self._reserve = Reserve()
 
     async def bind(self) -> None:
         """Bind every address, or raise ListenError and leave none bound."""
@@ -94,67 +109,120 @@ class Listeners:
             for address in (port.tcp, port.ws):
                 if address is not None:
                     swarm.listeners[str(address)] = Listening(address, partial(self._close, port))
-            nursery.start_soon(self._serve, port)
+            for listener in port.sockets:
+                nursery.start_soon(self._serve, port, listener)
 
     async def close(self) -> None:
         """Accept no more. Connections live on."""
         for port in self._ports:
             await self._close(port)
+        self._reserve.close()
 
     async def _bind(self, port: _Port) -> None:
         try:
             # SO_REUSEADDR, so that a restart finds its port in TIME_WAIT free, and never SO_REUSEPORT
-            port.listeners = await trio.open_tcp_listeners(port.port, host=port.ip)
+            listeners = await trio.open_tcp_listeners(port.port, host=port.ip)
         except OSError as error:
             raise ListenError(_explain(error, port.ip, port.port)) from error
-        number = port.listeners[0].socket.getsockname()[1]
+        for listener in listeners:
+            plain = socket.socket(fileno=listener.socket.detach())
+            plain.setblocking(False)
+            port.sockets.append(plain)
+        number = port.sockets[0].getsockname()[1]
         port.tcp = port.tcp and _with_port(port.tcp, number)
         port.ws = port.ws and _with_port(port.ws, number)
 
     async def _close(self, port: _Port) -> None:
-        for listener in port.listeners:
-            await listener.aclose()
+        while port.sockets:
+            listener = port.sockets.pop()
+            trio.lowlevel.notify_closing(listener)
+            listener.close()
+        await trio.lowlevel.checkpoint()
 
-    async def _serve(self, port: _Port) -> None:
-        async def handle(stream: trio.SocketStream) -> None:
+    # --- connections ------------------------------------------------------------------------------------------------
+    async def _serve(self, port: _Port, listener: socket.socket) -> None:
+        async with trio.open_nursery() as nursery:
             try:
-                await self._handle(stream, port)
-            except Exception as error:
-                _log.debug("connection to port %d failed: %r", port.port, error)
-            finally:
-                await trio.aclose_forcefully(stream)
+                while True:
+                    await trio.lowlevel.wait_readable(listener)
+                    await self._accept(port, listener, nursery)
+            except trio.ClosedResourceError:
+                pass  # the end: `_close` was called; connections live on
 
+    async def _accept(self, port: _Port, listener: socket.socket, nursery: trio.Nursery) -> None:
+        """Whoever waits, up to a batch."""
+        for _ in range(ACCEPT_BATCH):
+            try:
+                caller, remote = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if listener.fileno() < 0:
+                    raise trio.ClosedResourceError from error
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    if (address := self._reserve.shed(listener)) is None:
+                        await trio.sleep(NO_MEMORY_SECONDS)
+                        return
+                    self._gate.refuse("out_of_descriptors", address)
+                elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
+                    await trio.sleep(NO_MEMORY_SECONDS)
+                    return
+                continue  # else it is an error of that one connection (accept(2)), which is gone
+            pass_ = self._gate.accept(remote[0], partial(_has_bytes, caller))
+            if pass_ is None:
+                _reset(caller)
+            else:
+                nursery.start_soon(self._handle, caller, remote[:2], port, pass_)
+
+    async def _handle(self, caller: socket.socket, remote: tuple[str, int], port: _Port, pass_: Pass) -> None:
+        caller.setblocking(False)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(caller))
         try:
-            await trio.serve_listeners(handle, port.listeners)
-        except* trio.ClosedResourceError:
-            pass  # the end: `_close` was called
+            with pass_.scope:
+                await self._greet(stream, remote, port, pass_)
+        except Exception as error:
+            _log.debug("connection to port %d failed: %r", port.port, error)
+        finally:
+            await trio.aclose_forcefully(stream)
+            pass_.close()
 
-    async def _handle(self, socket: trio.SocketStream, port: _Port) -> None:
-        remote = socket.socket.getpeername()[:2]
-        with trio.fail_after(FIRST_BYTE_SECONDS):
-            first = await socket.receive_some(16)
+    async def _greet(self, socket: trio.SocketStream, remote: tuple[str, int], port: _Port, pass_: Pass) -> None:
+        first = await socket.receive_some(16)
         if not first:
             return
+        pass_.spoke()
         stream = PeekableStream(socket, first)
         if first[0] == _MULTISTREAM:
             if port.tcp is not None:
                 raw = TrioTCPStream(stream)
                 raw._cached_remote_address = remote  # stock code knows no IPv6 peer name
-                await self._accept(raw, port.tcp)
+                await self._serve_raw(raw, pass_)
         elif port.ws is not None:
-            await self._handle_websocket(stream, remote, port.ws)
+            await self._handle_websocket(stream, remote, pass_)
 
-    async def _handle_websocket(self, stream: Any, remote: tuple[str, int], address: Multiaddr) -> None:
+    async def _handle_websocket(self, stream: Any, remote: tuple[str, int], pass_: Pass) -> None:
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(FIRST_BYTE_SECONDS):
-                request = await wrap_server_stream(nursery, stream, max_message_size=WS_MESSAGE_BYTES)
-                websocket = await request.accept()
+            request = await wrap_server_stream(nursery, stream, max_message_size=WS_MESSAGE_BYTES)
+            websocket = await request.accept()
             raw = P2PWebSocketConnection(websocket, max_message_size=WS_MESSAGE_BYTES)
             raw.get_remote_address = lambda: remote  # a placeholder in stock code
-            await self._accept(raw, address)
+            await self._serve_raw(raw, pass_)
             with trio.move_on_after(CLOSE_SECONDS):
                 await websocket.aclose()
             nursery.cancel_scope.cancel()
+
+
+def _has_bytes(caller: socket.socket) -> bool:
+    try:
+        return bool(caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
+def _reset(caller: socket.socket) -> None:
+    with suppress(OSError):  # it may have gone by itself
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    caller.close()
 
 
 def _group(addresses: Sequence[str]) -> list[_Port]:

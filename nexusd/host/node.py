@@ -15,7 +15,6 @@ import structlog
 import trio
 from libp2p.abc import ITransport
 from libp2p.host.basic_host import BasicHost
-from libp2p.network.config import ConnectionConfig
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
@@ -26,14 +25,16 @@ from multiaddr import Multiaddr
 from nexusd import __version__
 from nexusd.host import interfaces
 from nexusd.host.accounts import Accounts
+from nexusd.host.admission import Admission, boundless
 from nexusd.host.autoconnect import dial_nobody
 from nexusd.host.closing import close_connection, close_connections
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role
 from nexusd.host.dialer import Dialer
 from nexusd.host.gossip import Gossip
 from nexusd.host.identify import Identify
-from nexusd.host.inbound import release_inbound_slots
 from nexusd.host.keepalive import INTERVAL, Keepalive
+from nexusd.host.limits.figures import Figures
+from nexusd.host.limits.gate import Gate, Usage
 from nexusd.host.listener import ListenError, Listeners
 from nexusd.host.loggers import quieten
 from nexusd.host.opener import Opener
@@ -52,8 +53,6 @@ from nexusd_protocols.yamux.budget import Budget
 
 _log = structlog.get_logger(__name__)
 
-MAX_CONNECTIONS: Final = 128
-"""The bound of a small host (go-libp2p's base is the same)."""
 NEGOTIATE_SECONDS: Final = 10
 FLUSH_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 2.0
@@ -80,7 +79,7 @@ class Node:
         known_addresses: dict[PeerId, Sequence[str]] | None = None,
         schema: RecordSchema | None = None,
         keepalive: float = INTERVAL,
-        max_connections: int = MAX_CONNECTIONS,
+        figures: Figures | None = None,
     ) -> None:
         check_release()
         quieten()
@@ -98,7 +97,8 @@ class Node:
         self._slots = StreamSlots()
         handlers: dict[str, Handler] = {}
         guard = StreamGuard(handlers, self._allowed, self._slots, self.penalise)
-        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(), self.penalise, guard.serve)
+        figures = figures or Figures()
+        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(figures.peer_bytes), self.penalise, guard.serve)
         store = PeerStore()
         store.add_key_pair(ID.from_string(signer.peer_id), keys)
         self._swarm = Swarm(
@@ -106,7 +106,7 @@ class Node:
             store,
             upgrader,
             list(transports) if transports is not None else [TCP(), WebSockets(upgrader)],
-            connection_config=_config(max_connections),
+            connection_config=boundless(NEGOTIATE_SECONDS),
         )
         self._host = BasicHost(
             self._swarm,
@@ -118,7 +118,8 @@ class Node:
         handlers.update(self._host.get_mux().handlers)
         self._host.get_mux().handlers = handlers
         dial_nobody(self._swarm)
-        release_inbound_slots(self._swarm)
+        self._gate = Gate(figures, self._accounts.balance)
+        admission = Admission(self._swarm, self._gate, self._allowed, self._spawn)
         self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed)
         for peer, addresses in (known_addresses or {}).items():
             self._dialer.remember(peer, addresses)
@@ -136,7 +137,7 @@ class Node:
         self._peers = PeerTable(
             self._swarm, self._allowed, self._feed, self._spawn, self._arrived, self._identify.forget
         )
-        self._listeners = Listeners([] if self._memory else self._listen, self._swarm._handle_inbound_connection)
+        self._listeners = Listeners([] if self._memory else self._listen, self._gate, admission.serve)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -252,6 +253,14 @@ class Node:
             if not allowed(peer):
                 self._spawn(self.disconnect, peer)
 
+    def set_known(self, known: Callable[[PeerId], bool]) -> None:
+        """Ask this which peers are no strangers: places are kept for them, and none of them goes for a stranger."""
+        self._gate.set_known(known)
+
+    def connection_usage(self) -> Usage:
+        """How many connections there are and may be."""
+        return self._gate.usage()
+
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
         """Charge a peer's account."""
         self._accounts.charge(peer, reason, points)
@@ -282,15 +291,3 @@ async def _guarded(function: Callable[..., Any], *args: Any) -> None:
         await function(*args)
     except Exception:
         _log.exception("background_task_failed", task=function.__qualname__)
-
-
-def _config(max_connections: int) -> ConnectionConfig:
-    """Limits of the swarm. The watermarks are 0 because a stock swarm dials whatever it has heard of below them."""
-    return ConnectionConfig(
-        max_connections=max_connections,
-        min_connections=0,
-        low_watermark=0,
-        high_watermark=max_connections,
-        outbound_stream_protocol_negotiation_timeout=NEGOTIATE_SECONDS,
-        inbound_stream_protocol_negotiation_timeout=NEGOTIATE_SECONDS,
-    )

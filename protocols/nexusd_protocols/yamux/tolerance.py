@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
-from nexusd_protocols.yamux.rate import Rate
+from nexusd_protocols.rate import Rate
 
 
 class Tolerance:

@@ -8,6 +8,7 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
+from nexusd.host.limits.figures import Figures
 from nexusd.host.listener import ListenError, _group
 from nexusd.host.ports import HostError
 from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, running, until
@@ -91,9 +92,9 @@ async def test_tcp_and_websocket_share_the_chosen_port():
             assert bob_addresses == [address]
 
 
-async def test_what_is_neither_tcp_nor_websocket_is_closed(monkeypatch):
-    monkeypatch.setattr("nexusd.host.listener.FIRST_BYTE_SECONDS", 0.2)
-    async with loopback("bob", listen=LOOPBACK) as (bob,):
+async def test_what_is_neither_tcp_nor_websocket_is_closed():
+    quick = Figures(first_byte_seconds=0.2, handshake_seconds=0.4)
+    async with loopback("bob", listen=LOOPBACK, figures=quick) as (bob,):
         port = int(bob.addresses()[0].split("/")[4])
         for opening in (b"GET / HTTP/1.1\r\n\r\n", b"\x00\x01\x02", b"SSH-2.0-x\r\n", b""):
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

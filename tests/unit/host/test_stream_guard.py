@@ -8,7 +8,7 @@ from libp2p.host.exceptions import StreamFailure
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from nexusd.host.ports import ConnectionLostError, PeerConnected
+from nexusd.host.ports import ConnectionLostError, PeerConnected, UnreachableError
 from tests.harness.nodes import Bytes, connected, loopback, loopback_node, next_event, running, until
 from tests.unit.host.conftest import KILLER, TOY, address_of, dial_stock, raw_stream, running_stock, stock_host
 
@@ -82,8 +82,9 @@ async def test_the_gate_refuses_streams_and_connections():
         await until(lambda: alice.peer_id not in bob.connected() and bob.peer_id not in alice.connected())
 
         events = bob.peer_events()
-        await alice.connect(bob.peer_id, bob.addresses())
-        await until(lambda: not alice.connected())
+        with pytest.raises(UnreachableError):
+            await alice.connect(bob.peer_id, bob.addresses())
+        assert not alice.connected()
         assert not any(isinstance(event, PeerConnected) for event in events._queue), "announced although refused"
         bob.set_gate(lambda peer: True)
         await alice.connect(bob.peer_id, bob.addresses())

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.rate import Rate
 from nexusd_protocols.yamux import stream_ids
 from nexusd_protocols.yamux.budget import Budget
 from nexusd_protocols.yamux.byte_queue import ByteQueue
 from nexusd_protocols.yamux.frames import check_header
 from nexusd_protocols.yamux.heartbeat import Heartbeat
-from nexusd_protocols.yamux.rate import Rate
 from nexusd_protocols.yamux.stream_ids import StreamIds
 from nexusd_protocols.yamux.tolerance import Tolerance
 from nexusd_protocols.yamux.window import ReceiveWindow
