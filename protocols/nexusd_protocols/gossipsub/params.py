@@ -74,8 +74,8 @@ class ScoreParams:
     decay_interval: float = 1.0
     decay_to_zero: float = 0.01
     retain_score: float = 3600.0
-    """Scores of departed peers, those that are not positive only: P4 has fallen from 5 to 0.05 by then, and a merit
-    must be earned again."""
+    """Scores of departed peers, negative ones only, as in go-libp2p; a merit must be earned again. They do not decay
+    meanwhile, so staying away helps nobody who comes back within the hour."""
     retained_scores: int = 4096
     """Departed peers remembered, the oldest forgotten first: about 4 MiB."""
 

@@ -21,7 +21,7 @@ class Subscription:
 @dataclass(frozen=True, slots=True)
 class IHave:
     """Wire ids of messages of the topic that the sender has. An id that belongs to messages of several authors is
-    repeated, once for each, four times at most (specs/gossipsub.md §4)."""
+    there once for each (specs/gossipsub.md §4)."""
 
     topic: str
     message_ids: tuple[bytes, ...]

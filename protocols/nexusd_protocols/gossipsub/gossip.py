@@ -1,0 +1,129 @@
+"""Lazy gossip: IHAVE and IWANT (gossipsub-v1.0 "Gossip Emission", "Control Messages"; gossipsub-v1.1 "Adaptive Gossip
+Dissemination", "Spam Protection Measures")."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable
+
+from nexusd_protocols.gossipsub.chance import Chance, some
+from nexusd_protocols.gossipsub.counters import Counters
+from nexusd_protocols.gossipsub.message_cache import Entry, MessageCache
+from nexusd_protocols.gossipsub.outbox import Outbox
+from nexusd_protocols.gossipsub.outputs import Priority, Send
+from nexusd_protocols.gossipsub.params import Params
+from nexusd_protocols.gossipsub.peers import Peer, PeerTable
+from nexusd_protocols.gossipsub.promises import Promises
+from nexusd_protocols.gossipsub.rpc import Control, IHave, IWant, Rpc
+from nexusd_protocols.gossipsub.seen import Seen
+from nexusd_protocols.identity import PeerId
+
+
+class LazyGossip:
+    """Offers what is in the message cache, asks for what was offered, and answers who asks."""
+
+    def __init__(
+        self,
+        params: Params,
+        table: PeerTable,
+        cache: MessageCache,
+        seen: Seen,
+        counters: Counters,
+        outbox: Outbox,
+        chance: Chance,
+    ) -> None:
+        self._params = params
+        self._table = table
+        self._cache = cache
+        self._seen = seen
+        self._counters = counters
+        self._outbox = outbox
+        self._chance = chance
+        self.promises = Promises(params.bounds.promises)
+
+    def emit(self, topic: str, members: Container[PeerId]) -> None:
+        """Offer the topic's recent messages to some subscribers that are not among these members."""
+        ids = self._cache.gossip_ids(topic)
+        if not ids:
+            return
+        threshold = self._params.score.gossip_threshold
+        others = [
+            peer.id
+            for peer in self._table.subscribers.get(topic, {}).values()
+            if peer.meshable and peer.id not in members and peer.card.score >= threshold
+        ]
+        # "it randomly selects gossip factor peers with a minimum of D_lazy"
+        count = max(self._params.d_lazy, int(self._params.gossip_factor * len(others)))
+        chosen = some(self._chance, others, count)
+        if len(ids) <= self._params.max_ihave_length:
+            self._offer(tuple(chosen), topic, ids)
+            return
+        for peer in chosen:  # each another part, so that together they hear of all
+            self._offer((peer,), topic, self._chance.sample(ids, self._params.max_ihave_length))
+
+    def _offer(self, peers: tuple[PeerId, ...], topic: str, ids: list[bytes]) -> None:
+        if peers:
+            self._counters.ihave_ids_sent += len(ids) * len(peers)
+            rpc = Rpc(control=Control(ihave=(IHave(topic, tuple(ids)),)))
+            self._outbox.put(Send(peers, rpc, Priority.GOSSIP))
+
+    def offered(self, peer: Peer, offers: Iterable[IHave], topics: Container[str], now: float) -> None:
+        """gossipsub-v1.0 "IHAVE": ask for what we have not seen. Counts of this heartbeat are the peer's."""
+        # "Score Thresholds": "gossip from that peer is ignored"
+        if peer.card.score < self._params.score.gossip_threshold:
+            return
+        wanted: dict[bytes, None] = {}
+        for offer in offers:
+            self._counters.ihave_ids_received += len(offer.message_ids)
+            peer.ihaves += 1
+            # "IHAVE messages are capped to a certain number of IHAVE messages and aggregate number of message IDs"
+            if peer.ihaves > self._params.max_ihave_messages:
+                break
+            if offer.topic in topics:
+                self._pick(offer.message_ids, wanted)
+        ids = some(self._chance, list(wanted), self._params.max_ihave_length - peer.asked)
+        if not ids:
+            return
+        peer.asked += len(ids)
+        self._counters.iwant_ids_sent += len(ids)
+        # "the router tracks a random message ID within the advertised set"; the sample is in random order
+        self.promises.add(ids[0], peer.id, now + self._params.iwant_followup)
+        self._outbox.put(Send((peer.id,), Rpc(control=Control(iwant=(IWant(tuple(ids)),))), Priority.CONTROL))
+
+    def _pick(self, ids: tuple[bytes, ...], wanted: dict[bytes, None]) -> None:
+        known = self._seen.known
+        several = Counter(ids) if len(set(ids)) < len(ids) else None
+        for wire_id in ids:
+            count = known(wire_id)
+            # an id that is offered more often than we know it belongs to a message of another author too
+            if not count or (several is not None and several[wire_id] > count):
+                wanted[wire_id] = None
+
+    def asked(self, peer: Peer, wants: Iterable[IWant]) -> None:
+        """gossipsub-v1.0 "IWANT": send what is in the cache."""
+        # "Score Thresholds": below the gossip threshold nothing is given either
+        if peer.card.score < self._params.score.gossip_threshold:
+            return
+        left = self._params.max_ihave_length
+        for want in wants:
+            self._counters.iwant_ids_received += len(want.message_ids)
+            for wire_id in want.message_ids[:left]:
+                matches = self._cache.matches(wire_id)
+                if matches:
+                    self._answer(peer, matches)
+            left -= min(left, len(want.message_ids))
+
+    def _answer(self, peer: Peer, matches: list[Entry]) -> None:
+        bounds = self._params.bounds
+        if len(matches) > 1:  # those first that the peer got least often, so that in the end it has all
+            matches = sorted(matches, key=lambda entry: entry.answered.get(peer.id, 0))[: bounds.same_id]
+        for entry in matches:
+            times = entry.answered.get(peer.id, 0)
+            size = len(entry.message.data)
+            # "the router responds a limited number of times to each peer"
+            if times >= self._params.gossip_retransmission or peer.sent_bytes + size > bounds.iwant_bytes:
+                continue
+            entry.answered[peer.id] = times + 1
+            peer.sent_bytes += size
+            self._counters.iwant_messages_sent += 1
+            self._outbox.put(Send((peer.id,), Rpc(messages=(entry.message,)), Priority.GOSSIP))

@@ -1,0 +1,45 @@
+"""Outputs while one input is handled: GRAFTs and PRUNEs to one peer leave together, behind the rest."""
+
+from __future__ import annotations
+
+from nexusd_protocols.gossipsub.counters import Counters
+from nexusd_protocols.gossipsub.outputs import Output, Priority, Send
+from nexusd_protocols.gossipsub.rpc import Control, Graft, Prune, Rpc
+from nexusd_protocols.identity import PeerId
+
+
+class Outbox:
+    """Collects until it is emptied."""
+
+    __slots__ = ("_counters", "_grafts", "_outputs", "_prunes")
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._outputs: list[Output] = []
+        self._grafts: dict[PeerId, list[Graft]] = {}
+        self._prunes: dict[PeerId, list[Prune]] = {}
+
+    def put(self, output: Output) -> None:
+        """Add an output."""
+        self._outputs.append(output)
+
+    def graft(self, peer: PeerId, topic: str) -> None:
+        """Tell the peer that it is in our mesh."""
+        self._counters.grafts_sent += 1
+        self._grafts.setdefault(peer, []).append(Graft(topic))
+
+    def prune(self, peer: PeerId, prune: Prune) -> None:
+        """Tell the peer that it is not, or no longer, in our mesh."""
+        self._counters.prunes_sent += 1
+        self._prunes.setdefault(peer, []).append(prune)
+
+    def empty(self) -> list[Output]:
+        """Everything since the last time."""
+        outputs, self._outputs = self._outputs, []
+        if self._grafts or self._prunes:
+            for peer in self._grafts | self._prunes:
+                control = Control(graft=tuple(self._grafts.get(peer, ())), prune=tuple(self._prunes.get(peer, ())))
+                outputs.append(Send((peer,), Rpc(control=control), Priority.CONTROL))
+            self._grafts.clear()
+            self._prunes.clear()
+        return outputs
