@@ -55,6 +55,10 @@ def run(
     agent_type: AgentType | None = None,
     log_level: LogLevel | None = None,
     log_format: LogFormat | None = None,
+    max_connections: int | None = None,
+    max_inbound: int | None = None,
+    max_per_address: int | None = None,
+    limit_loopback: _Switch = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
@@ -87,6 +91,14 @@ def run(
         How much to log (default: info).
     log_format
         Text or JSON lines (default: text).
+    max_connections
+        Connections to peers, both ways (default: 128).
+    max_inbound
+        Of these, made by others (default: 96).
+    max_per_address
+        Inbound connections of one IPv4 address or IPv6 /56 (default: 8).
+    limit_loopback
+        Hold this host's own addresses to that too.
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
     """

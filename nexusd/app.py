@@ -13,7 +13,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -27,6 +27,8 @@ from nexusd.agents import Agents
 from nexusd.api import socket
 from nexusd.api.ports import Services
 from nexusd.config import Config
+from nexusd.host.limits import descriptors
+from nexusd.host.limits.figures import Figures
 from nexusd.host.node import Node
 from nexusd.ready import ReadyInfo
 from nexusd.services.capabilities import Capabilities
@@ -44,7 +46,7 @@ from nexusd_bootstrap.mdns import Mdns
 from nexusd_bootstrap.source import Source
 from nexusd_bootstrap.static import Static
 from nexusd_protocols.identity import AgentId, Signer
-from nexusd_protocols.rpc.schema import ConfigShow
+from nexusd_protocols.rpc.schema import ConfigShow, ConnectionUsage
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +102,20 @@ async def _stop_on_signals(stop: trio.Event, *, task_status: trio.TaskStatus[Non
             stop.set()
 
 
+def _figures(config: Config) -> Figures:
+    """The limits on connections: as configured, and never more than the process has descriptors for."""
+    wanted = replace(
+        Figures.scaled(config.max_connections, config.max_inbound),
+        address_connections=config.max_per_address,
+        limit_loopback=config.limit_loopback,
+    )
+    allowed = descriptors.raise_limit()
+    figures = wanted.within(allowed)
+    if figures != wanted:
+        log.warning("few_descriptors", limit=allowed, connections=figures.connections, wanted=wanted.connections)
+    return figures
+
+
 @asynccontextmanager
 async def daemon(
     config: Config,
@@ -118,6 +134,7 @@ async def daemon(
             role=config.role,
             transports=transports,
             agent_version=f"nexusd/{__version__}",
+            figures=_figures(config),
         )
         async with trio.open_nursery() as nursery:
             running = await _start(nursery, config, signer, store, node, wall_clock, request_stop)
@@ -239,6 +256,7 @@ async def _start(
 
     await peers.load()
     await inbox.load()
+    node.set_known(lambda peer: peers.vouched(peer) or inbox.wrote_to(peer))
     await capabilities.load()
     await nursery.start(capabilities.run)
     await nursery.start(node.run)
@@ -297,6 +315,7 @@ def _node_info(
     gauges = Gauges(
         addresses=node.addresses,
         peers=lambda: peers.counts,
+        connections=lambda: _connections(node),
         rooms=rooms.names,
         capabilities=partial(capabilities.names, AgentId(signer.peer_id)),
         discovery=lambda: {
@@ -305,6 +324,18 @@ def _node_info(
         },
     )
     return NodeInfo(facts, gauges, now, request_stop)
+
+
+def _connections(node: Node) -> ConnectionUsage:
+    usage = node.connection_usage()
+    return ConnectionUsage(
+        open=usage.open,
+        limit=usage.most,
+        inbound=usage.inbound,
+        inbound_limit=usage.most_inbound,
+        in_transit=usage.in_transit,
+        refused=usage.refused,
+    )
 
 
 def _sources(config: Config, node: Node, peers: Peers) -> list[Source]:

@@ -52,6 +52,14 @@ class Config:
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     agent_type: AgentType = "autonomous"
+    max_connections: int = 128
+    """Open connections to peers, both ways."""
+    max_inbound: int = 96
+    """Of these, made by others; never more than `max_connections`."""
+    max_per_address: int = 8
+    """Inbound connections of one IPv4 address or IPv6 /56."""
+    limit_loopback: bool = False
+    """Whether the limits for one address hold for 127.0.0.0/8 and ::1 too."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
 
@@ -189,14 +197,17 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return check
 
 
-def _check_port(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= 65535:
-        raise _WrongError("a whole number from 0 (choose one) to 65535")
-    return value
+def _whole(low: int, high: int, hint: str = "") -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise _WrongError(f"a whole number from {low}{hint} to {high}")
+        return value
+
+    return check
 
 
-def _read_port(text: str) -> int:
-    return _check_port(int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None)
+def _digits(check: Callable[[Any], int]) -> Callable[[str], int]:
+    return lambda text: check(int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None)
 
 
 def _check_bool(value: Any) -> bool:
@@ -286,12 +297,15 @@ _role = _one_of("light", "full", "storage")
 _level = _one_of("debug", "info", "warning", "error")
 _format = _one_of("text", "json")
 _type = _one_of("autonomous", "assistant", "tool", "infrastructure")
+_port = _whole(0, 65535, " (choose one)")
+_connections = _whole(4, 4096)
+_few = _whole(1, 4096)
 
 SETTINGS: Final = (
     Setting("name", "profile; its data is in $XDG_DATA_HOME/nexusd/<name>", _check_name, _check_name, in_file=False),
     Setting("data_dir", "data directory, instead of the profile's", _check_path, _check_path, in_file=False),
     Setting("config", "configuration file, instead of <data_dir>/config.toml", _check_path, _check_path, in_file=False),
-    Setting("port", "TCP port; 0 chooses a free one on the first start and remembers it", _read_port, _check_port),
+    Setting("port", "TCP port; 0 chooses a free one on the first start and remembers it", _digits(_port), _port),
     Setting("listen", "multiaddrs to listen on, instead of all interfaces", _words(_check_listen), _check_listen),
     Setting("loopback", "listen on 127.0.0.1 only", _read_bool, _check_bool),
     Setting("bootstrap", "multiaddrs to dial at start", _words(_check_bootstrap), _check_bootstrap),
@@ -300,5 +314,9 @@ SETTINGS: Final = (
     Setting("log_level", "debug, info, warning or error", _level, _level),
     Setting("log_format", "text or json", _format, _format),
     Setting("agent_type", "autonomous, assistant, tool or infrastructure", _type, _type),
+    Setting("max_connections", "connections to peers, both ways", _digits(_connections), _connections),
+    Setting("max_inbound", "of these, made by others", _digits(_few), _few),
+    Setting("max_per_address", "inbound connections of one IPv4 address or IPv6 /56", _digits(_few), _few),
+    Setting("limit_loopback", "hold this host's own addresses to that too", _read_bool, _check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

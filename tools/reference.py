@@ -1,6 +1,6 @@
 """`make docs`: the pages of docs/reference that follow from the code, so that they cannot differ from it.
 
-    schema -> rpc.md, openrpc.json    codes -> errors.md    settings -> configuration.md    limits -> limits.md
+    schema -> rpc.md, openrpc.json    codes -> errors.md    settings -> configuration.md    limits, figures -> limits.md
     the two cyclopts apps -> commands.md
 
 `pages` is pure and deterministic; tests/unit/test_docs.py compares it with what is committed.
@@ -23,6 +23,7 @@ import msgspec
 from cyclopts import App
 
 from nexusd.config import SETTINGS, Config
+from nexusd.host.limits.figures import Figures
 from nexusd_protocols import limits
 from nexusd_protocols.rpc import openrpc, schema
 from nexusd_protocols.rpc.codes import CODES
@@ -328,7 +329,7 @@ def _limits() -> str:
         "daemon uses "
         "these values. A reason below several names is that of all of them."
     )
-    body = []
+    body = ["## Connections", _table(["limit", "value", "reason"], _figures())]
     for title, rows in _sections(Path(inspect.getfile(limits)).read_text()):
         body.append(f"## {title}")
         body.append(
@@ -340,7 +341,17 @@ def _limits() -> str:
                 ),
             )
         )
-    return _page("Limits", "nexusd_protocols.limits", intro, body)
+    return _page("Limits", "nexusd_protocols.limits and nexusd.host.limits.figures", intro, body)
+
+
+def _figures() -> Iterator[list[str]]:
+    """The fields of Figures, each with the text behind it."""
+    [body] = (node.body for node in ast.parse(inspect.getsource(Figures)).body if isinstance(node, ast.ClassDef))
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            name, value = field.target.id, getattr(Figures(), field.target.id)
+            shown = _toml(value) if isinstance(value, bool) else _shown(name.upper(), value)
+            yield [_code(name), shown, ast.literal_eval(text.value)]
 
 
 def _sections(source: str) -> Iterator[tuple[str, list[_Limit]]]:
@@ -371,7 +382,10 @@ def _sections(source: str) -> Iterator[tuple[str, list[_Limit]]]:
 
 
 def _amount(name: str) -> str:
-    value = getattr(limits, name)
+    return _shown(name, getattr(limits, name))
+
+
+def _shown(name: str, value: float) -> str:
     if name.endswith(("_BYTES", "_WINDOW")):
         for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
             if value >= factor and value % factor == 0:

@@ -14,7 +14,7 @@ from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call, current
 from nexusd.cli.terminal import clean, duration, pairs
 from nexusd.cli.usage import UsageError
-from nexusd_protocols.rpc.schema import Done, NodeStatus, Peer
+from nexusd_protocols.rpc.schema import ConnectionUsage, Done, NodeStatus, Peer
 
 STOP_S: Final = 10.0
 """Twice what the daemon promises."""
@@ -81,12 +81,20 @@ def _status(status: NodeStatus) -> str:
     rows += [
         ("role", status.role),
         ("peers", f"{status.peers_connected} connected, {status.peers_known} known"),
+        ("", _connections(status.connections)),
         ("rooms", ", ".join(status.rooms) or "none"),
         ("serves", ", ".join(status.capabilities) or "nothing"),
     ]
     rows += _list("discovery", [f"{source}: {doing}" for source, doing in status.discovery.items()])
     rows += [("data", status.data_dir), ("socket", status.socket)]
     return pairs(rows)
+
+
+def _connections(usage: ConnectionUsage) -> str:
+    text = f"{usage.open} of {usage.limit} connections, {usage.inbound} of {usage.inbound_limit} inbound"
+    if usage.in_transit:
+        text += f", {usage.in_transit} in transit"
+    return text + (f", {usage.refused} refused since the start" if usage.refused else "")
 
 
 def _list(label: str, values: list[str]) -> list[tuple[str, str]]:

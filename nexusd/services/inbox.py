@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 ACK_S: Final = 15.0
 """How long a sender waits for the acknowledgement: a disk that is slow to sync, not a person."""
 
+CORRESPONDENTS: Final = 10_000
+"""Peers remembered as written to: as many as are remembered at all."""
+
 Handed = Literal["stored", "unconfirmed"]
 """How far a message came that was not refused."""
 
@@ -75,12 +78,18 @@ class Inbox:
         self._admit = admit
         self._resolve = resolve
         self._name_of = name_of
+        self._written_to: set[PeerId] = set()
 
     async def load(self) -> None:
         """Say of what a crash left half sent that it failed, and listen."""
         for agent in self._agents:
             await self._store.inbox.fail_unfinished(agent.id, now=self._clock())
+            self._written_to |= await self._store.inbox.correspondents(agent.id, CORRESPONDENTS)
         self._streams.handle(PROTOCOL, lambda peer: DmReceiver(self._local, peer), self._receive)
+
+    def wrote_to(self, peer: PeerId) -> bool:
+        """Whether one of this node's agents has written to the peer. What a peer writes to us makes it no friend."""
+        return peer in self._written_to
 
     # --- receiving --------------------------------------------------------------------------------------------------
     async def _receive(self, channel: _RECEIVER) -> None:
@@ -127,6 +136,8 @@ class Inbox:
         position = await self._store.inbox.begin_send(
             agent.id, peer=peer, message_id=message_id, content=params.content, format=params.format, now=now
         )
+        if len(self._written_to) < CORRESPONDENTS:
+            self._written_to.add(peer)
         delivery = _Delivery()
         status: SentStatus = "failed"
         try:

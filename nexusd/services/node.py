@@ -11,7 +11,7 @@ from typing import Literal
 from nexusd import __version__
 from nexusd.services.ports import WallClock
 from nexusd_protocols.identity import AgentId, PeerId
-from nexusd_protocols.rpc.schema import ConfigShow, Done, NodeStatus
+from nexusd_protocols.rpc.schema import ConfigShow, ConnectionUsage, Done, NodeStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Gauges:
 
     addresses: Callable[[], list[str]]
     peers: Callable[[], tuple[int, int]]
+    connections: Callable[[], ConnectionUsage]
     rooms: Callable[[], list[str]]
     capabilities: Callable[[], list[str]]
     discovery: Callable[[], dict[str, str]]
@@ -66,6 +67,7 @@ class NodeInfo:
             socket=str(facts.socket),
             peers_connected=connected,
             peers_known=known,
+            connections=gauges.connections(),
             rooms=gauges.rooms(),
             capabilities=gauges.capabilities(),
             discovery=gauges.discovery(),

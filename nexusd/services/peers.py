@@ -51,6 +51,8 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
 SPREAD_S = 30.0
 """Over this time the remembered peers are tried that no source offered at once."""
+NAMED_BY_A_PERSON = ("manual", "bootstrap")
+"""Sources that are somebody's word: `nexus connect`, and the configuration."""
 SUFFIX_CHARS = 6
 """Six characters of base58 tell 38 billion apart; fewer invite mistakes."""
 
@@ -135,12 +137,19 @@ class Peers:
         """The gate that every handler and connection passes."""
         return peer not in self._blocked
 
+    def vouched(self, peer: PeerId) -> bool:
+        """Whether a person named the peer. Others, wherever they were found, are strangers to us."""
+        known = self._known.get(peer)
+        return known is not None and known.source in NAMED_BY_A_PERSON
+
     async def offer(self, peer: PeerId, addresses: Iterable[str], source: str) -> None:
         """A source found a peer: remember where, and dial unless it is connected or refused."""
         if peer == self._network.peer_id or not self.allowed(peer):
             return
         fresh = peer not in self._known
         known = self._remember(peer, tuple(addresses), source)
+        if source in NAMED_BY_A_PERSON:
+            known.source = source
         if fresh:
             self._tell("discovered", peer, {"peerId": peer, "source": source, "addresses": list(known.addresses)})
         if not known.connected and not known.dialling:
@@ -154,7 +163,7 @@ class Peers:
                 case PeerConnected(peer, address, direction):
                     # where an inbound connection comes from is no place to dial: its port is ephemeral
                     found = (address,) if direction == "out" else ()
-                    known = self._remember(peer, found, "inbound" if direction == "in" else "manual")
+                    known = self._remember(peer, found, "inbound" if direction == "in" else "dialled")
                     known.direction, known.failures = direction, 0
                     self._tell("connected", peer, {"peerId": peer, "address": address, "direction": direction})
                     await self._keep(known)
@@ -332,6 +341,7 @@ class Peers:
             return Refusal("invalid_address", f"{params.address!r}: {error}")
         # with a connection at hand nothing was dialled, and the address may be anybody's
         known = self._remember(peer, (address,) if tried else (), "manual")
+        known.source = "manual"
         await self._keep(known)
         # the event that says so may still be on its way
         return msgspec.structs.replace(self._view(known), connected=True, direction=known.direction or "out")

@@ -71,6 +71,19 @@ def dm_row(
 ALL: Final = PagedQuery(DM_SELECT + " WHERE agent = ?", dm_row)
 WITH_PEER: Final = PagedQuery(DM_SELECT + " WHERE agent = ? AND peer = ?", dm_row)
 
+RECENT: Final = 100
+"""Messages of a conversation that are looked at: whoever has not been answered in so many is not being talked to."""
+CORRESPONDENTS: Final = (
+    # from one peer to the next by the index, not through a million messages
+    "WITH RECURSIVE found(peer) AS ("
+    " SELECT min(peer) FROM direct_messages WHERE agent = ?1"
+    " UNION ALL SELECT (SELECT min(peer) FROM direct_messages WHERE agent = ?1 AND peer > found.peer)"
+    " FROM found WHERE found.peer IS NOT NULL"
+    ") SELECT peer FROM found WHERE peer IS NOT NULL AND 'out' IN"
+    " (SELECT direction FROM direct_messages WHERE agent = ?1 AND peer = found.peer ORDER BY position DESC LIMIT ?2)"
+    " LIMIT ?3"
+)
+
 
 class Inbox:
     """Each agent's direct messages."""
@@ -157,6 +170,14 @@ class Inbox:
             return len(left)
 
         return await self._database.write(write)
+
+    async def correspondents(self, agent: AgentId, limit: int) -> set[PeerId]:
+        """Peers that the agent has written to lately."""
+
+        def read(connection: apsw.Connection) -> set[PeerId]:
+            return {PeerId(peer) for (peer,) in connection.execute(CORRESPONDENTS, (agent, RECENT, limit))}
+
+        return await self._database.read(read)
 
     async def list(
         self,

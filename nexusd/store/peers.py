@@ -172,7 +172,7 @@ def _see(connection: apsw.Connection, sighting: Sighting, now: int) -> None:
     connection.execute(
         "INSERT INTO peers (peer, addresses, source, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)"
         " ON CONFLICT (peer) DO UPDATE SET addresses = ?2, last_seen = max(last_seen, ?4),"
-        " source = CASE WHEN source = '' THEN ?3 ELSE source END",
+        " source = CASE WHEN source = '' OR ?3 IN ('manual', 'bootstrap') THEN ?3 ELSE source END",
         (sighting.peer, addresses, sighting.source, now),
     )
 

@@ -27,6 +27,10 @@ LAYERS = {
     "log_level": (("debug", "debug"), ("warning", "warning"), ('"error"', "error"), "info"),
     "log_format": (("json", "json"), ("json", "json"), ('"json"', "json"), "text"),
     "agent_type": (("tool", "tool"), ("assistant", "assistant"), ('"infrastructure"', "infrastructure"), "autonomous"),
+    "max_connections": ((4, 4), ("300", 300), ("64", 64), 128),
+    "max_inbound": ((1, 1), ("300", 300), ("64", 64), 96),
+    "max_per_address": ((1, 1), ("30", 30), ("64", 64), 8),
+    "limit_loopback": ((True, True), ("yes", True), ("true", True), False),
 }
 
 

@@ -30,6 +30,7 @@ STATUS = schema.NodeStatus(
     socket="/data/alice/nexusd.sock",
     peers_connected=1,
     peers_known=3,
+    connections=schema.ConnectionUsage(open=1, limit=128, inbound=0, inbound_limit=96, in_transit=0, refused=7),
     rooms=["general", "news"],
     capabilities=[],
     discovery={"mdns": "on 127.0.0.1", "bootstrap": "2 addresses"},
@@ -75,6 +76,7 @@ address    /ip4/127.0.0.1/tcp/4001/p2p/{ALICE}
            /ip4/127.0.0.1/tcp/4002/ws/p2p/{ALICE}
 role       full
 peers      1 connected, 3 known
+           1 of 128 connections, 0 of 96 inbound, 7 refused since the start
 rooms      general, news
 serves     nothing
 discovery  mdns: on 127.0.0.1

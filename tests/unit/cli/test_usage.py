@@ -99,6 +99,7 @@ def status_of(name):
         socket="",
         peers_connected=0,
         peers_known=0,
+        connections=schema.ConnectionUsage(open=1, limit=128, inbound=0, inbound_limit=96, in_transit=0, refused=0),
         rooms=[],
         capabilities=[],
         discovery={},

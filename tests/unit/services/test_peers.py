@@ -257,6 +257,20 @@ async def test_connecting_by_hand_answers_when_connected(memory: MemoryPeers, au
         assert (answer.connected, answer.direction, answer.source) == (True, "out", "manual")
 
 
+async def test_only_a_person_vouches_for_a_peer(memory: MemoryPeers, autojump_clock: MockClock) -> None:
+    async with alice(memory, up={BOB}) as running:
+        for source in ("mdns", "cache", "inbound"):
+            await running.peers.offer(BOB, AT, source)
+        assert not running.peers.vouched(BOB)
+        await running.peers.connect(schema.PeersConnectParams(address=f"{AT[0]}/p2p/{BOB}"))
+        await running.peers.offer(BOB, AT, "mdns")
+        assert running.peers.vouched(BOB)
+        assert (await running.shown(BOB)).source == "manual"
+        carol = signer("carol").peer_id
+        await running.peers.offer(carol, AT, "bootstrap")
+        assert running.peers.vouched(carol)
+
+
 async def test_the_longest_unseen_make_room(
     memory: MemoryPeers, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

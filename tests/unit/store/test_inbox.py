@@ -105,6 +105,18 @@ async def test_what_a_crash_left_sending_has_failed(tmp_path) -> None:
         assert [event.peer for event in await store.events.read(after=1, limit=10)] == [BOB, CAROL]
 
 
+async def test_whom_an_agent_has_written_to(store) -> None:
+    await receive(store, 1, peer=BOB)
+    await begin(store, 2, peer=CAROL)
+    await receive(store, 3, peer=CAROL)
+    await begin(store, 4, agent=ALICES_SECOND, peer=BOB)
+    assert await store.inbox.correspondents(ALICE, 10) == {CAROL}
+    assert await store.inbox.correspondents(ALICES_SECOND, 10) == {BOB}
+    for number in range(10, 110):
+        await receive(store, number, peer=CAROL)
+    assert await store.inbox.correspondents(ALICE, 10) == set(), "a hundred messages without an answer"
+
+
 async def test_conversations_are_paged_by_peer(store) -> None:
     for number in range(10):
         await receive(store, number, peer=BOB if number % 2 else CAROL)

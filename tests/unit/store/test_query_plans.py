@@ -1,5 +1,7 @@
 """No query that pages or looks up reads a whole table, or sorts what an index has in order."""
 
+import re
+
 import pytest
 
 from nexusd.store import events, inbox, invocations, peers, rooms
@@ -40,13 +42,23 @@ async def test_the_peer_list_walks_its_index(store) -> None:
     assert not [step for step in plan if "TEMP B-TREE" in step]
 
 
+async def test_correspondents_go_from_peer_to_peer_by_the_index(store) -> None:
+    plan = await plan_of(store, inbox.CORRESPONDENTS)
+    assert {step for step in plan if "direct_messages" in step} == {
+        "SEARCH direct_messages USING COVERING INDEX direct_messages_by_peer (agent=?)",
+        "SEARCH direct_messages USING COVERING INDEX direct_messages_by_peer (agent=? AND peer>?)",
+        "SEARCH direct_messages USING INDEX direct_messages_by_peer (agent=? AND peer=?)",
+    }
+    assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
 async def test_the_summary_reads_one_agents_rows_in_order(store) -> None:
     plan = await plan_of(store, invocations.USAGE)
     assert "USING INDEX invocations_by_use (agent=?)" in plan[0]
 
 
 async def plan_of(store, query: str) -> list[str]:
-    bindings = (None,) * query.count("?")
+    bindings = (None,) * len(set(re.findall(r"\?\d", query)) or query.count("?") * "?")
     return await store.database.read(
         lambda connection: [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + query, bindings)]
     )

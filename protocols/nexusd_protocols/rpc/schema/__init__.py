@@ -49,6 +49,7 @@ from nexusd_protocols.rpc.schema.methods import (
 from nexusd_protocols.rpc.schema.node import (
     ConfigShow,
     ConfigValue,
+    ConnectionUsage,
     NodeStatus,
     OpenRpcDocument,
     SubscribeParams,
@@ -107,6 +108,7 @@ __all__ = [
     "CommandSpec",
     "ConfigShow",
     "ConfigValue",
+    "ConnectionUsage",
     "DirectMessage",
     "DmList",
     "DmListParams",

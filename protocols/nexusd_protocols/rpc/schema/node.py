@@ -9,6 +9,18 @@ from msgspec import Meta
 from nexusd_protocols.rpc.schema.shape import EventKind, Params, Result
 
 
+class ConnectionUsage(Result, frozen=True, kw_only=True):
+    """Connections to peers. `open` of at most `limit` are up, both ways; others made `inbound` of them, of at most
+    `inboundLimit`. `inTransit` are not yet authenticated. `refused` were turned away or cut since the start."""
+
+    open: int
+    limit: int
+    inbound: int
+    inbound_limit: int
+    in_transit: int
+    refused: int
+
+
 class NodeStatus(Result, frozen=True, kw_only=True):
     """What this daemon is and does."""
 
@@ -26,6 +38,7 @@ class NodeStatus(Result, frozen=True, kw_only=True):
     socket: str
     peers_connected: int
     peers_known: int
+    connections: ConnectionUsage
     rooms: list[str]
     capabilities: list[str]
     discovery: dict[str, str]
