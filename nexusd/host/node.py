@@ -22,13 +22,13 @@ from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
-from nexusd import __version__
+from nexusd import __version__, clock
 from nexusd.host import interfaces
 from nexusd.host.accounts import Accounts
 from nexusd.host.admission import Admission, boundless
 from nexusd.host.autoconnect import dial_nobody
 from nexusd.host.closing import close_connection, close_connections
-from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role
+from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
 from nexusd.host.gossip import Gossip
 from nexusd.host.identify import Identify
@@ -80,6 +80,8 @@ class Node:
         schema: RecordSchema | None = None,
         keepalive: float = INTERVAL,
         figures: Figures | None = None,
+        shelf: Shelf | None = None,
+        wall_clock: Callable[[], int] = clock.now_ms,
     ) -> None:
         check_release()
         quieten()
@@ -133,9 +135,19 @@ class Node:
         self._gossip = Gossip()
         self._pubsub = Pubsub(self._host, self._gossip, self.penalise)
         self.topics = TopicMesh(self._pubsub, self._gossip)
-        self.dht = Dht(self._host, role, schema or NoRecords(), self._dialer.remember)
-        self._peers = PeerTable(
-            self._swarm, self._allowed, self._feed, self._spawn, self._arrived, self._identify.forget
+        self._peers = PeerTable(self._swarm, self._allowed, self._feed, self._spawn, self._arrived, self._left)
+        self.dht = Dht(
+            signer.peer_id,
+            role,
+            schema or NoRecords(),
+            streams=self.streams,
+            connect=self.connect,
+            remote=self._peers.remote,
+            addresses=self._advertised,
+            learned=self._dialer.remember,
+            charge=self.penalise,
+            clock=wall_clock,
+            shelf=shelf,
         )
         self._listeners = Listeners([] if self._memory else self._listen, self._gate, admission.serve)
         self._nursery: trio.Nursery | None = None
@@ -162,11 +174,11 @@ class Node:
             background_trio_service(self._swarm),
             background_trio_service(self._pubsub),
             background_trio_service(self._gossip),
-            background_trio_service(self.dht.service),
             trio.open_nursery() as nursery,
         ):
             await self._pubsub.wait_until_ready()
             self._start(nursery)
+            await nursery.start(self.dht.run)
             try:
                 if self._memory:
                     await self._listen_in_memory()
@@ -204,6 +216,7 @@ class Node:
                 await self._pubsub.flush()
                 # a muxer drops what it has received when the connection closes: an echo says that it was read
                 await self._keepalive.round()
+                await self.dht.flush()
             await close_connections(self._swarm)
             await self._host.close()
 
@@ -278,6 +291,10 @@ class Node:
 
     def _arrived(self, peer: PeerId) -> None:
         self._spawn(self._identify.ask, peer)
+
+    def _left(self, peer: PeerId) -> None:
+        self._identify.forget(peer)
+        self.dht.left(peer)
 
     def _identified(self, said: PeerIdentified) -> None:
         self._opener.learn(said.peer, said.protocols)

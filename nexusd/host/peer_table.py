@@ -42,6 +42,10 @@ class PeerTable(INotifee):  # type: ignore[misc] # libp2p is not typed
         """Those with an open connection."""
         return [peer for peer, found in self._connections.items() if any(not c.is_closed for c in found)]
 
+    def remote(self, peer: PeerId) -> str:
+        """The address at which a peer is connected, empty if none is known."""
+        return next(filter(None, (_address(c) for c in self._connections.get(peer, ()) if not c.is_closed)), "")
+
     async def connected(self, network: object, conn: Any) -> None:
         """Called by the swarm. A peer that is not allowed is disconnected and never announced."""
         peer = PeerId(str(conn.muxed_conn.peer_id))

@@ -126,6 +126,35 @@ MULTISTREAM_MESSAGE_BYTES: Final = 1024
 MULTISTREAM_PROPOSALS: Final = 64
 """Messages behind the header of one negotiation. Whoever knows no better tries a handful."""
 
+# --- Kademlia -------------------------------------------------------------------------------------------------------
+KAD_MESSAGE_BYTES: Final = 256 * KIB
+"""One message: a record and 40 peers with 16 addresses each come to 128 KiB."""
+KAD_RECORD_BYTES: Final = 64 * KIB
+"""A record points to content; it is not the content."""
+KAD_KEY_BYTES: Final = 256
+"""A record's key: a namespace and a name. A multihash has 66 bytes at most."""
+KAD_PEERS: Final = 40
+"""Peers read out of one list of a message. Known implementations send 20 at most; their providers may be more."""
+KAD_ADDRESSES: Final = 16
+"""Addresses of a peer, as everywhere here. A host has a few for each of its interfaces."""
+KAD_ADDRESS_BYTES: Final = 256
+"""One binary multiaddr. A relayed one with two peer ids and a certificate hash has about 160."""
+KAD_RECORDS: Final = 4096
+KAD_RECORDS_BYTES: Final = 32 * MIB
+"""Records kept for others, in number and size: what a small host can spare for strangers."""
+KAD_PEER_RECORDS: Final = 256
+"""Records kept for one peer: a sixteenth of all."""
+KAD_PROVIDERS: Final = 16_384
+"""Provider entries kept for others, about 4 MiB."""
+KAD_PEER_PROVIDERS: Final = 1024
+"""Provider entries of one peer: what it has to offer, and a sixteenth of all."""
+KAD_KEY_PROVIDERS: Final = 40
+"""Providers of one key. More than anybody asks for; the oldest makes room."""
+KAD_SUBNET_PROVIDERS: Final = 4
+"""Providers of one key in one /24 or /48, so that one network cannot hide the others."""
+KAD_OWN: Final = 1024
+"""Records and announcements of this node's own, each: every one costs 20 messages a day."""
+
 # --- Noise and Yamux --------------------------------------------------------------------------------------------------
 NOISE_MESSAGE_BYTES: Final = 65_535
 """One Noise message: its length has 16 bits."""

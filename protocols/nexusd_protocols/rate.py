@@ -17,9 +17,18 @@ class Rate:
     def allows(self, now: float) -> bool:
         """Count one more. False if that is too many."""
         if self._left < 1:
-            self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_second)
-            self._at = now
+            self._refill(now)
             if self._left < 1:
                 return False
         self._left -= 1
         return True
+
+    def turn(self, now: float) -> float:
+        """Count one more, and say how many seconds it must wait for its turn."""
+        self._refill(now)
+        self._left -= 1
+        return max(0.0, -self._left / self._per_second)
+
+    def _refill(self, now: float) -> None:
+        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_second)
+        self._at = now

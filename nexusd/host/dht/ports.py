@@ -1,0 +1,97 @@
+"""What the DHT asks of the rest of the daemon, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.kad.providers import ProviderEntry
+from nexusd_protocols.kad.records import StoredRecord
+from nexusd_protocols.kad.renewals import Renewal, Sort
+
+PROTOCOL: Final = "/nexus/kad/1.1.0"
+NAMESPACE: Final = "nexus"
+
+Role = Literal["light", "full", "storage"]
+
+
+class RecordSchema(Protocol):
+    """What a record under /nexus/ must be."""
+
+    def validate(self, key: str, value: bytes) -> None:
+        """Raise ValueError if `value` must not be stored under `key`."""
+        ...
+
+    def select(self, key: str, values: Sequence[bytes]) -> int:
+        """The index of the best of values that are all valid."""
+        ...
+
+
+class NoRecords:
+    """The schema before there are signed envelopes: nothing is a record, so nothing unsigned is stored or believed."""
+
+    def validate(self, key: str, value: bytes) -> None:
+        """Refuse."""
+        raise ValueError("no record schema is configured")
+
+    def select(self, key: str, values: Sequence[bytes]) -> int:
+        """Never asked, since nothing is valid."""
+        raise ValueError("no record schema is configured")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A peer and where it may be dialled (addresses without /p2p)."""
+
+    peer: PeerId
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was kept over a restart."""
+
+    own: Sequence[Renewal] = ()
+    records: Sequence[StoredRecord] = ()
+    providers: Sequence[ProviderEntry] = ()
+
+
+class Shelf(Protocol):
+    """Where the DHT keeps what must outlive the process. Every method returns once it is on disk."""
+
+    async def load(self) -> Saved: ...
+
+    async def keep_own(self, renewal: Renewal) -> None: ...
+
+    async def drop_own(self, sort: Sort, key: bytes) -> None: ...
+
+    async def keep_others(
+        self,
+        records: Iterable[tuple[bytes, StoredRecord | None]],
+        providers: Iterable[tuple[tuple[bytes, PeerId], ProviderEntry | None]],
+    ) -> None:
+        """Follow changes of what is kept for others: by key, None for what is gone."""
+        ...
+
+
+class NoShelf:
+    """Nothing outlives the process."""
+
+    async def load(self) -> Saved:
+        """Nothing."""
+        return Saved()
+
+    async def keep_own(self, renewal: Renewal) -> None:
+        """Nowhere to keep it."""
+
+    async def drop_own(self, sort: Sort, key: bytes) -> None:
+        """Nowhere to drop it from."""
+
+    async def keep_others(
+        self,
+        records: Iterable[tuple[bytes, StoredRecord | None]],
+        providers: Iterable[tuple[tuple[bytes, PeerId], ProviderEntry | None]],
+    ) -> None:
+        """Nowhere to keep them."""
