@@ -34,7 +34,7 @@ HEARD: Final = 64
 PER_SUBNET: Final = 3
 """Peers of one /24 or /48 on a way: made-up peers are many, networks are not."""
 SURE: Final = 3
-"""The closest of each way that are part of the result, whatever the other ways found."""
+"""The closest of each way that are part of the result, however close those are that the other ways found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,12 @@ class Lookup:
         return not self._waiting() and (self._asked >= ASKED or self._next() is None)
 
     def closest(self) -> list[Contact]:
-        """Those that answered, the closest first: `width` at most, and a few of each way among them."""
+        """Those that answered, the closest first: the `width` closest, and the SURE closest of each way."""
         answered = sorted((c for c in self._known.values() if c.state is _State.ANSWERED), key=_distance)
         sure = {
             c.contact.peer for number in range(WAYS) for c in islice((c for c in answered if c.way == number), SURE)
         }
-        rest = [c.contact.peer for c in answered if c.contact.peer not in sure]
-        chosen = sure | set(rest[: max(0, self._width - len(sure))])
-        return [c.contact for c in answered if c.contact.peer in chosen]
+        return [c.contact for at, c in enumerate(answered) if at < self._width or c.contact.peer in sure]
 
     def _ask(self) -> list[Contact]:
         asked = []
