@@ -247,6 +247,7 @@ class Node:
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to the peer."""
+        self.dht.forget(peer)
         async with trio.open_nursery() as nursery:
             for connection in self._swarm.get_connections(ID.from_string(peer)):
                 nursery.start_soon(close_connection, connection)

@@ -43,8 +43,9 @@ WITNESSES: Final = 3
 class Dht:
     """One node's part in the DHT. Role light asks and does not serve.
 
-    `connect` has a connection to a peer, `remote` gives the address at which one is connected, `addresses` are this
-    node's own, `learned` hears where peers are that were looked for. `clock` gives unix milliseconds.
+    `connect` has a connection to a peer, `remote` gives the address at which one is connected (empty if it is not),
+    `addresses` are this node's own, `learned` hears where peers are that were looked for. `clock` gives unix
+    milliseconds.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Dht:
             provides=self._renewals.provides,
             connected=self._said.get,
         )
-        self._requester = Requester(streams, connect, random)
+        self._requester = Requester(streams, connect, lambda peer: bool(remote(peer)), random)
         self._queries = trio.CapacityLimiter(QUERIES)
         self._upkeep = Upkeep(
             self._table,
@@ -96,6 +97,7 @@ class Dht:
             shelf or NoShelf(),
             tell=self._tell,
             look=self._look,
+            online=lambda: any(peer in self._table for peer in self._said),
             clock=clock,
             entropy=random.randbytes,
         )
@@ -119,6 +121,8 @@ class Dht:
         if PROTOCOL not in said.protocols:
             self._table.remove(said.peer)
             return
+        if not self._remote(said.peer):
+            return  # gone again, and not to be dialled for this
         try:
             await self._ask(contact, Message(Kind.PING))
         except HostError as error:
@@ -127,6 +131,10 @@ class Dht:
     def left(self, peer: PeerId) -> None:
         """The last connection to a peer is gone. It stays in the table: it may be dialled again."""
         self._said.pop(peer, None)
+
+    def forget(self, peer: PeerId) -> None:
+        """Do not dial a peer of our own accord: somebody wanted it disconnected."""
+        self._table.remove(peer)
 
     def size(self) -> int:
         """Peers in the routing table."""

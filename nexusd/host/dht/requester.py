@@ -27,13 +27,18 @@ ASK_SECONDS: Final = 10.0
 
 
 class Requester:
-    """`connect` has a connection to a peer."""
+    """`connect` has a connection to a peer, `connected` says whether there is one."""
 
     def __init__(
-        self, streams: Streams, connect: Callable[[PeerId, Sequence[str]], Awaitable[None]], random: Random
+        self,
+        streams: Streams,
+        connect: Callable[[PeerId, Sequence[str]], Awaitable[None]],
+        connected: Callable[[PeerId], bool],
+        random: Random,
     ) -> None:
         self._streams = streams
         self._connect = connect
+        self._connected = connected
         self._random = random
         self._slots = StreamSlots(outbound=AT_ONCE)
 
@@ -58,7 +63,8 @@ class Requester:
             try:
                 return await self._exchange(peer, question)
             except ConnectionLostError:
-                if attempt == TRIES:
+                # a peer that has closed the connection is not dialled for the same question again
+                if attempt == TRIES or not self._connected(peer):
                     raise
                 await trio.sleep(RETRY_SECONDS * (1 << attempt) * (0.5 + self._random.random()))
         raise AssertionError("not reached")

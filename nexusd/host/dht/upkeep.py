@@ -34,7 +34,8 @@ Tell = Callable[[Renewal], Awaitable[list[PeerId] | None]]
 
 
 class Upkeep:
-    """`tell` tells the peers closest to it what is ours, and `look` looks up a key."""
+    """`tell` tells the peers closest to it what is ours, `look` looks up a key, `online` says whether any peer of the
+    table is connected: if none is, it is for others to find one."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Upkeep:
         *,
         tell: Tell,
         look: Callable[[bytes], Awaitable[None]],
+        online: Callable[[], bool],
         clock: Callable[[], int],
         entropy: Callable[[int], bytes],
     ) -> None:
@@ -56,6 +58,7 @@ class Upkeep:
         self._shelf = shelf
         self._tell = tell
         self._look = look
+        self._online = online
         self._now = clock
         self._entropy = entropy
         self._own_key = table.own_key
@@ -123,7 +126,7 @@ class Upkeep:
     async def _renew(self) -> None:
         while True:
             for renewal in self._renewals.due(self._now()):
-                if (renewal.sort, renewal.key) not in self._telling and len(self._table):
+                if (renewal.sort, renewal.key) not in self._telling and self._online():
                     await self._renew_one(renewal)
             with trio.move_on_after(RENEW_SECONDS):
                 await self._due.wait()
@@ -146,7 +149,7 @@ class Upkeep:
                 grew = True
                 await trio.sleep(SETTLE_SECONDS)
             self._newcomers = trio.Event()
-            if len(self._table):
+            if self._online():
                 await self._look(self._own_key)
                 if not grew:
                     await self._look(self._table.refresh_key(self._entropy))

@@ -70,7 +70,7 @@ async def test_closing_with_many_peers_is_quick():
         started = time.perf_counter()
         await alice.aclose()
         assert time.perf_counter() - started < 2.5
-        await until(lambda: not any(other.connected() for other in others))
+        await until(lambda: not any(alice.peer_id in other.connected() for other in others))
 
 
 async def test_a_peer_that_does_not_read_does_not_hold_up_the_end():
