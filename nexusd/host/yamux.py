@@ -12,6 +12,7 @@ writer sends, so any task may be cancelled anywhere.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -55,6 +56,14 @@ CLOSE_SECONDS: Final = 1.0
 """For the transport below: WebSocket says goodbye too."""
 HOOK_SECONDS: Final = 5.0
 """For the swarm to take notice; it sleeps for 0.1 s a connection."""
+TURN_SECONDS: Final = 0.005
+"""Time of this thread for what one read of a connection holds. Bulk takes a tenth of it; of frames that carry a few
+octets each it is less than a full message."""
+REST: Final = 4.0
+"""What a connection pauses after such a turn, in turns: so small frames, however many, keep a fifth of a core busy, and
+the others wait for few turns."""
+REST_SECONDS: Final = 0.1
+"""The same at most. A turn is long now and then for a reason of ours, such as the collection of garbage."""
 LINGER_SECONDS: Final = 30.0
 """How long a peer may take to end its side of a stream that we have closed, before it is reset."""
 LINGER_BYTES: Final = limits.MIB
@@ -264,9 +273,14 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         session = self.session
         try:
             while texts := await self.secured_conn.receive():
-                now = trio.current_time()
+                began, now = time.thread_time(), trio.current_time()
                 for text in texts:
                     self._dispatch(session.receive(text, now))
+                    took = time.thread_time() - began
+                    if took > TURN_SECONDS:
+                        self.turn()
+                        await trio.sleep(min(took * REST, REST_SECONDS))
+                        began, now = time.thread_time(), trio.current_time()
                 if session.has_output:
                     self._output.set()
             self._gone = True

@@ -160,6 +160,8 @@ NOISE_MESSAGE_BYTES: Final = 65_535
 """One Noise message: its length has 16 bits."""
 NOISE_TEXT_BYTES: Final = NOISE_MESSAGE_BYTES - 16
 """What one Noise message carries: the tag takes the rest."""
+NOISE_EMPTY_MESSAGES: Final = 256
+"""Messages without a text, one after the other. Nobody has a use for them; each costs what a short one costs."""
 
 YAMUX_INITIAL_WINDOW: Final = 256 * KIB
 """Both sides assume it of every stream; the specification fixes it."""
@@ -199,6 +201,11 @@ YAMUX_EMPTY_FRAMES: Final = 10_000
 YAMUX_EMPTY_FRAMES_PER_SECOND: Final = 5000.0
 """Frames that change nothing. js-libp2p sends one after each data frame, even on a stream that has ended: at its best
 rate 3,000 a second."""
+YAMUX_TINY_BYTES: Final = 32
+YAMUX_TINY_FRAMES: Final = 20_000
+YAMUX_TINY_FRAMES_PER_SECOND: Final = 10_000.0
+"""Data frames that carry less than that cost far more than they bring: half a million a second keep a core busy. No
+protocol of ours or of libp2p has messages so short, and who writes octet by octet does not type so fast."""
 YAMUX_MEMORY_RESETS: Final = 4
 YAMUX_MEMORY_RESETS_PER_SECOND: Final = 1 / 60
 """Streams of a connection reset because memory ran out, after which the peer is dropped."""

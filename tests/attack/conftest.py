@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from nexusd.client import Nexus
+from tests.harness import js
 from tests.harness.daemon import Daemon, Home, connect
+from tests.harness.js import JsPeer
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,14 @@ def alice(pair: tuple[Daemon, Daemon]) -> Daemon:
 @pytest.fixture(scope="session")
 def bob(pair: tuple[Daemon, Daemon]) -> Daemon:
     return pair[1]
+
+
+@pytest.fixture(scope="session")
+def carol(home: Home) -> Iterator[JsPeer]:
+    """An honest js-libp2p peer, who watches over attacks: see `witness`. Not connected."""
+    js.require()
+    with JsPeer("carol", home.directory) as peer:
+        yield peer
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ class Frame(NamedTuple):
         length = len(self.payload) if self.length < 0 else self.length
         return _header.pack(self.version, self.kind, self.flags, self.stream, length) + self.payload
 
+    @classmethod
+    def read(cls, octets: bytes, position: int = 0) -> Frame:
+        """A header, without the payload behind it."""
+        version, kind, flags, stream, length = _header.unpack_from(octets, position)
+        return cls(kind, flags, stream, length, version=version)
+
 
 def data(stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
     """A data frame."""
@@ -59,14 +65,14 @@ def frames(octets: bytes) -> list[Frame]:
     found = []
     position = 0
     while position < len(octets):
-        version, kind, flags, stream, length = _header.unpack_from(octets, position)
+        frame = Frame.read(octets, position)
         position += 12
-        payload = b""
-        if kind == DATA:
-            payload = octets[position : position + length]
-            assert len(payload) == length, "a frame is cut"
-            position += length
-        found.append(Frame(kind, flags, stream, length, payload, version))
+        if frame.kind == DATA:
+            payload = octets[position : position + frame.length]
+            assert len(payload) == frame.length, "a frame is cut"
+            position += frame.length
+            frame = frame._replace(payload=payload)
+        found.append(frame)
     return found
 
 

@@ -36,6 +36,7 @@ class NoiseTransport:
         self._send_nonce = send_nonce
         self._receive_nonce = receive_nonce
         self._partial = bytearray()
+        self._empty = 0  # messages without a text, one after the other
         self._failed = False
 
     def send(self, *texts: bytes | memoryview) -> bytearray:
@@ -73,8 +74,8 @@ class NoiseTransport:
     def receive(self, data: bytes) -> list[bytes]:
         """The texts of the messages that are now complete, empty ones left out; together they are the peer's stream.
 
-        Raises RemoteProtocolError `short_message`, `bad_tag`, `nonce_exhausted`, once. Texts that came before the fault
-        in the same bytes are dropped with it.
+        Raises RemoteProtocolError `short_message`, `bad_tag`, `nonce_exhausted`, `too_many_empty_messages`, once. Texts
+        that came before the fault in the same bytes are dropped with it.
         """
         if self._failed:
             return []
@@ -137,4 +138,10 @@ class NoiseTransport:
             # not proven to be the peer's fault: anybody on the way can do it
             raise RemoteProtocolError("bad_tag", "a message that the peer did not encrypt so") from error
         self._receive_nonce += 1
+        if text:
+            self._empty = 0
+        else:
+            self._empty += 1
+            if self._empty > limits.NOISE_EMPTY_MESSAGES:
+                raise RemoteProtocolError("too_many_empty_messages", "messages without a text", penalty=10)
         return text

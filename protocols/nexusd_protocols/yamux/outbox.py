@@ -33,6 +33,8 @@ class Outbox:
 
     def __init__(self, events: list[Event], *, stream_bytes: int, share_bytes: int, all_bytes: int) -> None:
         self.control = bytearray()
+        self.data_frames = 0
+        """Sent so far."""
         self._events = events
         self._stream_bytes = stream_bytes
         self._share_bytes = share_bytes
@@ -111,6 +113,7 @@ class Outbox:
             size = space - HEADER_BYTES
         parts.append(pack_header(DATA, stream.owed, stream.id, size))
         stream.outgoing.move(parts, size)
+        self.data_frames += 1
         stream.owed = 0
         stream.send_window -= size
         if stream.outgoing.size:

@@ -216,12 +216,15 @@ class Session:
         Raises RemoteProtocolError, once: `bad_version`, `bad_type`, `bad_flags`, `stream_id_zero`,
         `stream_id_not_zero`, `stream_id_parity`, `stream_id_reused`, `window_exceeded`, `window_overflow`,
         `data_after_end`, `stray_data`, `too_many_resets`, `too_many_pings`, `too_many_empty_frames`,
-        `memory_exhausted`, `reads_nothing`. All streams are broken then; `take_events` has who must be woken.
+        `too_many_updates`, `too_many_tiny_frames`, `memory_exhausted`, `reads_nothing`. All streams are broken
+        then; `take_events` has who must be woken.
         """
         if self.over:
             return []
         self._now = self._heartbeat.heard = now
         try:
+            if len(data) < HEADER_BYTES:
+                self._tolerance.tiny_frame(now)
             self._parse(self._head + data if self._head else data)
             if len(self.outbox.control) > self.bounds.control_bytes:
                 raise RemoteProtocolError("reads_nothing", "answers pile up", penalty=10)
@@ -292,11 +295,12 @@ class Session:
         if flags & SYN:
             stream = self._opened(stream_id, flags)
         elif stream is None and (kind == WINDOW_UPDATE or flags):
-            self._tolerance.empty_frame(
-                self._now
-            )  # it crossed a reset of ours, or answers the last data of a stream that has ended
+            # it crossed a reset of ours, or answers the last data of a stream that has ended
+            self._tolerance.empty_frame(self._now)
         if stream is None:
             return None
+        if flags and not length and not stream.news(flags):
+            self._tolerance.empty_frame(self._now)
         if flags & ACK:
             self._acknowledged(stream)
         if flags & RST:
@@ -306,6 +310,7 @@ class Session:
             if length:
                 if stream.send_window + length > MAX:
                     raise RemoteProtocolError("window_overflow", f"stream {stream_id}: over 2^32 - 1", penalty=10)
+                self._tolerance.update(self.outbox.data_frames, self._now)
                 self.outbox.widen(stream, length)
             elif not flags:
                 self._tolerance.empty_frame(self._now)
@@ -340,6 +345,8 @@ class Session:
     def _expect(self, stream: Stream, length: int) -> None:
         """The header of a data frame: does its payload fit?"""
         window = stream.window
+        if length < limits.YAMUX_TINY_BYTES:
+            self._tolerance.tiny_frame(self._now)
         if stream.ended:
             raise RemoteProtocolError("data_after_end", f"stream {stream.id}", penalty=10)
         if length > window.available:

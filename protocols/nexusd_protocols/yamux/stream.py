@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from nexusd_protocols.errors import LocalProtocolError
 from nexusd_protocols.yamux.byte_queue import ByteQueue
 from nexusd_protocols.yamux.events import Readable, Writable
-from nexusd_protocols.yamux.frames import ACK, SYN
+from nexusd_protocols.yamux.frames import ACK, FIN, RST, SYN
 from nexusd_protocols.yamux.window import ReceiveWindow
 
 if TYPE_CHECKING:
@@ -84,6 +84,15 @@ class Stream:
     def finished(self) -> bool:
         """Nothing more can come of the stream: all was said and read, or it is broken."""
         return not self.incoming.size and (self.reset_by is not None or (self.ended and self.closed))
+
+    def news(self, flags: int) -> int:
+        """Those flags of a frame that change something."""
+        news = flags & (SYN | RST)
+        if self.outbound and not self.acknowledged:
+            news |= flags & ACK
+        if not self.ended:
+            news |= flags & FIN
+        return news
 
     def read(self, limit: int, now: float) -> bytes:
         """What the peer sent, 1 to `limit` bytes of it; nothing if there is nothing now."""

@@ -14,7 +14,9 @@ class Tolerance:
         self._resets = Rate(limits.YAMUX_RESETS, limits.YAMUX_RESETS_PER_SECOND, now)
         self._pings = Rate(limits.YAMUX_PINGS, limits.YAMUX_PINGS_PER_SECOND, now)
         self._empty_frames = Rate(limits.YAMUX_EMPTY_FRAMES, limits.YAMUX_EMPTY_FRAMES_PER_SECOND, now)
+        self._tiny_frames = Rate(limits.YAMUX_TINY_FRAMES, limits.YAMUX_TINY_FRAMES_PER_SECOND, now)
         self._memory_resets = Rate(limits.YAMUX_MEMORY_RESETS, limits.YAMUX_MEMORY_RESETS_PER_SECOND, now)
+        self._updates = 0  # those for which data of ours gave reason
         self._stray_left = 0
         self._flooded = False
 
@@ -42,6 +44,19 @@ class Tolerance:
         """A frame that changes nothing. Raises `too_many_empty_frames`."""
         if not self._empty_frames.allows(now):
             raise RemoteProtocolError("too_many_empty_frames", "frames that change nothing", penalty=10)
+
+    def update(self, data_frames: int, now: float) -> None:
+        """A window update, when we have sent so many data frames. js-libp2p answers each with one, the others fewer;
+        beyond that it is an empty frame. Raises `too_many_updates`."""
+        if self._updates < data_frames:
+            self._updates += 1
+        elif not self._empty_frames.allows(now):
+            raise RemoteProtocolError("too_many_updates", "windows opened by crumbs", penalty=10)
+
+    def tiny_frame(self, now: float) -> None:
+        """Data by the octet, in a frame or in a message of its own. Raises `too_many_tiny_frames`."""
+        if not self._tiny_frames.allows(now):
+            raise RemoteProtocolError("too_many_tiny_frames", "data by the octet", penalty=10)
 
     def memory_reset(self, now: float) -> None:
         """A stream was reset for want of memory. Raises `memory_exhausted`."""

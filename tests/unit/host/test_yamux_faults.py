@@ -413,6 +413,34 @@ async def test_a_breach_is_charged_answered_and_ends_the_connection():
         assert stream.reset_by == "connection"
 
 
+async def test_others_have_their_turn_within_what_one_read_brings(monkeypatch):
+    """Small frames cost time out of proportion to their bytes."""
+    async with half_muxed() as (mine, bob, _side):
+        turns = 0
+        seen: list[int] = []
+        receive = bob.session.receive
+
+        def take(text: bytes, now: float):
+            seen.append(turns)
+            return receive(text, now)
+
+        monkeypatch.setattr(bob.session, "receive", take)
+        monkeypatch.setattr(yamux, "TURN_SECONDS", -1.0)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _() -> None:
+                nonlocal turns
+                while True:
+                    await trio.lowlevel.checkpoint()
+                    turns += 1
+
+            await mine.send(*(window(number, 0, SYN) for number in range(1, 21, 2)))
+            await until(lambda: len(seen) == 10)
+            nursery.cancel_scope.cancel()
+        assert len(set(seen)) >= 5, "two in a row at most: the order within a round is chance"
+
+
 async def test_a_changed_message_ends_the_connection():
     raws = memory_raws()
     async with half_muxed(raws) as (_mine, bob, side):

@@ -96,6 +96,15 @@ def test_an_empty_message_is_nothing():
     assert bob.receive(empty[5:] + sealed(3, b"y")) == [b"y"]
 
 
+def test_empty_messages_without_end():
+    _, bob = pair()
+    most = limits.NOISE_EMPTY_MESSAGES
+    assert bob.receive(b"".join(sealed(n, b"") for n in range(most)) + sealed(most, b"x")) == [b"x"]
+    assert bob.receive(b"".join(sealed(n, b"") for n in range(most + 1, 2 * most + 1))) == []
+    error = refused(bob, sealed(2 * most + 1, b""))
+    assert (error.code, error.penalty) == ("too_many_empty_messages", 10)
+
+
 @pytest.mark.parametrize("length", [0, 1, 15])
 def test_a_message_shorter_than_its_tag(length):
     wire = length.to_bytes(2, "big") + bytes(length)

@@ -100,15 +100,70 @@ def test_ping_floods(flags):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda n: data(1), lambda n: window(1), lambda n: window(3, 5), lambda n: window(3, 0, FIN), lambda n: go_away()],
-    ids=["empty data", "empty update", "update of no stream", "end of no stream", "goaway"],
+    [
+        lambda n: data(1),
+        lambda n: window(1),
+        lambda n: window(3, 5),
+        lambda n: window(3, 0, FIN),
+        lambda n: data(1, b"", ACK),
+        lambda n: window(1, 0, FIN),
+        lambda n: data(1, b"", FIN | ACK),
+        lambda n: go_away(),
+    ],
+    ids=[
+        "empty data",
+        "empty update",
+        "update of no stream",
+        "end of no stream",
+        "acknowledgement",
+        "end again",
+        "both",
+        "goaway",
+    ],
 )
 def test_floods_of_frames_that_change_nothing(make):
     bob = session()
-    bob.receive(window(1, 0, SYN) + go_away(), 0.0)
+    bob.receive(window(1, 0, SYN | FIN) + go_away(), 0.0)
     taken, error = flood(bob, make, 100_000)
     assert taken == limits.YAMUX_EMPTY_FRAMES
     assert error.code == "too_many_empty_frames"
+
+
+def test_windows_opened_by_crumbs():
+    bob = session()
+    bob.receive(window(1, 0, SYN), 0.0)
+    taken, error = flood(bob, lambda n: window(1, 1), 100_000)
+    assert (taken, error.code) == (limits.YAMUX_EMPTY_FRAMES, "too_many_updates")
+
+
+def test_an_answer_to_each_data_frame_is_no_flood():
+    """As js-libp2p does it."""
+    bob = session(dialer=True)
+    stream = bob.open(0.0)
+    for _ in range(2 * limits.YAMUX_EMPTY_FRAMES):
+        stream.write(b"x")
+        bob.take_output()
+        bob.receive(window(1, 1), 0.0)
+
+
+def test_data_by_the_octet():
+    bob = session()
+    bob.receive(window(1, 0, SYN), 0.0)
+    stream = accepted(bob)
+
+    def crumb(_number):
+        stream.read(100, 0.0)
+        return data(1, b"x")
+
+    taken, error = flood(bob, crumb, 200_000)
+    assert (taken, error.code) == (limits.YAMUX_TINY_FRAMES, "too_many_tiny_frames")
+
+
+def test_frames_by_the_octet():
+    """Each octet in a message of its own."""
+    octets = window(1, 0, SYN) + data(1, bytes(200_000))
+    taken, error = flood(session(), lambda n: octets[n : n + 1], 200_000)
+    assert (taken, error.code) == (limits.YAMUX_TINY_FRAMES, "too_many_tiny_frames")
 
 
 def test_whoever_sends_and_does_not_read_is_dropped():
@@ -133,8 +188,8 @@ def test_a_window_of_one_byte_frames_costs_little_more_than_its_bytes():
     bob.receive(window(1, 0, SYN), 0.0)
     burst = data(1, b"x") * 1000
     tracemalloc.start()
-    for _ in range(50):
-        bob.receive(burst, 0.0)
+    for second in range(50):
+        bob.receive(burst, float(second))
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert bob.budget.held == 50_000

@@ -326,6 +326,7 @@ def test_a_rate_allows_a_burst_and_then_so_many_a_second():
         ("reset", 1000, "too_many_resets", 10),
         ("ping", 100, "too_many_pings", 10),
         ("empty_frame", 10_000, "too_many_empty_frames", 10),
+        ("tiny_frame", 20_000, "too_many_tiny_frames", 10),
         ("memory_reset", 4, "memory_exhausted", 5),
     ],
 )
@@ -346,6 +347,16 @@ def test_resets_of_ours_are_held_against_the_next_stream():
     tolerance.own_reset(0.0)
     assert refused(tolerance.opening, 0.0) == "too_many_resets"
     tolerance.opening(1.0)
+
+
+def test_updates_are_empty_frames_beyond_one_for_each_data_frame_sent():
+    tolerance = Tolerance(0.0)
+    for sent in range(1, 20_001):
+        tolerance.update(sent, 0.0)
+    for _ in range(10_000):
+        tolerance.update(20_000, 0.0)
+    assert refused(tolerance.update, 20_000, 0.0) == "too_many_updates"
+    tolerance.update(20_001, 0.0)
 
 
 def test_strays_are_bounded_by_what_was_allowed():

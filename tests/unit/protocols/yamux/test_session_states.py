@@ -179,7 +179,7 @@ def test_every_frame_in_every_state(row, column, split):
     ],
 )
 def test_what_no_honest_peer_sends(octets, code):
-    for size in (len(octets), 7):
+    for size in (len(octets), 13):
         bob = session()
         with pytest.raises(RemoteProtocolError) as caught:
             feed(bob, [octets[start : start + size] for start in range(0, len(octets), size)])
