@@ -49,6 +49,7 @@ from nexusd.host.slots import StreamSlots
 from nexusd.host.stream_guard import Handler, StreamGuard
 from nexusd.host.websockets import WebSockets
 from nexusd_protocols.identity import PeerId, Signer
+from nexusd_protocols.yamux.bounds import Bounds
 from nexusd_protocols.yamux.budget import Budget
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +65,8 @@ END_SECONDS: Final = 3.0
 class Node:
     """One host. Make it, `run` it once, close it. `clock` is the loop's: call the constructor inside of a Trio run.
 
-    `transports` replaces TCP and WebSocket (simulations bring their own network). Raises RuntimeError for another
+    `transports` replaces TCP and WebSocket (simulations bring their own network); `slots` and `bounds` are how many
+    streams a peer and a connection may have, if not as many as usual. Raises RuntimeError for another
     py-libp2p than the one this was tested with.
     """
 
@@ -82,6 +84,8 @@ class Node:
         figures: Figures | None = None,
         shelf: Shelf | None = None,
         wall_clock: Callable[[], int] = clock.now_ms,
+        slots: StreamSlots | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         check_release()
         quieten()
@@ -96,11 +100,11 @@ class Node:
         self._running = False
 
         keys = key_pair_of(signer)
-        self._slots = StreamSlots()
+        self._slots = slots or StreamSlots()
         handlers: dict[str, Handler] = {}
         guard = StreamGuard(handlers, self._allowed, self._slots, self.penalise)
         figures = figures or Figures()
-        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(figures.peer_bytes), self.penalise, guard.serve)
+        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(figures.peer_bytes), self.penalise, guard.serve, bounds)
         store = PeerStore()
         store.add_key_pair(ID.from_string(signer.peer_id), keys)
         self._swarm = Swarm(

@@ -14,6 +14,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from nexusd.host.noise import NoiseSecurity
 from nexusd.host.yamux import Charge, Serve, YamuxMuxer
 from nexusd_protocols.identity import Signer
+from nexusd_protocols.yamux.bounds import Bounds
 from nexusd_protocols.yamux.budget import Budget
 
 
@@ -23,10 +24,16 @@ def key_pair_of(signer: Signer) -> KeyPair:
 
 
 def noise_only(
-    keys: KeyPair, negotiate_timeout: int, budget: Budget, charge: Charge, serve: Serve | None = None
+    keys: KeyPair,
+    negotiate_timeout: int,
+    budget: Budget,
+    charge: Charge,
+    serve: Serve | None = None,
+    bounds: Bounds | None = None,
 ) -> TransportUpgrader:
     """Turns a byte stream into an authenticated, multiplexed connection, or refuses it. Timeout in seconds; `budget`
-    bounds what all connections hold unread; `charge` is told what a peer did wrong; `serve` carries peers' streams."""
+    bounds what all connections hold unread, `bounds` what each may do; `charge` is told what a peer did wrong; `serve`
+    carries peers' streams."""
     upgrader = TransportUpgrader({NOISE: NoiseSecurity(keys)}, {}, negotiate_timeout)
-    upgrader.muxer_multistream = YamuxMuxer(budget, charge, negotiate_timeout, serve=serve)
+    upgrader.muxer_multistream = YamuxMuxer(budget, charge, negotiate_timeout, bounds, serve)
     return upgrader

@@ -1,84 +1,32 @@
-// A js-libp2p peer on a leash: one JSON object a line on stdin commands it, answers and events come as JSON lines on
+// js-libp2p peers on a leash: one JSON object a line on stdin commands them, answers and events come as JSON lines on
 // stdout. {"id":1,"cmd":"join","room":"general"} -> {"id":1,"ok":true,"result":{…}}; events have no "id".
-// The one argument is a JSON object of options for createNode.
+// The one argument is a JSON object of options for createNode. With "nodes":[{…},{…}] there are several nodes with those
+// options over the common ones; "node":1 in a command means the second, and an event of it says so.
 import { createInterface } from 'node:readline'
-import { DirectMessages } from './peer/direct.mjs'
-import { Invoke } from './peer/invoke.mjs'
-import { readChunks, write } from './peer/lines.mjs'
-import { createNode, multiaddr, peerIdFromString } from './peer/node.mjs'
-import { Rooms } from './peer/rooms.mjs'
+import { commandsOf } from './peer/commands.mjs'
+import { createNode } from './peer/node.mjs'
 
 const emit = (message) => process.stdout.write(JSON.stringify(message) + '\n')
 
-const node = await createNode(JSON.parse(process.argv[2] ?? '{}'))
-const target = (peer) => peer.startsWith('/') ? multiaddr(peer) : peerIdFromString(peer)
-const dial = async (peer, protocol) => await node.dialProtocol(target(peer), protocol, { signal: AbortSignal.timeout(15_000) })
+const { nodes: each = [{}], ...common } = JSON.parse(process.argv[2] ?? '{}')
+const nodes = await Promise.all(each.map(async (own) => await createNode({ ...common, ...own })))
+const commands = nodes.map((node, number) => commandsOf(node, (event) => emit(number > 0 ? { ...event, node: number } : event)))
 
-node.addEventListener('peer:connect', ({ detail }) => emit({ event: 'connected', peer: detail.toString() }))
-node.addEventListener('peer:disconnect', ({ detail }) => emit({ event: 'disconnected', peer: detail.toString() }))
-node.addEventListener('peer:discovery', ({ detail }) => emit({ event: 'discovered', peer: detail.id.toString(), addrs: detail.multiaddrs.map(String) }))
-node.addEventListener('peer:identify', ({ detail }) => emit({ event: 'identified', peer: detail.peerId.toString(), agentVersion: detail.agentVersion, protocols: detail.protocols }))
-
-// Send any bytes on a new stream and report what came back: what a bad peer does. `end`: close, reset, or leave open.
-async function stream ({ peer, protocol, base64 = [], end = 'close', timeoutMs = 10_000 }) {
-  const opened = await dial(peer, protocol)
-  const chunks = []
-  const finished = readChunks(opened, (chunk) => chunks.push(Buffer.from(chunk)))
-  let sendError = null
+async function run ({ id, cmd, node = 0, ...options }) {
   try {
-    for (const piece of base64) await write(opened, Buffer.from(piece, 'base64'))
-    if (end === 'close') await opened.close()
-    if (end === 'reset') opened.abort(new Error('reset'))
-  } catch (error) {
-    sendError = error.message
-  }
-  const timer = new Promise((resolve) => setTimeout(resolve, timeoutMs, { reset: false, error: null, open: true }).unref())
-  const how = await Promise.race([finished, timer])
-  if (how.open) opened.abort(new Error('done'))
-  return { text: Buffer.concat(chunks).toString('utf8'), sendError, ...how }
-}
-
-const commands = {
-  dial: async ({ address }) => {
-    const connection = await node.dial(multiaddr(address), { signal: AbortSignal.timeout(15_000) })
-    return { peer: connection.remotePeer.toString(), address: connection.remoteAddr.toString() }
-  },
-  hangup: async ({ peer }) => { await node.hangUp(target(peer)); return {} },
-  connections: () => ({ connections: node.getConnections().map((c) => ({ peer: c.remotePeer.toString(), address: c.remoteAddr.toString(), direction: c.direction })) }),
-  identify: async ({ peer }) => {
-    const known = await node.peerStore.get(target(peer))
-    const text = (name) => known.metadata.get(name) && Buffer.from(known.metadata.get(name)).toString('utf8')
-    return { protocols: known.protocols, agentVersion: text('AgentVersion'), protocolVersion: text('ProtocolVersion'), addrs: known.addresses.map((a) => a.multiaddr.toString()) }
-  },
-  ping: async ({ peer }) => ({ ms: await node.services.ping.ping(target(peer), { signal: AbortSignal.timeout(10_000) }) }),
-  closest: async ({ peer }) => {
-    const found = new Set()
-    for await (const event of node.services.dht.getClosestPeers(peerIdFromString(peer).toMultihash().bytes, { signal: AbortSignal.timeout(10_000) })) {
-      if (event.name === 'PEER_RESPONSE') for (const { id } of event.closer) found.add(id.toString())
-      if (event.name === 'FINAL_PEER') found.add(event.peer.id.toString())
-    }
-    return { peers: [...found] }
-  },
-  stream,
-  ...new Rooms(node, emit).commands(),
-  ...new DirectMessages(node, emit, dial).commands(),
-  ...new Invoke(node, emit, dial).commands()
-}
-
-async function run ({ id, cmd, ...options }) {
-  try {
-    if (!Object.hasOwn(commands, cmd)) throw new Error(`unknown command ${cmd}`)
-    emit({ id, ok: true, result: await commands[cmd](options) ?? {} })
+    if (!Object.hasOwn(commands[node], cmd)) throw new Error(`unknown command ${cmd}`)
+    emit({ id, ok: true, result: await commands[node][cmd](options) ?? {} })
   } catch (error) {
     emit({ id, ok: false, error: `${error.name}: ${error.message}` })
   }
 }
 
-emit({ event: 'ready', peerId: node.peerId.toString(), addrs: node.getMultiaddrs().map(String) })
+const said = nodes.map((node) => ({ peerId: node.peerId.toString(), addrs: node.getMultiaddrs().map(String) }))
+emit({ event: 'ready', ...said[0], nodes: said })
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line)
   if (request.cmd === 'stop') break
   run(request)
 }
-await node.stop()
+await Promise.all(nodes.map(async (node) => await node.stop()))
 process.exit(0)

@@ -7,7 +7,9 @@ import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { mdns } from '@libp2p/mdns'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
+import { plaintext } from '@libp2p/plaintext'
 import { tcp } from '@libp2p/tcp'
+import { tls } from '@libp2p/tls'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
@@ -15,6 +17,13 @@ import { createHash } from 'node:crypto'
 
 export { peerIdFromString } from '@libp2p/peer-id'
 export { multiaddr } from '@multiformats/multiaddr'
+
+const SECURITY = { noise, tls, plaintext }
+
+const MESHSUB = {
+  1.1: ['/meshsub/1.1.0', '/meshsub/1.0.0'],
+  1.2: ['/meshsub/1.2.0', '/meshsub/1.1.0', '/meshsub/1.0.0']
+}
 
 export const DHT = '/nexus/kad/1.1.0'
 
@@ -34,28 +43,43 @@ const field = (number, bytes) => {
   return Buffer.concat([Buffer.from([...head, length]), bytes])
 }
 
-// The published rule: the UTF-8 of the payload's `id` where that is 1 to 64 bytes, else SHA-256 of the message without
-// its `key`.
+const seqnoOf = (message) => {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64BE(message.sequenceNumber ?? 0n)
+  return bytes
+}
+
+// The published rule, for topics under /nexus/: the UTF-8 of the payload's `id` where that is 1 to 64 bytes, else SHA-256 of the message without
+// its `key`. Elsewhere the library's own: author and sequence number.
 export function messageId (message) {
+  const from = message.from?.toMultihash().bytes ?? Buffer.alloc(0)
+  if (!message.topic.startsWith('/nexus/')) return Buffer.concat([from, seqnoOf(message)])
   try {
     const { id } = JSON.parse(Buffer.from(message.data).toString('utf8'))
     const bytes = typeof id === 'string' ? Buffer.from(id, 'utf8') : Buffer.alloc(0)
     if (bytes.length > 0 && bytes.length <= 64) return bytes
   } catch {}
-  const seqno = Buffer.alloc(8)
-  seqno.writeBigUInt64BE(message.sequenceNumber ?? 0n)
   return createHash('sha256').update(Buffer.concat([
-    field(1, message.from?.toMultihash().bytes ?? Buffer.alloc(0)),
+    field(1, from),
     field(2, message.data),
-    field(3, seqno),
+    field(3, seqnoOf(message)),
     field(4, Buffer.from(message.topic)),
     field(5, message.signature ?? Buffer.alloc(0))
   ])).digest()
 }
 
+/** GossipSub with the given protocols: the library has no option that sets them. */
+const meshsub = (protocols, settings) => (components) => {
+  const made = gossipsub(settings)(components)
+  made.protocols = protocols
+  return made
+}
+
 /**
- * @param {{ seed?: string, websocket?: boolean, mdns?: boolean, bootstrap?: string[], dhtServer?: boolean }} options
- *   `seed`: 32 bytes in hex, for a stable peer id
+ * @param {{ seed?: string, websocket?: boolean, mdns?: boolean, bootstrap?: string[], security?: string,
+ *   gossip?: string }} options
+ *   `seed`: 32 bytes in hex, for a stable peer id; `security`: noise (default), tls or plaintext, that one alone;
+ *   `gossip`: the newest version of GossipSub to speak, 1.1 or 1.2 (default)
  */
 export async function createNode (options = {}) {
   const discovery = []
@@ -70,8 +94,8 @@ export async function createNode (options = {}) {
       listen: ['/ip4/127.0.0.1/tcp/0', ...(options.websocket === false ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])]
     },
     transports: [tcp(), webSockets()],
-    connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
+    connectionEncrypters: [SECURITY[options.security ?? 'noise']()],
+    streamMuxers: [yamux({ ...STREAMS, maxEarlyStreams: 1024 })],
     peerDiscovery: discovery,
     connectionManager: {
       maxConnections: 1000,
@@ -84,7 +108,7 @@ export async function createNode (options = {}) {
       identify: identify(),
       identifyPush: identifyPush(),
       ping: ping({ maxInboundStreams: 16, maxOutboundStreams: 16 }),
-      pubsub: gossipsub({
+      pubsub: meshsub(MESHSUB[options.gossip ?? '1.2'], {
         globalSignaturePolicy: 'StrictSign',
         msgIdFn: messageId,
         allowPublishToZeroTopicPeers: true,

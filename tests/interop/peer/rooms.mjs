@@ -71,7 +71,18 @@ export class Rooms {
         return { message, ...await this.send(topic, Buffer.from(JSON.stringify(message))) }
       },
       // anything at all on a topic, as bytes in base64: what a bad peer sends
-      publishRaw: async ({ room, topic = roomTopic(room), base64 }) => await this.send(topic, Buffer.from(base64, 'base64'))
+      publishRaw: async ({ room, topic = roomTopic(room), base64 }) => await this.send(topic, Buffer.from(base64, 'base64')),
+      // {"id":"<prefix>-<n>","pad":…} for n below `count`, of at least `bytes` bytes each
+      burst: async ({ room, topic = roomTopic(room), prefix, count, bytes = 0 }) => {
+        const pad = 'x'.repeat(bytes)
+        for (let n = 0; n < count; n++) await this.send(topic, Buffer.from(JSON.stringify({ id: `${prefix}-${n}`, pad })))
+        return { count }
+      },
+      scores: () => {
+        const { score } = this.pubsub
+        const stats = score.dumpPeerScoreStats()
+        return { scores: Object.fromEntries(Object.keys(stats).map((peer) => [peer, { score: score.score(peer), ...stats[peer] }])) }
+      }
     }
   }
 }
