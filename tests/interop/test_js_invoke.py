@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -148,7 +149,12 @@ def test_their_cancel_ends_the_command(serving: Daemon, carol: JsPeer, reset: bo
     import psutil
 
     def commands_of_alice() -> list[Any]:
-        return [p for p in psutil.Process(serving.pid).children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+        found = []
+        for process in psutil.Process(serving.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
 
     poll(lambda: not commands_of_alice(), "the command of the cancelled call ended")
 
