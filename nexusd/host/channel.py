@@ -109,6 +109,12 @@ class StreamChannel(Generic[EventT, CommandT]):
             self._events.extend(events)
         return self._events.popleft()
 
+    def ready(self) -> list[EventT]:
+        """What is decoded already, as `ports.Channel.ready`."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
     async def _read(self, timeout: float | None) -> bytes | None:
         """Bytes, or None at the end of input."""
         bounds = (timeout, self._first_byte, self._request_by - trio.current_time())

@@ -36,6 +36,10 @@ class DeadlineError(HostError):
     """The peer did not send, or take, in time."""
 
 
+class NotTakenError(HostError):
+    """The peer ended the stream without having acted upon a request, which may therefore be made again."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeerConnected:
     """A connection to a peer that had none. `address` is the remote multiaddr, without /p2p."""
@@ -86,6 +90,10 @@ class Channel(Protocol[EventT_co, CommandT_contra]):
         """
         ...
 
+    def ready(self) -> Sequence[EventT_co]:
+        """The events that came along with the last one, at once: whoever handles several together need not wait."""
+        ...
+
     async def send(self, command: CommandT_contra, *, timeout: float | None = None) -> None:
         """Carry out a command: returns once the transport took the bytes. Raises ConnectionLostError, DeadlineError,
         LocalProtocolError. Not torn by cancellation: either all of the bytes went, or the stream is reset."""
@@ -108,6 +116,29 @@ class Channel(Protocol[EventT_co, CommandT_contra]):
     async def __aexit__(self, *exc: object) -> None: ...
 
 
+class PendingRequest(Protocol[EventT_co]):
+    """A request under way."""
+
+    async def answer(self, *, timeout: float) -> EventT_co:
+        """The answer. Raises NotTakenError, ConnectionLostError, DeadlineError, RemoteProtocolError. Who stops waiting
+        leaves the request under way."""
+        ...
+
+
+class Pipeline(Protocol[EventT_co, CommandT_contra]):
+    """Requests of several tasks on one channel, each of which gets one answer, in whatever order."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more requests: open another."""
+        ...
+
+    async def send(self, key: str, command: CommandT_contra, *, timeout: float) -> PendingRequest[EventT_co]:
+        """Make a request once there is room for one, as `Channel.send`; `key` is what its answer goes by. Raises
+        NotTakenError too."""
+        ...
+
+
 class Streams(Protocol):
     """The stream router: protocol ids to handlers, and machines onto streams."""
 
@@ -125,7 +156,17 @@ class Streams(Protocol):
         self, peer: PeerId, protocols: Sequence[str], machine: Callable[[str], StreamMachine[EventT, CommandT]]
     ) -> Channel[EventT, CommandT]:
         """Open a stream, dialling the peer if need be; the first protocol that it speaks is used and handed to
-        `machine`. Raises UnreachableError, UnsupportedError, ConnectionLostError, DeadlineError."""
+        `machine`. Raises UnreachableError, UnsupportedError, ConnectionLostError, DeadlineError.
+
+        Where the peer is known to speak a protocol nothing is asked: the stream reaches it with the first data, and
+        UnsupportedError may come from `Channel.receive` instead. Then nothing that was sent has been looked at."""
+        ...
+
+    def pipeline(
+        self, channel: Channel[EventT, CommandT], key: Callable[[EventT], str], requests: int
+    ) -> Pipeline[EventT, CommandT]:
+        """Share a channel that was opened: `key` says which request an event answers, `requests` is how many may be
+        under way. It ends by itself when the peer ends the stream."""
         ...
 
 

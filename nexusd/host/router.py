@@ -22,6 +22,7 @@ from libp2p.host.basic_host import BasicHost
 from nexusd.host.channel import StreamChannel
 from nexusd.host.dialer import Dialer
 from nexusd.host.opener import Opener
+from nexusd.host.pipeline import StreamPipeline
 from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError
 from nexusd.host.slots import StreamSlots
 from nexusd.host.stream import Stream
@@ -103,6 +104,14 @@ class Router:
             await reset_stream(stream)
             release()
             raise
+
+    def pipeline(
+        self, channel: Channel[EventT, CommandT], key: Callable[[EventT], str], requests: int
+    ) -> StreamPipeline[EventT, CommandT]:
+        """Share a channel, as `ports.Streams.pipeline`."""
+        if self._nursery is None:
+            raise HostError("The host is not running")
+        return StreamPipeline(channel, key, requests, self._nursery.start_soon)
 
     async def _serve(
         self,
