@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -36,6 +37,18 @@ class DmRow:
     def size(self) -> int:
         """What it counts against PAGE_CHARS."""
         return len(self.content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingDm:
+    """A direct message as it came. `sender` is the peer's agent (None: the peer itself)."""
+
+    agent: AgentId
+    peer: PeerId
+    message_id: MessageId
+    content: str
+    format: str
+    sender: AgentId | None = None
 
 
 DM_SELECT: Final = (
@@ -108,14 +121,17 @@ class Inbox:
         now, since the first version of the protocol carries none)."""
         author = AgentId(peer) if sender is None else sender
         columns = (peer, "in", message_id, author, now if timestamp is None else timestamp, content, format, "received")
+        return await self._database.write(lambda connection: _receive(connection, agent, columns, now))
 
-        def write(connection: apsw.Connection) -> Appended | None:
-            position = _insert(connection, agent, columns)
-            if position is None:
-                return None
-            return Appended(position, _event(connection, agent, peer, position, now))
-
-        return await self._database.write(write)
+    async def receive_all(self, messages: Sequence[IncomingDm], *, now: int) -> list[Appended | None]:
+        """Store several, in their order and in one commit: all of them or none. Each as `receive`."""
+        rows = [
+            (m.agent, (m.peer, "in", m.message_id, m.sender or m.peer, now, m.content, m.format, "received"))
+            for m in messages
+        ]
+        return await self._database.write(
+            lambda connection: [_receive(connection, agent, columns, now) for agent, columns in rows]
+        )
 
     async def begin_send(
         self,
@@ -194,6 +210,13 @@ class Inbox:
         return await self._database.read(
             lambda connection: query.read(connection, bindings, after=after, before=before, limit=limit)
         )
+
+
+def _receive(connection: apsw.Connection, agent: AgentId, columns: tuple[object, ...], now: int) -> Appended | None:
+    position = _insert(connection, agent, columns)
+    if position is None:
+        return None
+    return Appended(position, _event(connection, agent, str(columns[0]), position, now))
 
 
 def _insert(connection: apsw.Connection, agent: AgentId, columns: tuple[object, ...]) -> int | None:

@@ -49,6 +49,10 @@ DM_LINE_BYTES: Final = 512 * KIB
 DM_CONTENT_BYTES: Final = 256 * KIB
 """As a room message: what is larger is a file, not a message."""
 
+DM_UNACKNOWLEDGED: Final = 32
+"""Direct messages under way on one stream. A ratchet keeps the keys of about 40 skipped messages; and what waits here
+is what is sent again if the stream ends."""
+
 INVOKE_LINE_BYTES: Final = 2 * MIB
 """An input chunk or output event line: the published maxOutputBytes is 1 MiB and a unary provider sends it in one
 event; escapes may double it."""

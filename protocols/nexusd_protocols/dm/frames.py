@@ -1,4 +1,4 @@
-"""The frames of `/nexus/dm/1.1.0`, field for field. (specs/dm.md §2)
+"""The frames of direct messages, field for field. (specs/dm.md §2)
 
 dm.message is the published frame; dm.ack and dm.error are ours, and published peers, which read nothing, ignore them.
 """
@@ -15,12 +15,15 @@ from nexusd_protocols.agent_proof import AgentFrame, digest
 from nexusd_protocols.frames import Frame, RequestId, Word
 
 PROTOCOL: Final = "/nexus/dm/1.1.0"
+"""One message on a stream, as the published network has it."""
+MANY: Final = "/nexus/dm/1.2.0"
+"""Many messages on a stream."""
 
 MessageIdField = Annotated[str, Meta(pattern=rf"\A[\x21-\x7e]{{1,{limits.MESSAGE_ID_CHARS}}}\Z")]
 
 
 class MessageFrame(AgentFrame, frozen=True, kw_only=True, tag="dm.message"):
-    """sender → receiver, the only one on its stream. The requestId, in ours the messageId again, is not needed."""
+    """sender → receiver. The requestId, in ours the messageId again, is not needed."""
 
     request_id: RequestId | msgspec.UnsetType = msgspec.UNSET
     message_id: MessageIdField

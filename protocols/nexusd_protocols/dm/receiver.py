@@ -1,4 +1,4 @@
-"""The end that receives a direct message. (specs/dm.md §4)"""
+"""The end that receives one direct message on a stream. (specs/dm.md §4)"""
 
 from __future__ import annotations
 
@@ -49,6 +49,39 @@ class _State(enum.Enum):
 _REPLIES = {"content_too_large": Code.TOO_LARGE, "line_too_long": Code.TOO_LARGE, "forged_agent": Code.FORBIDDEN}
 
 
+def accept(frame: MessageFrame, *, protocol: str, local: PeerId, peer: PeerId, max_content: int) -> Received:
+    """What a message says, checked. Raises RemoteProtocolError `content_too_large`, `forged_agent`."""
+    if ndjson.json_size(frame.content) > max_content:
+        raise RemoteProtocolError("content_too_large", f"over {max_content} bytes")
+    verdict = agent_proof.check(
+        frame,
+        protocol=protocol,
+        exchange=frame.message_id,
+        sender=peer,
+        receiver=local,
+        content=frame.digest,
+    )
+    sender = agent_proof.require(verdict)
+    to_agent = None if frame.to_agent is msgspec.UNSET else AgentId(frame.to_agent)
+    return Received(frame.message_id, frame.content, frame.content_format, sender, to_agent)
+
+
+def refusal(message_id: str, code: str, message: str) -> bytes:
+    """The line of a dm.error, its parts cut to what a reader takes."""
+    frame = ErrorFrame(
+        version=1,
+        message_id=message_id,
+        code=code[: limits.FRAME_WORD_CHARS] or Code.INTERNAL,
+        message=message[: limits.ERROR_MESSAGE_CHARS],
+    )
+    return write(frame, max_line=limits.CONTROL_LINE_BYTES)
+
+
+def reply_to(error: RemoteProtocolError, message_id: str) -> bytes:
+    """The line that answers a fault."""
+    return refusal(message_id, _REPLIES.get(error.code, Code.BAD_REQUEST), str(error))
+
+
 class DmReceiver(FrameMachine[DmFrame, Received]):
     """A `StreamMachine`: one event, then one command, Ack or Refuse. `local` and `peer` are the stream's ends.
 
@@ -79,18 +112,9 @@ class DmReceiver(FrameMachine[DmFrame, Received]):
             frame = AckFrame(version=1, message_id=self._message_id)
             line = write(frame, max_line=limits.CONTROL_LINE_BYTES)
         else:
-            line = self._error(command.code, command.message)
+            line = refusal(self._message_id, command.code, command.message)
         self._state = _State.ANSWERED
         return line
-
-    def _error(self, code: str, message: str) -> bytes:
-        frame = ErrorFrame(
-            version=1,
-            message_id=self._message_id,
-            code=code[: limits.FRAME_WORD_CHARS] or Code.INTERNAL,
-            message=message[: limits.ERROR_MESSAGE_CHARS],
-        )
-        return write(frame, max_line=limits.CONTROL_LINE_BYTES)
 
     def _take(self, frame: DmFrame | UnknownFrame) -> Iterator[Received]:
         if isinstance(frame, UnknownFrame) and self._state is not _State.START:
@@ -100,20 +124,9 @@ class DmReceiver(FrameMachine[DmFrame, Received]):
         if self._state is not _State.START:
             raise RemoteProtocolError("second_message", "a stream carries one message")
         self._message_id = frame.message_id
-        if ndjson.json_size(frame.content) > self._max_content:
-            raise RemoteProtocolError("content_too_large", f"over {self._max_content} bytes")
-        verdict = agent_proof.check(
-            frame,
-            protocol=PROTOCOL,
-            exchange=frame.message_id,
-            sender=self._peer,
-            receiver=self._local,
-            content=frame.digest,
-        )
-        sender = agent_proof.require(verdict)
+        received = accept(frame, protocol=PROTOCOL, local=self._local, peer=self._peer, max_content=self._max_content)
         self._state = _State.RECEIVED
-        to_agent = None if frame.to_agent is msgspec.UNSET else AgentId(frame.to_agent)
-        yield Received(frame.message_id, frame.content, frame.content_format, sender, to_agent)
+        yield received
 
     def _end(self) -> list[Received]:
         return []  # without a message: a peer that only tried whether we speak the protocol
@@ -122,6 +135,5 @@ class DmReceiver(FrameMachine[DmFrame, Received]):
         return self._state is _State.ANSWERED
 
     def _refuse(self, error: RemoteProtocolError) -> bytes:
-        reply = self._error(_REPLIES.get(error.code, Code.BAD_REQUEST), str(error))
         self._state = _State.ANSWERED
-        return reply
+        return reply_to(error, self._message_id)

@@ -1,4 +1,4 @@
-"""The end that sends a direct message. (specs/dm.md §3)"""
+"""The end that sends one direct message on a stream. (specs/dm.md §3)"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nexusd_protocols.identity import AgentId, PeerId, Signer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """Command: send this message. The shell half-closes behind it. `author` signs for an agent other than the node's
+    """Command: send this message. `author` signs for an agent other than the node's
     own; `to_agent` names one at the receiver."""
 
     message_id: str
@@ -40,11 +40,14 @@ class Refused:
 
     code: str
     message: str
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
     """The receiver closed its end without a word, as published peers do."""
+
+    message_id: str = ""
 
 
 DmSenderEvent = Acknowledged | Refused | Unconfirmed
@@ -56,8 +59,45 @@ class _State(enum.Enum):
     ENDED = "over"
 
 
+def compose(
+    command: Message, *, protocol: str, local: PeerId, peer: PeerId, max_content: int, max_line: int
+) -> tuple[str, bytes]:
+    """The message's id and line. Raises LimitExceededError `content` or `line`, LocalProtocolError."""
+    try:
+        frame = _frame(command, protocol, local, peer)
+        size = ndjson.json_size(command.content)
+    except (TypeError, ValueError) as error:
+        raise LocalProtocolError(f"not a message: {error}") from error
+    if size > max_content:
+        raise LimitExceededError("content", f"{size} bytes of content are over {max_content}")
+    return frame.message_id, write(frame, max_line=max_line)
+
+
+def _frame(command: Message, protocol: str, local: PeerId, peer: PeerId) -> MessageFrame:
+    frame = MessageFrame(
+        version=1,
+        request_id=command.message_id,
+        message_id=command.message_id,
+        content_format=command.content_format,
+        content=command.content,
+        to_agent=command.to_agent or msgspec.UNSET,
+    )
+    frame = agent_proof.prove(
+        frame,
+        command.author,
+        protocol=protocol,
+        exchange=command.message_id,
+        sender=local,
+        receiver=peer,
+        content=frame.digest,
+    )
+    # what we send must be what we would accept
+    return msgspec.convert(msgspec.to_builtins(frame), MessageFrame)
+
+
 class DmSender(FrameMachine[DmFrame, DmSenderEvent]):
-    """A `StreamMachine`: one command, one event. `local` and `peer` are the stream's ends."""
+    """A `StreamMachine`: one command, one event; the shell half-closes behind the command. `local` and `peer` are the
+    stream's ends."""
 
     def __init__(
         self,
@@ -83,38 +123,16 @@ class DmSender(FrameMachine[DmFrame, DmSenderEvent]):
         """
         if self._state is not _State.START:
             raise LocalProtocolError(f"a stream carries one message: it is {self._state.value}")
-        try:
-            frame = self._frame(command)
-            size = ndjson.json_size(command.content)
-        except (TypeError, ValueError) as error:
-            raise LocalProtocolError(f"not a message: {error}") from error
-        if size > self._max_content:
-            raise LimitExceededError("content", f"{size} bytes of content are over {self._max_content}")
-        line = write(frame, max_line=self._max_line)
-        self._message_id = frame.message_id
+        self._message_id, line = compose(
+            command,
+            protocol=PROTOCOL,
+            local=self._local,
+            peer=self._peer,
+            max_content=self._max_content,
+            max_line=self._max_line,
+        )
         self._state = _State.SENT
         return line
-
-    def _frame(self, command: Message) -> MessageFrame:
-        frame = MessageFrame(
-            version=1,
-            request_id=command.message_id,
-            message_id=command.message_id,
-            content_format=command.content_format,
-            content=command.content,
-            to_agent=command.to_agent or msgspec.UNSET,
-        )
-        frame = agent_proof.prove(
-            frame,
-            command.author,
-            protocol=PROTOCOL,
-            exchange=command.message_id,
-            sender=self._local,
-            receiver=self._peer,
-            content=frame.digest,
-        )
-        # what we send must be what we would accept
-        return msgspec.convert(msgspec.to_builtins(frame), MessageFrame)
 
     def _take(self, frame: DmFrame | UnknownFrame) -> Iterator[DmSenderEvent]:
         if self._state is _State.START or isinstance(frame, MessageFrame):
@@ -129,7 +147,7 @@ class DmSender(FrameMachine[DmFrame, DmSenderEvent]):
                 if message_id not in ("", self._message_id):
                     raise RemoteProtocolError("wrong_message_id", "the error is of another message")
                 self._state = _State.ENDED
-                yield Refused(code, message[: limits.ERROR_MESSAGE_CHARS])
+                yield Refused(code, message[: limits.ERROR_MESSAGE_CHARS], self._message_id)
 
     def _end(self) -> list[DmSenderEvent]:
         if self._state is _State.START:

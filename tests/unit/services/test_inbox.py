@@ -29,6 +29,8 @@ NOW = 1_800_000_000_000
 class FakeChannel:
     """A stream to bob: the real machine encodes, and `answer` is what comes back (None: nothing ever)."""
 
+    protocol = "/nexus/dm/1.1.0"
+
     def __init__(self, machine: DmSender, streams: FakeStreams) -> None:
         self.machine = machine
         self.streams = streams

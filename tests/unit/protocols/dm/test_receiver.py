@@ -49,7 +49,7 @@ def test_a_refusal_reaches_the_sender():
     sender, machine = DmSender(ALICE.peer_id, BOB.peer_id), receiver()
     machine.receive(sender.send(Message(message_id="m1", content="hi")))
     assert sender.receive(machine.send(Refuse(Code.NOT_FOUND, "no such agent"))) == [
-        Refused("NOT_FOUND", "no such agent")
+        Refused("NOT_FOUND", "no such agent", "m1")
     ]
 
 

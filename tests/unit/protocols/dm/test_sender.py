@@ -106,7 +106,9 @@ def test_a_refusal_of_the_receiver_is_cut():
     machine = sender()
     machine.send(Message(message_id="m1", content="hi"))
     frame = {"type": "dm.error", "version": 1, "messageId": "m1", "code": "BUSY", "message": "x" * 9999}
-    assert machine.receive(json.dumps(frame).encode() + b"\n") == [Refused("BUSY", "x" * limits.ERROR_MESSAGE_CHARS)]
+    assert machine.receive(json.dumps(frame).encode() + b"\n") == [
+        Refused("BUSY", "x" * limits.ERROR_MESSAGE_CHARS, "m1")
+    ]
 
 
 def test_an_author_and_an_addressee():

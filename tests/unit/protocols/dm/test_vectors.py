@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from nexusd_protocols.dm.many_receiver import ManyReceiver
+from nexusd_protocols.dm.many_sender import ManySender
 from nexusd_protocols.dm.receiver import DmReceiver
 from nexusd_protocols.dm.sender import DmSender, Message
 from tests.harness import stream_vectors
@@ -52,3 +54,21 @@ def test_nothing_follows_a_refusal(case):
     stream_vectors.outcome(end, [stream_vectors.stream(case)], eof=case.get("eof", False))
     assert end.receive(stream_vectors.stream(case)) == []
     assert end.receive_eof() == []
+
+
+def many(case: dict[str, Any]) -> ManySender | ManyReceiver:
+    if case["direction"] == "sender to receiver":
+        return ManyReceiver(BOB.peer_id, ALICE.peer_id)
+    end = ManySender(ALICE.peer_id, BOB.peer_id)
+    for number in (1, 2):
+        end.send(Message(message_id=f"m{number}", content=f"message {number}"))
+    return end
+
+
+@pytest.mark.parametrize("case", **named(DOC["many"]))
+def test_many_on_a_stream(case):
+    data, eof = stream_vectors.stream(case), case.get("eof", False)
+    stream_vectors.check(case, *stream_vectors.outcome(many(case), [data], eof=eof))
+    if "refused" not in case["expect"]:  # else what precedes a fault in the same bytes is dropped
+        pieces = [bytes([byte]) for byte in data]
+        stream_vectors.check(case, *stream_vectors.outcome(many(case), pieces, eof=eof))
