@@ -370,10 +370,9 @@ class GossipSub:
             if (peer := self._table.peers.get(offender)) is not None:
                 self.counters.promises_broken += 1
                 self._scores.misbehaved(peer.card, 1.0)
-        for ticket in self._validations.overdue(now - self._params.bounds.validation_seconds):
-            if (validation := self._validations.end(ticket)) is not None:
-                self.counters.validations_expired += 1
-                self._judged(validation, "ignore", now)
+        for validation in self._validations.end_overdue(now - self._params.bounds.validation_seconds):
+            self.counters.validations_expired += 1
+            self._judged(validation, "ignore", now)
         self._seen.expire(now)
         if self._table.beat % _BACKOFF_BEATS == 0:
             self._meshes.backoff.expire(now)

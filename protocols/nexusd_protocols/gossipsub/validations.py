@@ -87,11 +87,13 @@ class Validations:
         self._bytes -= len(validation.message.data)
         return validation
 
-    def overdue(self, before: float) -> list[int]:
-        """Tickets of those that began before this time."""
-        tickets = []
-        for ticket, validation in self._by_ticket.items():
+    def end_overdue(self, before: float) -> list[Validation]:
+        """Those that began before this time, which are over with this."""
+        overdue = []
+        for validation in self._by_ticket.values():
             if validation.began >= before:
                 break
-            tickets.append(ticket)
-        return tickets
+            overdue.append(validation)
+        for validation in overdue:
+            self.end(validation.ticket)
+        return overdue

@@ -50,6 +50,7 @@ def test_they_are_bounded(bounds, senders, messages):
 def test_those_that_take_too_long():
     validations = Validations(small())
     one, two = begun(validations, said(), now=1.0), begun(validations, said(number=2), now=2.0)
-    assert validations.overdue(1.0) == []
-    assert validations.overdue(1.5) == [one.ticket]
-    assert validations.overdue(9.0) == [one.ticket, two.ticket]
+    assert validations.end_overdue(1.0) == []
+    assert validations.end_overdue(1.5) == [one]
+    assert validations.end_overdue(9.0) == [two]
+    assert len(validations) == 0
