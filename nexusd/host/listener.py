@@ -25,13 +25,12 @@ from libp2p.abc import IListener
 from libp2p.io.peekable_stream import PeekableStream
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.swarm import Swarm
-from libp2p.transport.websocket.connection import P2PWebSocketConnection
 from multiaddr import Multiaddr
-from trio_websocket import wrap_server_stream
 
 from nexusd.host.limits.descriptors import Reserve
 from nexusd.host.limits.gate import Gate, Pass
 from nexusd.host.ports import HostError
+from nexusd.host.websocket_connection import accept
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +39,6 @@ ACCEPT_BATCH: Final = 16
 before the next batch could make it give way."""
 NO_MEMORY_SECONDS: Final = 0.1
 """Until the next try where the kernel has no memory for another socket."""
-CLOSE_SECONDS: Final = 1.0
-WS_MESSAGE_BYTES: Final = 1 << 20
-"""A WebSocket message holds Noise frames, 64 KiB each; libp2p peers batch a few."""
 _MULTISTREAM: Final = 0x13
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER, on and for no time: closing sends a reset, and the kernel keeps nothing of the connection."""
@@ -201,15 +197,11 @@ class Listeners:
             await self._handle_websocket(stream, remote, pass_)
 
     async def _handle_websocket(self, stream: Any, remote: tuple[str, int], pass_: Pass) -> None:
-        async with trio.open_nursery() as nursery:
-            request = await wrap_server_stream(nursery, stream, max_message_size=WS_MESSAGE_BYTES)
-            websocket = await request.accept()
-            raw = P2PWebSocketConnection(websocket, max_message_size=WS_MESSAGE_BYTES)
-            raw.get_remote_address = lambda: remote  # a placeholder in stock code
-            await self._serve_raw(raw, pass_)
-            with trio.move_on_after(CLOSE_SECONDS):
-                await websocket.aclose()
-            nursery.cancel_scope.cancel()
+        websocket = await accept(stream, remote)
+        try:
+            await self._serve_raw(websocket, pass_)
+        finally:
+            await websocket.close()
 
 
 def _has_bytes(caller: socket.socket) -> bool:

@@ -111,7 +111,7 @@ class Node:
             ID.from_string(signer.peer_id),
             store,
             upgrader,
-            list(transports) if transports is not None else [TCP(), WebSockets(upgrader)],
+            list(transports) if transports is not None else [TCP(), WebSockets()],
             connection_config=boundless(NEGOTIATE_SECONDS),
         )
         self._host = BasicHost(
