@@ -69,7 +69,8 @@ class Admission:
         pass_.enter(peer)
         connection = await self._swarm.add_conn(muxed, direction="inbound")
         pass_.streams = _streams_of(connection)
-        await connection.event_closed.wait()
+        # the swarm's own event comes before the muxer has sent its last words
+        await muxed.event_closed.wait()
 
     async def _from_transport(self, raw: Any, _listen_address: object, _failure: object) -> None:
         """Inbound from a transport of libp2p's kind, which has a listener of its own."""

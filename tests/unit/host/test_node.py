@@ -103,7 +103,7 @@ async def test_peers_come_identify_and_go():
 
 
 async def test_inbound_peers_are_told_with_their_address():
-    async with loopback("alice", "bob", listen=LOOPBACK) as (alice, bob):
+    async with loopback("alice", "bob", listen=LOOPBACK, role="light") as (alice, bob):
         for address in bob.addresses():
             events = bob.peer_events()
             await alice.connect(bob.peer_id, [address])
