@@ -134,6 +134,8 @@ async def daemon(
             role=config.role,
             transports=transports,
             agent_version=f"nexusd/{__version__}",
+            shelf=store.dht,
+            wall_clock=wall_clock,
             figures=_figures(config),
         )
         async with trio.open_nursery() as nursery:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nexusd.store.capabilities import Capabilities
 from nexusd.store.database import Database
+from nexusd.store.dht import Dht
 from nexusd.store.errors import StorageFailedError
 from nexusd.store.events import Events
 from nexusd.store.inbox import Inbox
@@ -34,6 +35,7 @@ class Store:
         self.capabilities = Capabilities(database)
         self.invocations = Invocations(database)
         self.events = Events(database)
+        self.dht = Dht(database)
 
     @classmethod
     @asynccontextmanager

@@ -9,6 +9,6 @@ tests/unit/host/dht/test_stock.py.
 """
 
 from nexusd.host.dht.dht import Dht
-from nexusd.host.dht.ports import NAMESPACE, PROTOCOL, Found, NoRecords, RecordSchema, Role, Saved, Shelf
+from nexusd.host.dht.ports import NAMESPACE, PROTOCOL, Found, NoRecords, RecordSchema, Role, Shelf
 
-__all__ = ["NAMESPACE", "PROTOCOL", "Dht", "Found", "NoRecords", "RecordSchema", "Role", "Saved", "Shelf"]
+__all__ = ["NAMESPACE", "PROTOCOL", "Dht", "Found", "NoRecords", "RecordSchema", "Role", "Shelf"]

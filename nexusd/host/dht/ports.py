@@ -10,6 +10,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.kad.providers import ProviderEntry
 from nexusd_protocols.kad.records import StoredRecord
 from nexusd_protocols.kad.renewals import Renewal, Sort
+from nexusd_protocols.kad.saved import Saved
 
 PROTOCOL: Final = "/nexus/kad/1.1.0"
 NAMESPACE: Final = "nexus"
@@ -49,17 +50,8 @@ class Found:
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What was kept over a restart."""
-
-    own: Sequence[Renewal] = ()
-    records: Sequence[StoredRecord] = ()
-    providers: Sequence[ProviderEntry] = ()
-
-
 class Shelf(Protocol):
-    """Where the DHT keeps what must outlive the process. Every method returns once it is on disk."""
+    """Where the DHT keeps what must outlive the process. Every method returns once it is on disk. Raises OSError."""
 
     async def load(self) -> Saved: ...
 

@@ -138,6 +138,8 @@ class Upkeep:
             await self.tell(renewal)
         except ValueError as error:
             _log.info("a record of this node is told no more: %s", error)
+        except OSError as error:
+            _log.warning("when something was told last is not on disk yet: %s", error)
 
     # --- the table --------------------------------------------------------------------------------------------------
 
@@ -174,9 +176,9 @@ class Upkeep:
             except BaseException as error:
                 self._records.not_kept(key for key, _ in records)
                 self._providers.not_kept(name for name, _ in providers)
-                if not isinstance(error, Exception):
+                if not isinstance(error, OSError):
                     raise
-                # a full disk: what is others' can wait, and the daemon says elsewhere that the disk is full
+                # a full disk, which the daemon tells of elsewhere: what is others' can wait
                 _log.warning("what is kept for others is not on disk yet: %s", error)
 
     async def _run_errand(self, errand: Callable[[], Awaitable[Any]]) -> None:
