@@ -71,6 +71,7 @@ class StreamChannel(Generic[EventT, CommandT]):
         self._first_byte = first_byte
         self._request_by = float("inf") if first_byte is None else trio.current_time() + REQUEST_SECONDS
         self._events: deque[EventT] = deque()
+        self._kept = 0
         self._more = False  # the machine may hold complete input that it has not handed out yet
         self._read_ended = False
         self._write_ended = False
@@ -104,6 +105,7 @@ class StreamChannel(Generic[EventT, CommandT]):
                 raise
             if events:
                 self._request_by = float("inf")
+            self._keep(0 if events or data is None else self._kept + len(data))
             self._read_ended = data is None
             self._more = len(events) >= limits.LINES_PER_READ
             self._events.extend(events)
@@ -114,6 +116,12 @@ class StreamChannel(Generic[EventT, CommandT]):
         events = list(self._events)
         self._events.clear()
         return events
+
+    def _keep(self, count: int) -> None:
+        """What waits in the machine for the rest of a message is memory that the peer takes."""
+        if count != self._kept:
+            self._kept = count
+            self._stream.keep(count)
 
     async def _read(self, timeout: float | None) -> bytes | None:
         """Bytes, or None at the end of input."""

@@ -66,6 +66,10 @@ class Stream(INetStream):  # type: ignore[misc] # libp2p is not typed
         except MuxedStreamClosed as error:
             raise StreamError(str(error)) from error
 
+    def keep(self, count: int) -> None:
+        """So many bytes of what was read wait for more to come, as `YamuxStream.keep`."""
+        self.muxed_stream.keep(count)
+
     async def write(self, data: bytes) -> None:
         """All of it. Raises StreamReset, and StreamClosed after `close_write`."""
         try:

@@ -64,6 +64,11 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
             self._turns = 0
         raise MuxedStreamClosed("closed by this side")
 
+    def keep(self, count: int) -> None:
+        """So many bytes of what was read wait for more to come: they are charged to the peer like unread ones."""
+        self._stream.keep(count)
+        self.muxed_conn.turn()
+
     async def write(self, data: bytes) -> None:
         """Give all of it to the connection, waiting for room; several tasks take turns. Raises MuxedStreamReset, and
         MuxedStreamClosed after `close_write`."""

@@ -251,6 +251,61 @@ async def test_a_peer_that_goes_away_with_an_error_is_left_at_once(alice: Daemon
     assert charges(alice, hasty.peer_id) == []
 
 
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+HALF_A_CALL = (
+    b"\x13/multistream/1.0.0\n\x14/nexus/invoke/1.1.0\n"
+    b'{"type":"invoke.open","version":1,"requestId":"r1","capability":"upper","inputFormat":"text/plain",'
+    b'"outputMode":"stream","maxInputBytes":4000000}\n{"type":"invoke.chunk","data":"'
+)
+
+
+async def pour(attacker: Wire, streams: int, size: int) -> None:
+    """Half a message of `size` octets on each stream, as the windows let it through."""
+    left = dict.fromkeys(range(1, 2 * streams, 2), size)
+    allowed = dict.fromkeys(left, INITIAL - len(HALF_A_CALL))
+    for number in left:
+        await attacker.send(data(number, HALF_A_CALL, SYN))
+    seen = 0
+    with trio.move_on_after(CUT_SECONDS):
+        while not attacker.cut.is_set() and any(left.values()):
+            heard = attacker.heard[seen:]
+            seen += len(heard)
+            for frame in heard:
+                if frame.flags & RST:
+                    left[frame.stream] = 0
+                elif frame.kind == WINDOW and frame.stream in allowed:
+                    allowed[frame.stream] += frame.length
+            for number, wanted in left.items():
+                count = min(allowed[number], wanted, 60_000)
+                if count and await attacker.send(data(number, b"x" * count)):
+                    allowed[number] -= count
+                    left[number] -= count
+            await trio.sleep(0.001)
+
+
+async def test_half_messages_of_one_peer(alice: Daemon, carol: JsPeer) -> None:
+    """32 streams, 2 MB each: the peer's share of memory ends it."""
+    with witnessed(alice, carol):
+        async with wire(alice, "half a call") as attacker:
+            await pour(attacker, 32, 2_000_000)
+            await assert_cut(alice, attacker, "memory_exhausted")
+
+
+@pytest.mark.slow
+async def test_half_messages_of_eight_peers(alice: Daemon, carol: JsPeer) -> None:
+    """They share what the daemon has for peers. It costs twice that at most: buffers grow ahead, blocks leave gaps."""
+
+    async def attack(number: int) -> None:
+        async with wire(alice, f"half a call {number}") as attacker:
+            await pour(attacker, 32, 2_000_000)
+
+    with witnessed(alice, carol, mebibytes=2 * limits.YAMUX_DAEMON_BYTES / limits.MIB), trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for number in range(8):
+                nursery.start_soon(attack, number)
+
+
 # --- silence ----------------------------------------------------------------------------------------------------------
 
 

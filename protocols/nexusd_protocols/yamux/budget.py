@@ -1,7 +1,7 @@
 """Memory that peers may take, as a tree: the daemon's budget, in it one of each connection, charged for its streams.
 
-1. Unread bytes are *held*. They are charged as they come; a peer may send what its windows allow, so a charge always
-   succeeds, and says which budget is overdrawn by it.
+1. Unread bytes are *held*, and so are those of an unfinished message in a reader (`Stream.keep`). They are charged as
+   they come; a peer may send what its windows allow, so a charge always succeeds, and says which budget is overdrawn.
 2. What a receive window has grown beyond its first size is *promised*. Promises are made only from what is free (rule
    3) in every budget up the tree.
 3. Free is the limit less what is held and promised. Bytes that arrive within a grown window count twice for as long as
@@ -30,6 +30,7 @@ class Budget:
     """`held` and `promised` bytes, of `limit`. The root is the daemon's; `child` makes that of a connection."""
 
     def __init__(self, limit: int = limits.YAMUX_DAEMON_BYTES, parent: Budget | None = None) -> None:
+        self._parent: Budget | None = None
         if limit < 0:
             raise ValueError("a budget has zero bytes or more")
         self.limit = limit
@@ -41,6 +42,12 @@ class Budget:
         self._children: weakref.WeakSet[Budget] = weakref.WeakSet()
         if parent is not None:
             parent._children.add(self)
+
+    def __del__(self) -> None:
+        # whoever held it is gone, and the bytes with it
+        if self._parent is not None:
+            self._parent.release(self.held)
+            self._parent.withdraw(self.promised)
 
     def child(self, limit: int = limits.YAMUX_CONNECTION_BYTES) -> Budget:
         """A budget within this one: what it holds and promises counts here too."""

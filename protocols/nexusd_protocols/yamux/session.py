@@ -75,9 +75,7 @@ class Session:
         self._ids = StreamIds(1 if dialer else 2)
         self._peer_ids = StreamIds(2 if dialer else 1)
         self._streams: dict[int, Stream] = {}
-        self._inbound = 0
-        self._outbound = 0
-        self._unacknowledged = 0
+        self._inbound = self._outbound = self._unacknowledged = 0
         self._backlog: dict[int, Stream] = {}
         self.over = False
         """The connection is lost, or the peer broke the protocol."""
@@ -208,6 +206,12 @@ class Session:
         if by == "local" and not stream.outbound:
             self._tolerance.own_reset(self._now)
         self._break(stream, by)
+
+    def shortage(self, over: Budget) -> None:
+        """For `Stream.keep`, and where another connection holds most: have who holds most asked for relief."""
+        debtor = over.heaviest().debtor
+        if debtor is not None and (event := Overdrawn(debtor)) not in self._events:
+            self._events.append(event)
 
     # --- what the connection brings ---------------------------------------------------------------------------------
     def receive(self, data: bytes, now: float) -> list[Event]:
@@ -361,8 +365,7 @@ class Session:
         if not incoming.size:
             self._events.append(stream.readable)
         incoming.append(data)
-        over = self.budget.charge(len(data))
-        if over is not None:
+        if (over := self.budget.charge(len(data))) is not None:
             self._overdrawn(over)
 
     def _body_done(self, stream: Stream) -> None:
@@ -395,11 +398,9 @@ class Session:
             self._break(stream, "peer")
 
     def _ping(self, flags: int, value: int) -> None:
-        if flags & ACK:
-            seconds = self._heartbeat.answer(value, self._now)
-            if seconds is not None:
-                self._events.append(RoundTrip(seconds))
-                return
+        if flags & ACK and (seconds := self._heartbeat.answer(value, self._now)) is not None:
+            self._events.append(RoundTrip(seconds))
+            return
         self._tolerance.ping(self._now)
         if flags & SYN:
             self.outbox.add_control(PING, ACK, 0, value)
@@ -417,21 +418,21 @@ class Session:
 
     # --- memory ------------------------------------------------------------------------------------------------------
     def _overdrawn(self, over: Budget) -> None:
-        while over.overdrawn:
-            heaviest = over.heaviest()
-            if heaviest is not self.budget:
-                if heaviest.debtor is not None and (event := Overdrawn(heaviest.debtor)) not in self._events:
-                    self._events.append(event)
+        while over.overdrawn and over.heaviest() is self.budget:
+            if not self._relieve(self._now):
                 return
-            self._relieve(self._now)
+        if over.overdrawn:
+            self.shortage(over)
 
-    def _relieve(self, now: float) -> None:
-        stream = max(self._streams.values(), key=lambda stream: stream.incoming.size, default=None)
-        if stream is None or not stream.incoming.size:
-            return
+    def _relieve(self, now: float) -> bool:
+        """False if there is nothing to give back."""
+        stream = max(self._streams.values(), key=lambda stream: stream.held, default=None)
+        if stream is None or not stream.held:
+            return False
         self.reset(stream, "memory")
         if not self.over:
             self._tolerance.memory_reset(now)
+        return True
 
     # --- how things end ---------------------------------------------------------------------------------------------
     def _break(self, stream: Stream, by: ResetBy) -> None:
@@ -451,13 +452,15 @@ class Session:
 
     def _drop_unread(self, stream: Stream) -> int:
         dropped = stream.incoming.clear()
-        self.budget.release(dropped)
+        self.budget.release(dropped + stream.kept)
+        stream.kept = 0
         return dropped
 
     def forget(self, stream: Stream) -> None:
         """For `Stream`: it is finished."""
         if self._streams.pop(stream.id, None) is None:
             return
+        stream.keep(0)
         self.outbox.drop(stream)
         could = self.may_open
         if stream.outbound:
@@ -483,9 +486,7 @@ class Session:
             if stream.reset_by is None:
                 self._break(stream, by)
         self.outbox.control.clear()
-        self._head = b""
-        self._body = None
-        self._body_left = 0
+        self._head, self._body, self._body_left = b"", None, 0
 
     def _fail(self, error: RemoteProtocolError) -> NoReturn:
         self._end("connection")
@@ -494,6 +495,5 @@ class Session:
         raise RemoteProtocolError(error.code, error.detail, reply=reply, penalty=error.penalty) from error
 
     def _beat(self, now: float) -> None:
-        value = self._heartbeat.ping(now)
-        if value is not None:
+        if (value := self._heartbeat.ping(now)) is not None:
             self.outbox.add_control(PING, SYN, 0, value)

@@ -39,6 +39,7 @@ class Stream:
         "held_back",
         "id",
         "incoming",
+        "kept",
         "outbound",
         "outgoing",
         "owed",
@@ -63,6 +64,7 @@ class Stream:
         # What follows is kept here for the session and its outbox.
         self.incoming = ByteQueue()
         self.window = window
+        self.kept = 0  # bytes that were read and wait in the reader
         self.ended = False  # the peer has sent FIN
         self.outgoing = ByteQueue()
         self.send_window = send_window
@@ -111,6 +113,21 @@ class Stream:
         elif self.finished:
             session.forget(self)
         return data
+
+    def keep(self, count: int) -> None:
+        """Of what was read, so many bytes wait in the reader for more to come: memory all the same. They count as
+        unread ones do, until the reader says otherwise or the stream is finished."""
+        more = (0 if self.finished else count) - self.kept
+        self.kept += more
+        if more <= 0:
+            self._session.budget.release(-more)
+        elif (over := self._session.budget.charge(more)) is not None:
+            self._session.shortage(over)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the peer takes with this stream."""
+        return self.incoming.size + self.kept
 
     @property
     def room(self) -> int:

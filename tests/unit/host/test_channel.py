@@ -71,6 +71,19 @@ async def talk(pair):
     release.set()
 
 
+async def test_what_waits_for_the_rest_of_a_message_is_charged_to_the_peer(talk):
+    mine, theirs = await talk()
+    held = theirs._stream.muxed_conn.session.budget
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.receive)
+        await mine._write(b"half of ", float("inf"))
+        await until(lambda: held.held == 8)
+        await mine._write(b"a li", float("inf"))
+        await until(lambda: held.held == 12)
+        await mine._write(b"ne\n", float("inf"))
+        await until(lambda: held.held == 0)
+
+
 async def test_both_directions_at_once(talk):
     mine, theirs = await talk()
     async with trio.open_nursery() as nursery:

@@ -269,6 +269,52 @@ def test_memory_shared_by_connections_is_given_back_by_the_one_that_holds_most()
     assert carol.budget.held <= 2 * INITIAL + 12
 
 
+def test_what_waits_in_a_reader_counts_like_what_is_unread():
+    bob = session(budget=Budget(4 * INITIAL).child())
+    for number in (1, 3):
+        fill(bob, number, 1000)
+    patient, greedy = accepted(bob), accepted(bob)
+    assert len(everything(patient)) == len(everything(greedy)) == 1000
+    assert bob.budget.held == 0
+    patient.keep(1000)
+    greedy.keep(3 * INITIAL)
+    assert bob.budget.held == 1000 + 3 * INITIAL
+    assert bob.take_events()[2:] == []
+    greedy.keep(4 * INITIAL)
+    assert bob.take_events() == [Overdrawn(bob)], "the reader is not the one to deal with it"
+    bob.relieve(0.0)
+    assert (patient.reset_by, greedy.reset_by) == (None, "memory")
+    assert bob.budget.held == 1000
+    greedy.keep(5)
+    assert bob.budget.held == 1000, "a stream that has ended holds nothing"
+    patient.keep(0)
+    assert bob.budget.held == 0
+
+
+@pytest.mark.parametrize("flags", [FIN, RST])
+def test_nothing_waits_in_the_reader_of_a_stream_that_has_ended(flags):
+    bob = session()
+    bob.receive(data(1, b"half a messa", SYN), 0.0)
+    stream = accepted(bob)
+    stream.read(100, 0.0)
+    stream.keep(12)
+    stream.close_write()
+    output(bob)
+    assert bob.budget.held == 12
+    bob.receive(window(1, 0, flags), 0.0)
+    assert bob.budget.held == stream.kept == 0
+
+
+def test_memory_that_a_reader_finds_spent_by_nobody():
+    root = Budget(INITIAL)
+    other = root.child()
+    other.charge(2 * INITIAL)
+    bob = session(budget=root.child())
+    fill(bob, 1, 10)
+    accepted(bob).keep(10)
+    assert bob.take_events() == []
+
+
 def test_relief_has_an_end():
     root = Budget()
     bob = session(budget=root.child())

@@ -131,9 +131,13 @@ def test_a_budget_lives_as_long_as_somebody_has_it():
     root = Budget(100)
     child = root.child(50)
     assert root.heaviest() is child
+    child.charge(30)
+    assert child.promise(20)
+    assert (root.held, root.promised) == (30, 20)
     del child
     gc.collect()
     assert root.heaviest() is root
+    assert (root.held, root.promised) == (0, 0)
 
 
 def test_a_budget_is_not_negative():
