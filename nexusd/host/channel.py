@@ -125,15 +125,12 @@ class StreamChannel(Generic[EventT, CommandT]):
 
     async def _read(self, timeout: float | None) -> bytes | None:
         """Bytes, or None at the end of input."""
-        bounds = (timeout, self._first_byte, self._request_by - trio.current_time())
-        seconds = max(0.0, min(bound for bound in bounds if bound is not None))
         try:
-            with trio.fail_after(seconds):
-                data: bytes = await self._stream.read(READ_BYTES)
-        except trio.TooSlowError as error:
-            raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s") from error
+            data = await (self._stream.read(READ_BYTES) if self._stream.readable else self._wait(timeout))
         except StreamEOF:
             return None
+        except DeadlineError:
+            raise
         except HostError as error:
             # opened lazily, and refused
             self._broken = str(error)
@@ -143,6 +140,16 @@ class StreamChannel(Generic[EventT, CommandT]):
             raise ConnectionLostError(self._break("was reset")) from error
         self._first_byte = None
         return data
+
+    async def _wait(self, timeout: float | None) -> bytes:
+        """The next bytes, which are not there yet."""
+        bounds = (timeout, self._first_byte, self._request_by - trio.current_time())
+        seconds = max(0.0, min(bound for bound in bounds if bound is not None))
+        if seconds == float("inf"):
+            return await self._stream.read(READ_BYTES)
+        with trio.CancelScope(deadline=trio.current_time() + seconds):
+            return await self._stream.read(READ_BYTES)
+        raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s")
 
     def _break(self, how: str) -> str:
         self._broken = f"The stream to {self._peer} {how}"
@@ -166,17 +173,32 @@ class StreamChannel(Generic[EventT, CommandT]):
 
     async def send(self, command: CommandT, *, timeout: float | None = None) -> None:
         """Carry out a command, as `ports.Channel.send`."""
-        deadline = float("inf") if timeout is None else trio.current_time() + timeout
-        with trio.move_on_at(deadline) as scope:
-            async with self._writing:
-                if self.ended or self._write_ended:
-                    raise LocalProtocolError("the stream is closed for sending")
-                if self._broken:
-                    raise ConnectionLostError(self._broken)
-                data = self._machine.send(command)
-                await self._write_locked(data, deadline)
+        if timeout is None:
+            await self._send(command, float("inf"))
+            return
+        with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
+            await self._send(command, scope.deadline)
         if scope.cancelled_caught:
             raise DeadlineError(f"{self._peer} took nothing for {timeout:g} s")
+
+    async def _send(self, command: CommandT, deadline: float) -> None:
+        await self._lock()
+        try:
+            if self.ended or self._write_ended:
+                raise LocalProtocolError("the stream is closed for sending")
+            if self._broken:
+                raise ConnectionLostError(self._broken)
+            await self._write_locked(self._machine.send(command), deadline)
+        finally:
+            self._writing.release()
+
+    async def _lock(self) -> None:
+        # a free lock is taken at once: otherwise every frame would cost a turn of the scheduler
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._writing.acquire_nowait()
+        except trio.WouldBlock:
+            await self._writing.acquire()
 
     async def _write(self, data: bytes, deadline: float) -> None:
         async with self._writing:
@@ -200,15 +222,18 @@ class StreamChannel(Generic[EventT, CommandT]):
             raise
 
     async def _write_chunk(self, chunk: bytes) -> None:
-        with trio.move_on_after(WRITE_SECONDS):
-            try:
+        try:
+            if self._stream.room >= len(chunk):
                 await self._stream.write(chunk)
-            except HostError as error:
-                self._broken = str(error)
-                raise
-            except Exception as error:
-                raise ConnectionLostError(self._break("broke while sending")) from error
-            return
+                return
+            with trio.CancelScope(deadline=trio.current_time() + WRITE_SECONDS):
+                await self._stream.write(chunk)
+                return
+        except HostError as error:
+            self._broken = str(error)
+            raise
+        except Exception as error:
+            raise ConnectionLostError(self._break("broke while sending")) from error
         raise ConnectionLostError(self._break("stopped taking bytes"))
 
     async def close_write(self) -> None:
@@ -263,7 +288,7 @@ class StreamChannel(Generic[EventT, CommandT]):
             self._release()
 
     async def _shielded(self, action: Callable[[], Awaitable[None]]) -> None:
-        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + CLOSE_SECONDS, shield=True):
             try:
                 await action()
             except Exception as error:

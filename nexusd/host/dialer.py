@@ -18,6 +18,7 @@ from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
+from nexusd.host.peer_ids import libp2p_id
 from nexusd.host.ports import HostError, UnreachableError
 from nexusd_protocols.identity import PeerId
 
@@ -66,7 +67,7 @@ class Dialer:
 
     def connected(self, peer: PeerId) -> bool:
         """Whether a connection to the peer is open."""
-        return any(not c.is_closed for c in self._swarm.get_connections(ID.from_string(peer)))
+        return any(not c.is_closed for c in self._swarm.get_connections(libp2p_id(peer)))
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
         """Have a connection to the peer. Raises UnreachableError."""

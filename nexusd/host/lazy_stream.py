@@ -53,6 +53,16 @@ class LazyStream(Stream):
         self._again: trio.Event | None = None
         self._failure: Exception | None = None
 
+    @property
+    def readable(self) -> bool:
+        """As any stream's."""
+        return self._settled and super().readable
+
+    @property
+    def room(self) -> int:
+        """As any stream's."""
+        return super().room if self._settled else min(super().room, LAZY_BYTES - len(self._said))
+
     async def read(self, n: int | None = None) -> bytes:
         """As any stream's. Raises UnsupportedError too."""
         if not self._settled:

@@ -100,10 +100,10 @@ class Node:
         self._running = False
 
         keys = key_pair_of(signer)
-        self._slots = slots or StreamSlots()
+        figures = figures or Figures()
+        self._slots = slots or StreamSlots(figures.peer_streams, figures.protocol_streams, figures.open_streams)
         handlers: dict[str, Handler] = {}
         guard = StreamGuard(handlers, self._allowed, self._slots, self.penalise)
-        figures = figures or Figures()
         upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(figures.peer_bytes), self.penalise, guard.serve, bounds)
         store = PeerStore()
         store.add_key_pair(ID.from_string(signer.peer_id), keys)

@@ -18,6 +18,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamEOF, MuxedStreamError
 
 from nexusd.host.lazy_stream import LazyStream
+from nexusd.host.peer_ids import libp2p_id
 from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError, UnsupportedError
 from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import NEGOTIATE_SECONDS, READ_BYTES, reset_stream
@@ -85,7 +86,7 @@ class Opener:
     def _connections(self, peer: PeerId) -> list[YamuxConnection]:
         return [
             connection.muxed_conn
-            for connection in self._swarm.get_connections(ID.from_string(peer))
+            for connection in self._swarm.get_connections(libp2p_id(peer))
             if not connection.is_closed
         ]
 

@@ -86,17 +86,17 @@ class Router:
         if not protocols:
             raise ValueError("no protocol named")
         await self._dialer.connect(peer)
-        try:
-            with trio.fail_after(OPEN_SECONDS):
-                ticket = await self._slots.wait(peer, protocols[0])
-                release = partial(self._slots.release, peer, protocols[0], ticket)
-                try:
-                    stream = await self._opener.open(peer, protocols)
-                except BaseException:
-                    release()
-                    raise
-        except trio.TooSlowError as error:
-            raise DeadlineError(f"{peer} did not open a stream for {protocols[0]} in {OPEN_SECONDS:.0f} s") from error
+        stream: Stream | None = None
+        with trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS):
+            ticket = await self._slots.wait(peer, protocols[0])
+            release = partial(self._slots.release, peer, protocols[0], ticket)
+            try:
+                stream = await self._opener.open(peer, protocols)
+            except BaseException:
+                release()
+                raise
+        if stream is None:
+            raise DeadlineError(f"{peer} did not open a stream for {protocols[0]} in {OPEN_SECONDS:.0f} s")
         try:
             protocol = stream.get_protocol()
             return self._channel(stream, peer, protocol, machine(protocol), release, first_byte=None)

@@ -7,21 +7,20 @@ from typing import Final
 
 import trio
 
+from nexusd.host.limits.figures import Figures
 from nexusd_protocols.identity import PeerId
 
-PEER_STREAMS: Final = 64
-"""Inbound streams of one peer, over all protocols. A node at work has about ten."""
-PROTOCOL_STREAMS: Final = 32
-"""Inbound streams of one peer and protocol. Twice what our openers use: they count a stream as gone before we do."""
-OPEN_STREAMS: Final = 16
-"""Outbound streams to one peer and protocol: calls that run side by side. Who opens more waits."""
+_DEFAULTS: Final = Figures()
 
 
 class StreamSlots:
     """Counters. Inbound streams over the bound are refused; outbound ones wait for their turn, in order."""
 
     def __init__(
-        self, per_peer: int = PEER_STREAMS, per_protocol: int = PROTOCOL_STREAMS, outbound: int = OPEN_STREAMS
+        self,
+        per_peer: int = _DEFAULTS.peer_streams,
+        per_protocol: int = _DEFAULTS.protocol_streams,
+        outbound: int = _DEFAULTS.open_streams,
     ) -> None:
         self._per_peer = per_peer
         self._per_protocol = per_protocol
@@ -68,6 +67,12 @@ class StreamSlots:
         if limiter is None:
             limiter = self._outbound[(peer, protocol)] = trio.CapacityLimiter(self._outbound_limit)
         ticket = object()
+        try:
+            limiter.acquire_on_behalf_of_nowait(ticket)
+        except trio.WouldBlock:
+            pass
+        else:
+            return ticket
         try:
             await limiter.acquire_on_behalf_of(ticket)
         except BaseException:

@@ -51,6 +51,16 @@ class Stream(INetStream):  # type: ignore[misc] # libp2p is not typed
         """IP and port of the other end."""
         return self.muxed_stream.get_remote_address()
 
+    @property
+    def readable(self) -> bool:
+        """Whether `read` would return, or raise, at once: then it needs no deadline."""
+        return bool(self._ahead) or self.muxed_stream.readable
+
+    @property
+    def room(self) -> int:
+        """Bytes that `write` takes at once."""
+        return self.muxed_stream.room
+
     async def read(self, n: int | None = None) -> bytes:
         """1 to `n` bytes. Raises StreamEOF only when the peer has said all, StreamReset when it has not."""
         if self._ahead:

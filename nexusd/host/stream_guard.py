@@ -16,6 +16,7 @@ from typing import Any, Final
 import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
+from nexusd.host.ports import DeadlineError
 from nexusd.host.slots import StreamSlots
 from nexusd.host.stream import Stream
 from nexusd.host.yamux_stream import YamuxStream
@@ -74,7 +75,7 @@ class StreamGuard:
     async def _agree(self, muxed: YamuxStream) -> Stream | None:
         """The stream, or None if the peer ended it without an agreement."""
         listener = Listener(self._handlers)
-        with trio.fail_after(NEGOTIATE_SECONDS):
+        with trio.CancelScope(deadline=trio.current_time() + NEGOTIATE_SECONDS):
             while listener.agreed is None:
                 try:
                     data = await muxed.read(READ_BYTES)
@@ -84,7 +85,8 @@ class StreamGuard:
                     return None
                 if answer := listener.receive(data):
                     await muxed.write(answer)
-        return Stream(muxed, listener.agreed, listener.ahead)
+            return Stream(muxed, listener.agreed, listener.ahead)
+        raise DeadlineError(f"{muxed.muxed_conn.peer} named no protocol for {NEGOTIATE_SECONDS:g} s")
 
 
 async def reset_stream(stream: Any) -> None:

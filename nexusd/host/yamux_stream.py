@@ -44,6 +44,17 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
         """Whether nothing more can come of it."""
         return self._closed or self._stream.finished
 
+    @property
+    def readable(self) -> bool:
+        """Whether `read` would return, or raise, at once."""
+        stream = self._stream
+        return bool(stream.incoming.size) or self._closed or stream.ended or stream.reset_by is not None
+
+    @property
+    def room(self) -> int:
+        """Bytes that `write` takes at once."""
+        return 0 if self._writing.locked() else self._stream.room
+
     async def read(self, n: int | None = None) -> bytes:
         """1 to `n` bytes. Raises MuxedStreamEOF only when the peer has said all, MuxedStreamReset when it has not."""
         await self._checkpoint()

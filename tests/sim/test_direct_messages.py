@@ -59,6 +59,12 @@ class End:
         self.changed.set()
         self.changed = trio.Event()
 
+    @property
+    def readable(self) -> bool:
+        return bool(self.chunks) or self.ended or self.broken
+
+    room = 1 << 20
+
     async def read(self, n: int | None = None) -> bytes:
         while True:
             await trio.lowlevel.checkpoint()

@@ -17,7 +17,7 @@ FEWEST: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Limits on connections. Raises ValueError for figures that contradict each other."""
+    """Limits on connections and streams. Raises ValueError for figures that contradict each other."""
 
     connections: int = 128
     """Open ones, both ways. go-libp2p's base is the same; one costs about 70 KiB."""
@@ -47,6 +47,12 @@ class Figures:
     """Addresses whose rate is remembered, the longest quiet forgotten first: about 1 MiB."""
     peer_bytes: int = limits.YAMUX_DAEMON_BYTES
     """Unread bytes and grown windows of all peers together."""
+    peer_streams: int = 64
+    """Streams that one peer has open here, over all protocols. A node at work has about ten."""
+    protocol_streams: int = 32
+    """Of these, of one protocol. Twice `open_streams`: the opener counts a stream as gone before we do."""
+    open_streams: int = 16
+    """Streams that we have open to one peer for one protocol: calls that run side by side. Who opens more waits."""
     limit_loopback: bool = False
     """Whether the limits for one address hold for this host's own, too: whoever is here has other ways to harm."""
 

@@ -213,7 +213,7 @@ async def test_a_handler_that_waits_in_vain_gives_its_slot_back(pair, monkeypatc
     with pytest.raises(ConnectionLostError):
         await channel.receive(timeout=5)
     await channel.reset()
-    assert not bob._slots._inbound_by_protocol
+    assert (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol
 
 
 async def test_a_breach_is_answered_charged_and_ended(pair, talk):
@@ -305,7 +305,8 @@ async def test_cancelled_opens_do_not_tear_the_connection_and_leak_nothing(pair)
             await channel.reset()
     assert len(alice._swarm.get_connections()) == 1
     await until(lambda: muxer.session.streams <= 2)
-    await until(lambda: not alice._slots._outbound and not bob._slots._inbound_by_protocol)
+    await until(lambda: (bob.peer_id, TOY) not in alice._slots._outbound)
+    await until(lambda: (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol)
     assert bob._accounts.balance(alice.peer_id) == 0, "giving up is no offence"
 
 
@@ -430,5 +431,5 @@ async def test_a_machine_that_cannot_be_made_leaves_no_stream(pair):
 
     with pytest.raises(RuntimeError, match="a bug"):
         await alice.streams.open(bob.peer_id, [TOY], broken)
-    assert not alice._slots._outbound
-    await until(lambda: not bob._slots._inbound_by_protocol)
+    assert (bob.peer_id, TOY) not in alice._slots._outbound
+    await until(lambda: (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol)
