@@ -187,7 +187,7 @@ class Listeners:
         if not first:
             return
         pass_.spoke()
-        stream = PeekableStream(socket, first)
+        stream = _Greeted(socket, first, pass_)
         if first[0] == _MULTISTREAM:
             if port.tcp is not None:
                 raw = TrioTCPStream(stream)
@@ -202,6 +202,20 @@ class Listeners:
             await self._serve_raw(websocket, pass_)
         finally:
             await websocket.close()
+
+
+class _Greeted(PeekableStream):  # type: ignore[misc] # libp2p is not typed
+    """A connection whose first bytes were looked at. Until it is open, its place hears of all that comes."""
+
+    def __init__(self, stream: trio.SocketStream, first: bytes, pass_: Pass) -> None:
+        super().__init__(stream, first)
+        self._pass = pass_
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data: bytes = await super().receive_some(max_bytes)
+        if not self._pass.open:
+            self._pass.spoke()
+        return data
 
 
 def _has_bytes(caller: socket.socket) -> bool:

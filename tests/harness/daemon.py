@@ -137,8 +137,12 @@ class Watch(LineProcess):
 class Daemon:
     """One daemon. It listens on loopback only and looks for nobody unless flags say so."""
 
-    def __init__(self, name: str, home: Home, *flags: str, mdns: bool = False, start: bool = True) -> None:
+    def __init__(
+        self, name: str, home: Home, *flags: str, mdns: bool = False, start: bool = True, through: Sequence[str] = ()
+    ) -> None:
+        """`through` is a command that runs the daemon, such as one that limits it first."""
         self.name = name
+        self._through = through
         self.home = home
         self.flags = ["--loopback", *([] if mdns else ["--no-mdns"]), "--log-format", "json", *flags]
         self.data_dir = home.data_dir(name)
@@ -158,7 +162,7 @@ class Daemon:
         assert self._process is None, "it runs already"
         log = self.home.directory / f"{self.name}.{len(self.logs)}.log"
         self.logs.append(log)
-        argv = [str(BIN / "nexusd"), "run", "--name", self.name, *self.flags]
+        argv = [*self._through, str(BIN / "nexusd"), "run", "--name", self.name, *self.flags]
         self._process = process = LineProcess(argv, log=log, env=self.home.env, cwd=self.home.directory)
         self._status = None
 

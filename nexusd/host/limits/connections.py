@@ -9,10 +9,11 @@ bound is ever exceeded; the caller cuts it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from nexusd.host.limits import eviction
 from nexusd.host.limits.eviction import Connection, Stage, Worth
@@ -53,6 +54,14 @@ class Refused:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """How often an address may connect: always, and when others are kept waiting by it."""
+
+    usual: Rate
+    hurried: Rate
+
+
 class Connections:
     """The connections of one host."""
 
@@ -64,7 +73,9 @@ class Connections:
         self._open: dict[Connection, None] = {}
         self._customers: Counter[str] = Counter()
         self._networks: Counter[str] = Counter()
-        self._rates: OrderedDict[str, Rate] = OrderedDict()
+        self._rates: OrderedDict[str, _Rates] = OrderedDict()
+        self._hurried: Rate | None = None
+        self._proven: OrderedDict[str, float] = OrderedDict()
 
     @property
     def transit(self) -> int:
@@ -86,22 +97,28 @@ class Connections:
         self, origin: Origin, now: float, heard: Callable[[Connection], bool] = lambda _: False
     ) -> Admitted | Refused:
         """A connection came in: it is in transit now, or refused. `heard` as in `eviction.in_transit`."""
-        if (reason := self._too_much(origin, now)) is not None:
+        proven = now - self._proven.get(origin.customer, -math.inf) < self.figures.proven_seconds
+        full = len(self._transit) >= self.figures.transit
+        hurried = full and not proven
+        if (reason := self._too_much(origin, now, hurried)) is not None:
             return Refused(reason)
+        if hurried and not self._spare_time(now):
+            return Refused("transit_full")
+        connection = Connection(origin, inbound=True, since=now, heard=now, proven=proven)
         evicted = None
-        if len(self._transit) >= self.figures.transit:
-            evicted = eviction.in_transit(self._transit, origin, now, self.figures.patience_seconds, heard)
+        if full:
+            evicted = eviction.in_transit(self._transit, connection, self.figures.patience_seconds, heard)
             if evicted is None:
                 return Refused("transit_full")
             self.remove(evicted)
-        connection = Connection(origin, inbound=True, since=now)
         self._transit[connection] = None
         self._customers[origin.customer] += 1
         self._networks[origin.network] += 1
         return Admitted(connection, evicted)
 
-    def progress(self, connection: Connection, stage: Stage, peer: PeerId | None = None) -> None:
-        """A connection in transit came further."""
+    def progress(self, connection: Connection, now: float, stage: Stage, peer: PeerId | None = None) -> None:
+        """Something came on a connection in transit, which is so far now."""
+        connection.heard = now
         connection.stage = max(connection.stage, stage)
         connection.peer = peer or connection.peer
 
@@ -110,6 +127,7 @@ class Connections:
         if connection not in self._transit:
             return Refused("transit_full")
         connection.peer = peer
+        self._prove(connection.origin, now)
         made = self._make_room(connection)
         if isinstance(made, Refused):
             self.remove(connection)
@@ -145,7 +163,12 @@ class Connections:
             _decrement(self._networks, connection.origin.network)
 
     # --- limits -----------------------------------------------------------------------------------------------------
-    def _too_much(self, origin: Origin, now: float) -> Reason | None:
+    def _prove(self, origin: Origin, now: float) -> None:
+        if origin.customer:
+            self._proven[origin.customer] = now
+            _keep_latest(self._proven, origin.customer, self.figures.addresses)
+
+    def _too_much(self, origin: Origin, now: float, hurried: bool) -> Reason | None:
         figures = self.figures
         if not origin.customer or (origin.loopback and not figures.limit_loopback):
             return None
@@ -153,13 +176,21 @@ class Connections:
             return "too_many_from_address"
         if origin.network and self._networks[origin.network] >= figures.network_connections:
             return "too_many_from_network"
-        rate = self._rates.get(origin.customer)
-        if rate is None:
-            rate = self._rates[origin.customer] = Rate(figures.address_burst, figures.address_rate, now)
-        self._rates.move_to_end(origin.customer)
-        while len(self._rates) > figures.addresses:
-            self._rates.popitem(last=False)
-        return None if rate.allows(now) else "too_often_from_address"
+        rates = self._rates.get(origin.customer)
+        if rates is None:
+            rates = self._rates[origin.customer] = _Rates(
+                Rate(figures.address_burst, figures.address_rate, now),
+                Rate(figures.hurried_burst, figures.address_rate, now),
+            )
+        _keep_latest(self._rates, origin.customer, figures.addresses)
+        allowed = (not hurried or rates.hurried.allows(now)) and rates.usual.allows(now)
+        return None if allowed else "too_often_from_address"
+
+    def _spare_time(self, now: float) -> bool:
+        """Whether there is time for a newcomer of whom nothing is known, while others wait."""
+        if self._hurried is None:
+            self._hurried = Rate(self.figures.transit, self.figures.hurried_rate, now)
+        return self._hurried.allows(now)
 
     def _add(self, connection: Connection, now: float) -> None:
         connection.stage = Stage.OPEN
@@ -211,6 +242,12 @@ class Connections:
             newcomer.inbound and inbound + kept_inbound >= figures.inbound,
             len(self._open) + kept >= figures.connections,
         )
+
+
+def _keep_latest(remembered: OrderedDict[str, Any], key: str, most: int) -> None:
+    remembered.move_to_end(key)
+    while len(remembered) > most:
+        remembered.popitem(last=False)
 
 
 def _decrement(counter: Counter[str], key: str) -> None:

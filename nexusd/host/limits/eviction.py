@@ -1,8 +1,10 @@
 """Who makes room when there is none. An attacker has connections without end; the rules are such that it displaces its
 own before those of others.
 
-Among connections that have not proved who they are: the oldest that is silent; else the oldest of the neighbourhood
-that holds most, unless the newcomer is of such a one itself and nobody has had his time.
+Among connections in transit: the oldest that is silent. Else one from where nobody has shown lately that he can shake
+hands; who comes from such a place displaces no other. Of those, in the neighbourhood that holds most, one that has come
+less far than others and was heard longest ago (who shakes hands is heard at every round trip, who stalls is not). If
+the newcomer is of such a neighbourhood itself, those that were heard just now are left in peace.
 
 Among the open connections of strangers (known peers never go for them): half is safe, the half that has streams and is
 oldest. Of the others a penalised one goes first, then one of the neighbourhood that holds most, then one without
@@ -42,8 +44,12 @@ class Connection:
     inbound: bool
     since: float
     """Accepted, or dialled; once it is open, since then."""
+    heard: float = 0.0
+    """When it last sent something, as long as it is in transit; before that, as `since`."""
     stage: Stage = Stage.SILENT
     peer: PeerId | None = None
+    proven: bool = False
+    """Whether a handshake from the same place was completed lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +61,28 @@ class Worth:
 
 
 def in_transit(
-    transit: Collection[Connection],
-    newcomer: Origin,
-    now: float,
-    patience: float,
-    heard: Callable[[Connection], bool],
+    transit: Collection[Connection], newcomer: Connection, patience: float, heard: Callable[[Connection], bool]
 ) -> Connection | None:
-    """Who makes room for a connection from `newcomer`, None where it is refused. `transit` is in order of age; `heard`
-    says whether a silent connection has sent something that nobody has read yet."""
+    """Who makes room for the newcomer, None where it is refused. `transit` is in order of age; `heard` says whether a
+    silent connection has sent something that nobody has read yet."""
     for connection in transit:
         if connection.stage is Stage.SILENT:
             if not heard(connection):
                 return connection
             connection.stage = Stage.SPEAKING
-    held = Counter(connection.origin.neighbourhood for connection in transit)
-    most = max(held.values())
-    crowded = held[newcomer.neighbourhood] == most
+    exposed = [connection for connection in transit if not connection.proven]
+    if not exposed and newcomer.proven:
+        exposed = list(transit)
+    held = Counter(connection.origin.neighbourhood for connection in exposed)
+    most = max(held.values(), default=0)
+    crowded = held[newcomer.origin.neighbourhood] == most
     candidates = [
         connection
-        for connection in transit
-        if held[connection.origin.neighbourhood] == most and (not crowded or now - connection.since >= patience)
+        for connection in exposed
+        if held[connection.origin.neighbourhood] == most
+        and (not crowded or newcomer.since - connection.heard >= patience)
     ]
-    return min(candidates, key=lambda connection: connection.stage, default=None)
+    return min(candidates, key=lambda connection: (connection.stage, connection.heard), default=None)
 
 
 @dataclass(slots=True)

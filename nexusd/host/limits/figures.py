@@ -34,7 +34,7 @@ class Figures:
     first_byte_seconds: float = 2.0
     """A dialler speaks with its first packet; that leaves time for one that was lost."""
     patience_seconds: float = 0.5
-    """A connection that is speaking does not make room for another one before that: a handshake round the world."""
+    """A connection in transit that was heard so lately makes no room for a neighbour: a round trip round the world."""
     address_connections: int = 8
     """Of one IPv4 address or IPv6 /56 (what one customer gets): a few hosts behind one router."""
     network_connections: int = 64
@@ -43,8 +43,15 @@ class Figures:
     """New connections of one address or /56 at once; after that `address_rate`."""
     address_rate: float = 0.2
     """New connections a second: a host that comes back every five seconds is never refused."""
+    hurried_burst: int = 4
+    """The same while all places in transit are taken, for those who have not completed a handshake from there lately.
+    With `address_rate` it is what a thousand addresses can do to a newcomer: five seconds, then it gets in."""
+    hurried_rate: float = 250.0
+    """A second, of all of them together: they may cost a quarter of a core, at a millisecond for half a handshake."""
+    proven_seconds: float = 3600.0
+    """For how long a handshake speaks for the address that it came from."""
     addresses: int = 4096
-    """Addresses whose rate is remembered, the longest quiet forgotten first: about 1 MiB."""
+    """Addresses of which something is remembered, the longest quiet forgotten first: about 2 MiB."""
     peer_bytes: int = limits.YAMUX_DAEMON_BYTES
     """Unread bytes and grown windows of all peers together."""
     peer_streams: int = 64

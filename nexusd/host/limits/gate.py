@@ -55,13 +55,20 @@ class Pass:
         self._evicted = False
 
     def spoke(self) -> None:
-        """The first byte came; the rest of the handshake has its time, from the beginning."""
-        self._gate.table.progress(self.connection, Stage.SPEAKING)
-        self.scope.deadline = self.connection.since + self._gate.figures.handshake_seconds
+        """Something came. Tell of all that comes until the connection is open."""
+        if self.connection.stage is Stage.SILENT:
+            # the rest of the handshake has its time, counted from the beginning
+            self.scope.deadline = self.connection.since + self._gate.figures.handshake_seconds
+        self._gate.table.progress(self.connection, trio.current_time(), Stage.SPEAKING)
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection is complete."""
+        return self.connection.stage is Stage.OPEN
 
     def authenticated(self, peer: PeerId) -> None:
         """The other end has proved who it is."""
-        self._gate.table.progress(self.connection, Stage.AUTHENTICATED, peer)
+        self._gate.table.progress(self.connection, trio.current_time(), Stage.AUTHENTICATED, peer)
 
     def enter(self, peer: PeerId) -> None:
         """The connection is complete; it has time without end from now on. Raises RefusedError."""

@@ -76,7 +76,7 @@ const meshsub = (protocols, settings) => (components) => {
 }
 
 /**
- * @param {{ seed?: string, websocket?: boolean, mdns?: boolean, bootstrap?: string[], security?: string,
+ * @param {{ seed?: string, listen?: boolean, websocket?: boolean, mdns?: boolean, bootstrap?: string[], security?: string,
  *   gossip?: string }} options
  *   `seed`: 32 bytes in hex, for a stable peer id; `security`: noise (default), tls or plaintext, that one alone;
  *   `gossip`: the newest version of GossipSub to speak, 1.1 or 1.2 (default)
@@ -91,7 +91,7 @@ export async function createNode (options = {}) {
       : undefined,
     nodeInfo: { userAgent: 'js-libp2p-interop/1' },
     addresses: {
-      listen: ['/ip4/127.0.0.1/tcp/0', ...(options.websocket === false ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])]
+      listen: options.listen === false ? [] : ['/ip4/127.0.0.1/tcp/0', ...(options.websocket === false ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])]
     },
     transports: [tcp(), webSockets()],
     connectionEncrypters: [SECURITY[options.security ?? 'noise']()],

@@ -126,9 +126,40 @@ def test_a_silent_one_makes_room():
 def test_where_all_are_busy_and_in_their_time_nobody_comes():
     connections = table()
     for _ in range(3):
-        connections.progress(connections.accept(origin_of("127.0.0.1"), 0.0).connection, Stage.SPEAKING)
+        connections.progress(connections.accept(origin_of("127.0.0.1"), 0.0).connection, 0.0, Stage.SPEAKING)
     assert connections.accept(origin_of("127.0.0.1"), 0.1) == Refused("transit_full")
     assert isinstance(connections.accept(origin_of("127.0.0.1"), 1.0), Admitted)
+
+
+def test_in_a_crowd_an_address_has_fewer_tries_until_it_has_completed_one():
+    figures = replace(Figures(), transit=16)
+    connections = Connections(figures, Judge())
+    for n in range(16):
+        connections.accept(origin_of(f"10.{n}.0.1"), 0.0)
+
+    def tries(address: str, now: float) -> int:
+        return sum(isinstance(connections.accept(origin_of(address), now), Admitted) for _ in range(8))
+
+    assert tries("198.51.100.1", 0.0) == figures.hurried_burst
+    assert tries("198.51.100.1", 5.0) == 1
+    last = connections.accept(origin_of("198.51.100.2"), 6.0).connection
+    connections.enter(last, "peer", 6.0)
+    connections.accept(origin_of("10.9.0.1"), 6.0)
+    assert tries("198.51.100.2", 6.0) == 7  # all that one address may have, one of them open
+    connections.remove(last)
+    assert connections.accept(origin_of("198.51.100.2"), 6.0 + figures.proven_seconds - 1).connection.proven
+    assert not connections.accept(origin_of("198.51.100.1"), 20.0).connection.proven
+
+
+def test_who_has_shown_nothing_has_little_of_our_time_while_others_wait():
+    figures = replace(Figures(), hurried_rate=10.0)
+    connections = Connections(figures, Judge())
+    answers = [connections.accept(origin_of(f"10.{n // 250}.{n % 250}.1"), 0.0) for n in range(1000)]
+    admitted = sum(isinstance(answer, Admitted) for answer in answers)
+    assert admitted == 2 * figures.transit
+    assert answers[-1] == Refused("transit_full")
+    later = [connections.accept(origin_of(f"10.9.{n}.1"), 1.0) for n in range(100)]
+    assert sum(isinstance(answer, Admitted) for answer in later) == 10
 
 
 # --- open -------------------------------------------------------------------------------------------------------------
@@ -233,7 +264,7 @@ class TableMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.transit)
     @rule(data=st.data(), stage=st.sampled_from([Stage.SPEAKING, Stage.AUTHENTICATED]))
     def progress(self, data, stage):
-        self.table.progress(data.draw(st.sampled_from(self.transit)), stage)
+        self.table.progress(data.draw(st.sampled_from(self.transit)), self.now, stage)
 
     @precondition(lambda self: self.transit)
     @rule(data=st.data(), peer=st.sampled_from(PEERS))

@@ -9,11 +9,13 @@ PATIENCE = 0.5
 
 
 def moving(address: str, since: float, stage: Stage = Stage.SPEAKING) -> Connection:
-    return Connection(origin_of(address), inbound=True, since=since, stage=stage)
+    return Connection(origin_of(address), inbound=True, since=since, heard=since, stage=stage)
 
 
 def victim(transit, newcomer="203.0.113.1", now=10.0, heard=lambda _: False):
-    return in_transit(transit, origin_of(newcomer), now, PATIENCE, heard)
+    proven, newcomer = newcomer.startswith("proven "), newcomer.removeprefix("proven ")
+    came = Connection(origin_of(newcomer), inbound=True, since=now, heard=now, proven=proven)
+    return in_transit(transit, came, PATIENCE, heard)
 
 
 def test_the_oldest_silent_one_goes_first():
@@ -39,11 +41,25 @@ def test_the_least_progressed_of_them():
     assert victim(crowd) is crowd[1]
 
 
+def test_one_that_stalls_before_one_that_goes_on():
+    stalled, going = moving("10.0.0.1", since=2), moving("10.0.0.2", since=1)
+    going.heard = 9.9
+    assert victim([going, stalled]) is stalled
+
+
 def test_a_newcomer_from_the_crowd_waits_for_nobody_in_his_time():
     crowd = [moving(f"10.0.0.{n}", since=9.8) for n in range(3)]
     assert victim(crowd, "10.0.0.9") is None
     assert victim(crowd, "10.0.0.9", now=10.3) is crowd[0]
     assert victim(crowd, "10.0.1.9") is crowd[0]
+
+
+def test_who_has_shown_nothing_displaces_nobody_who_has():
+    proven, other = moving("10.0.0.1", since=1), moving("10.1.0.1", since=2)
+    proven.proven = True
+    assert victim([proven, other]) is other
+    assert victim([proven]) is None
+    assert victim([proven], "proven 203.0.113.1") is proven
 
 
 ALICE = "12D3KooWAlice"
