@@ -9,6 +9,7 @@ await node.aclose()
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import SystemRandom
 from typing import Any, Final
 
 import structlog
@@ -30,7 +31,6 @@ from nexusd.host.autoconnect import dial_nobody
 from nexusd.host.closing import close_connection, close_connections
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
-from nexusd.host.gossip import Gossip
 from nexusd.host.identify import Identify
 from nexusd.host.keepalive import INTERVAL, Keepalive
 from nexusd.host.limits.figures import Figures
@@ -41,7 +41,7 @@ from nexusd.host.opener import Opener
 from nexusd.host.peer_feed import PeerEvents, PeerFeed
 from nexusd.host.peer_table import PeerTable
 from nexusd.host.ports import PeerIdentified
-from nexusd.host.pubsub import Pubsub, TopicMesh
+from nexusd.host.pubsub.topics import TopicMesh
 from nexusd.host.release import check_release
 from nexusd.host.router import Router
 from nexusd.host.security import key_pair_of, noise_only
@@ -136,9 +136,9 @@ class Node:
         self.streams = Router(
             self._host, self._dialer, self._opener, self._slots, self.penalise, self._identify.changed
         )
-        self._gossip = Gossip()
-        self._pubsub = Pubsub(self._host, self._gossip, self.penalise)
-        self.topics = TopicMesh(self._pubsub, self._gossip)
+        self.topics = TopicMesh(
+            self._host, self._opener, signer.peer_id, self.penalise, self._connection_of, chance=SystemRandom()
+        )
         self._peers = PeerTable(self._swarm, self._allowed, self._feed, self._spawn, self._arrived, self._left)
         self.dht = Dht(
             signer.peer_id,
@@ -176,11 +176,8 @@ class Node:
     async def _serve(self, task_status: trio.TaskStatus[None], scope: trio.CancelScope) -> None:
         async with (
             background_trio_service(self._swarm),
-            background_trio_service(self._pubsub),
-            background_trio_service(self._gossip),
             trio.open_nursery() as nursery,
         ):
-            await self._pubsub.wait_until_ready()
             self._start(nursery)
             await nursery.start(self.dht.run)
             try:
@@ -217,7 +214,7 @@ class Node:
         with trio.move_on_after(DRAIN_SECONDS, shield=True):
             await self._listeners.close()
             with trio.move_on_after(FLUSH_SECONDS):
-                await self._pubsub.flush()
+                await self.topics.flush()
                 # a muxer drops what it has received when the connection closes: an echo says that it was read
                 await self._keepalive.round()
                 await self.dht.flush()
@@ -281,11 +278,20 @@ class Node:
 
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
         """Charge a peer's account."""
-        self._accounts.charge(peer, reason, points)
+        self.topics.charged(peer, self._accounts.charge(peer, reason, points))
 
     def peer_events(self) -> PeerEvents:
         """Peers that come, identify and go, from now on."""
         return self._feed.subscribe()
+
+    def _connection_of(self, peer: PeerId) -> tuple[str, bool] | None:
+        """Where a peer is connected from (nothing for loopback, where peers are many) and whether we dialled it."""
+        for connection in self._swarm.get_connections(ID.from_string(peer)):
+            if not connection.is_closed:
+                remote = connection.muxed_conn.get_remote_address()
+                ip = remote[0] if remote else ""
+                return "" if ip.startswith("127.") or ip == "::1" else ip, connection.muxed_conn.is_initiator
+        return None
 
     def _allowed(self, peer: PeerId) -> bool:
         return self._admit(peer)
@@ -299,6 +305,7 @@ class Node:
 
     def _left(self, peer: PeerId) -> None:
         self._identify.forget(peer)
+        self.topics.left(peer)
         self.dht.left(peer)
 
     def _identified(self, said: PeerIdentified) -> None:

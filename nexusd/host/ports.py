@@ -179,11 +179,11 @@ class Topics(Protocol):
     async def join(
         self,
         topic: str,
-        validate: Callable[[PeerId, SignedMessage], Verdict],
+        validate: Callable[[PeerId, SignedMessage], Verdict | Awaitable[Verdict]],
         deliver: Callable[[PeerId, SignedMessage], Awaitable[None]],
     ) -> None:
-        """Subscribe. `validate` runs before a message is passed on: quick, and without awaiting. `deliver` is awaited
-        for each accepted message of others, one at a time and in order of arrival; a slow one holds back this topic
+        """Subscribe. `validate` runs before a message is passed on: quick, in order of arrival. One that must wait for
+        something returns an awaitable instead of a verdict; it has some seconds, and no order. `deliver` is awaited for each accepted message of others, one at a time and in order of arrival; a slow one holds back this topic
         only, and nothing accepted is dropped while it waits (bounded by the memory budget, then counted)."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexusd.host.pubsub import FrameBuffer
+from nexusd_protocols.pubsub.framing import FrameBuffer
 from nexusd_protocols.errors import RemoteProtocolError
 
 LIMIT = 1000

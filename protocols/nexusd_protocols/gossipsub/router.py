@@ -125,6 +125,11 @@ class GossipSub:
         """Who said that it joined the topic."""
         return tuple(self._table.subscribers.get(topic, ()))
 
+    def subscriptions(self, peer: PeerId) -> tuple[str, ...]:
+        """The topics that a peer said that it joined."""
+        known = self._table.peers.get(peer)
+        return () if known is None else tuple(known.topics)
+
     def scores(self) -> list[PeerScore]:
         """The scores of connected peers, in their parts."""
         return self._scores.report()

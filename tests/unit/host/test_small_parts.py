@@ -14,7 +14,7 @@ from nexusd.host.accounts import Accounts
 from nexusd.host.interfaces import expand
 from nexusd.host.peer_feed import PeerEvents, PeerFeed
 from nexusd.host.ports import PeerDisconnected
-from nexusd.host.pubsub import Inbox, SeenMessages
+from nexusd.host.pubsub.inbox import Inbox
 from nexusd.host.slots import StreamSlots
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.nodes import signer
@@ -138,18 +138,6 @@ def test_a_reader_that_nobody_holds_is_forgotten():
 
 
 # --- pubsub's parts
-
-
-async def test_seen_messages_are_forgotten(autojump_clock):
-    seen = SeenMessages(seconds=10, size=2)
-    seen.add(b"1")
-    assert seen.has(b"1")
-    assert not seen.has(b"2")
-    await trio.sleep(11)
-    assert not seen.has(b"1")
-    for name in (b"a", b"b", b"c"):
-        seen.add(name)
-    assert [seen.has(name) for name in (b"a", b"b", b"c")] == [False, True, True]
 
 
 async def test_an_inbox_counts_what_it_cannot_hold():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.utils.varint import encode_uvarint
 
-from nexusd.host.pubsub import FrameBuffer
+from nexusd_protocols.pubsub.framing import FrameBuffer
 from nexusd_protocols.errors import RemoteProtocolError
 
 
