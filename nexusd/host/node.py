@@ -311,6 +311,7 @@ class Node:
     def _identified(self, said: PeerIdentified) -> None:
         self._opener.learn(said.peer, said.protocols)
         self._feed.announce(said)
+        self.topics.identified(said.peer, said.protocols)
         self._spawn(self.dht.identified, said)
 
 

@@ -183,8 +183,9 @@ class Topics(Protocol):
         deliver: Callable[[PeerId, SignedMessage], Awaitable[None]],
     ) -> None:
         """Subscribe. `validate` runs before a message is passed on: quick, in order of arrival. One that must wait for
-        something returns an awaitable instead of a verdict; it has some seconds, and no order. `deliver` is awaited for each accepted message of others, one at a time and in order of arrival; a slow one holds back this topic
-        only, and nothing accepted is dropped while it waits (bounded by the memory budget, then counted)."""
+        something returns an awaitable instead of a verdict; it has some seconds, and no order. `deliver` is awaited for
+        each accepted message of others, one at a time and in order of arrival; a slow one holds back this topic only,
+        and nothing accepted is dropped while it waits (bounded by the memory budget, then counted)."""
         ...
 
     async def leave(self, topic: str) -> None: ...

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nexusd_protocols.pubsub.framing import FrameBuffer
 from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.pubsub.framing import FrameBuffer
 
 LIMIT = 1000
 

@@ -1,8 +1,8 @@
 """What waits to be written to one peer: four classes, the urgent first, and only the least ever dropped.
 
 Control and own messages are never dropped; who publishes waits instead (`wait_for_room`). Forwarded messages and gossip
-are dropped where a peer takes them more slowly than they come: the peer hears of the former by gossip, and of the latter
-at the next heartbeat. All outboxes together are bounded too.
+are dropped where a peer takes them more slowly than they come: the peer hears of the former by gossip, and of the
+latter at the next heartbeat. All outboxes together are bounded too.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -225,9 +225,8 @@ class TopicMesh:
                 self._send(output)
             elif isinstance(output, Question):
                 questions.append(output)
-            elif isinstance(output, Delivery):
-                if (inbox := self._inboxes.get(output.message.topic)) is not None:
-                    inbox.put(output.sender, output.message)
+            elif isinstance(output, Delivery) and (inbox := self._inboxes.get(output.message.topic)) is not None:
+                inbox.put(output.sender, output.message)
         return questions
 
     def _send(self, send: Send) -> None:
@@ -348,6 +347,8 @@ class TopicMesh:
             self._running().start_soon(partial(self._judge_later, question, verdict))
         else:
             self.drops.verdicts_late += 1
+            if isinstance(verdict, Coroutine):
+                verdict.close()
             self._answer(question, "ignore")
 
     async def _judge_later(self, question: Question, verdict: Awaitable[Verdict]) -> None:

@@ -41,12 +41,15 @@ class LazyGossip:
         self._chance = chance
         self.promises = Promises(params.bounds.promises)
 
-    def emit(self, topic: str, members: Container[PeerId]) -> None:
-        """Offer the topic's recent messages to some subscribers that are not among these members."""
+    def emit(self, topic: str, members: Container[PeerId], fresh: Iterable[Peer] = ()) -> None:
+        """Offer the topic's recent messages to some subscribers that are not among these members, and to the `fresh`
+        ones among them: what was said just before they came is sent to them by nobody else (specs/gossipsub.md §3)."""
         ids = self._cache.gossip_ids(topic)
         if not ids:
             return
         threshold = self._params.score.gossip_threshold
+        newcomers = tuple([peer.id for peer in fresh if peer.id in members and peer.card.score >= threshold])
+        self._offer(newcomers, topic, ids[-self._params.max_ihave_length :])
         others = [
             peer.id
             for peer in self._table.subscribers.get(topic, {}).values()

@@ -33,6 +33,8 @@ class Meshes:
         self._chance = chance
         self.backoff = Backoff(params.backoff_slack, params.bounds.backoffs)
         self.topics: dict[str, dict[PeerId, Peer]] = {}
+        self.fresh: dict[str, dict[PeerId, Peer]] = {}
+        """Members since the last heartbeat: what was said before they came went past them."""
 
     # --- membership -----------------------------------------------------------------------------------------------
 
@@ -49,6 +51,7 @@ class Meshes:
     def leave(self, topic: str, now: float) -> None:
         """gossipsub-v1.0 "LEAVE(topic)": a PRUNE to each member."""
         mesh = self.topics.pop(topic)
+        self.fresh.pop(topic, None)
         for peer in mesh.values():
             self._scores.prune(peer.card, topic)
             self._send_prune(topic, peer, now, self._params.unsubscribe_backoff, exchange=self._params.do_px)
@@ -72,9 +75,26 @@ class Meshes:
 
     def graft(self, topic: str, mesh: dict[PeerId, Peer], peer: Peer, now: float) -> None:
         """Add a peer, and tell it."""
-        mesh[peer.id] = peer
-        self._scores.graft(peer.card, topic, now)
+        self._add(topic, mesh, peer, now)
         self._outbox.graft(peer.id, topic)
+
+    def _add(self, topic: str, mesh: dict[PeerId, Peer], peer: Peer, now: float) -> None:
+        mesh[peer.id] = peer
+        self.fresh.setdefault(topic, {})[peer.id] = peer
+        self._scores.graft(peer.card, topic, now)
+
+    def welcome(self, topic: str, peer: Peer, now: float) -> None:
+        """A peer has subscribed to a joined topic: where members are missing it need not wait for the heartbeat, in a
+        small room everybody does. The conditions are those of `candidates`."""
+        mesh = self.topics[topic]
+        if (
+            len(mesh) < self._params.d_low
+            and peer.meshable
+            and peer.id not in mesh
+            and peer.card.score >= 0
+            and not self.backoff.blocks(topic, peer.id, now)
+        ):
+            self.graft(topic, mesh, peer, now)
 
     def prune(self, topic: str, mesh: dict[PeerId, Peer], peer: Peer, now: float, *, exchange: bool) -> None:
         """Remove a member, and tell it. "Both the pruned and the pruning peer add a backoff period"."""
@@ -95,8 +115,7 @@ class Meshes:
             if not self._accepts(graft.topic, mesh, peer, now):
                 self._counters.grafts_refused += 1
                 continue
-            mesh[peer.id] = peer
-            self._scores.graft(peer.card, graft.topic, now)
+            self._add(graft.topic, mesh, peer, now)
 
     def _accepts(self, topic: str, mesh: dict[PeerId, Peer], peer: Peer, now: float) -> bool:
         """Whether a GRAFT is taken. If not, the peer is told by a PRUNE."""

@@ -182,7 +182,7 @@ class GossipSub:
         if rpc.dropped or rpc.malformed:
             self._charge(peer, rpc)
         for option in rpc.subscriptions:
-            self._subscription(peer, option)
+            self._subscription(peer, option, now)
         for message in rpc.messages:
             self._message(peer, message, now)
         if rpc.control is not None and peer.version is not Version.FLOODSUB:
@@ -202,7 +202,7 @@ class GossipSub:
             else:
                 self._scores.misbehaved(peer.card, _MALFORMED_PENALTY)
 
-    def _subscription(self, peer: Peer, option: Subscription) -> None:
+    def _subscription(self, peer: Peer, option: Subscription, now: float) -> None:
         topic = option.topic
         if not option.subscribe:
             self._table.unsubscribe(peer, topic)
@@ -210,6 +210,8 @@ class GossipSub:
             self._fanout.forget(topic, peer.id)
         elif not self._table.subscribe(peer, topic, joined=topic in self._meshes.topics):
             self.counters.dropped_entries += 1
+        elif topic in self._meshes.topics:
+            self._meshes.welcome(topic, peer, now)
 
     def _control(self, peer: Peer, control: Control, now: float) -> None:
         peer.renew(self._table.beat)
@@ -360,7 +362,7 @@ class GossipSub:
         opportunistic = self._table.beat % self._params.opportunistic_graft_ticks == 0
         for topic, mesh in self._meshes.topics.items():
             self._upkeep.maintain(topic, now, opportunistic=opportunistic)
-            self._gossip.emit(topic, mesh)
+            self._gossip.emit(topic, mesh, self._meshes.fresh.pop(topic, {}).values())
         self._fanout.maintain(now)
         for topic, members in self._fanout.topics.items():
             self._gossip.emit(topic, members)

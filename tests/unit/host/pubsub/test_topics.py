@@ -75,7 +75,6 @@ MALFORMED = {
     "wrong signature": {"signature": bytes(64)},
     "no signature": {"signature": b""},
     "another's name": {"from_id": peer_id_bytes(signer("carol").peer_id)},
-    "two topics": {"topicIDs": [TOPIC, TOPIC]},
     "no data": {"data": b""},
     "short sequence number": {"seqno": b"1"},
 }
@@ -118,21 +117,24 @@ async def test_junk_on_the_stream_ends_the_stream(junk):
         assert bob.connected()
 
 
-async def test_topics_that_are_not_utf8():
+NOT_UTF8 = {
+    "subscription": b"\x0a\x06\x08\x01\x12\x02\xff\xfe",
+    "message": b"\x12\x06\x12\x00\x22\x02\xff\xfe",
+    "graft": b"\x1a\x06\x1a\x04\x0a\x02\xff\xfe",
+    "prune": b"\x1a\x06\x22\x04\x0a\x02\xff\xfe",
+    "ihave": b"\x1a\x06\x0a\x04\x0a\x02\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("where", NOT_UTF8)
+async def test_a_topic_that_is_not_utf8(where):
     async with loopback("bob") as (bob,), running_stock("mallory") as mallory:
         reader = Reader()
         await bob.topics.join(TOPIC, accept, reader)
         await dial_stock(mallory, bob)
         stream = await mallory.new_stream(ID.from_string(bob.peer_id), [MESHSUB])
-        spoilt = [
-            b"\x0a\x06\x08\x01\x12\x02\xff\xfe",  # RPC.subscriptions
-            b"\x12\x06\x12\x00\x22\x02\xff\xfe",  # RPC.publish.topicIDs
-            b"\x1a\x06\x1a\x04\x0a\x02\xff\xfe",  # RPC.control.graft
-            b"\x1a\x06\x22\x04\x0a\x02\xff\xfe",  # RPC.control.prune
-            b"\x1a\x06\x0a\x04\x0a\x02\xff\xfe",  # RPC.control.ihave
-        ]
         good = rpc_pb2.RPC(publish=[wire(1)]).SerializeToString()
-        await stream.write(b"".join(encode_varint_prefixed(rpc) for rpc in [*spoilt, good]))
+        await stream.write(b"".join(encode_varint_prefixed(rpc) for rpc in [NOT_UTF8[where], good]))
         assert await reader.has(1) == [b"message 1"]
         assert not bob.topics.peers("\xff\xfe")
 
@@ -309,6 +311,11 @@ async def test_a_validator_may_wait(pair):
     assert set(await reader.has(2)) == {b"message 1", b"message 2"}
 
 
+async def hang() -> str:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
 async def test_a_validator_that_hangs_has_ignored_the_message(pair, monkeypatch):
     monkeypatch.setattr(topics, "VALIDATE_SECONDS", 0.01)
     alice, bob = pair
@@ -316,7 +323,7 @@ async def test_a_validator_that_hangs_has_ignored_the_message(pair, monkeypatch)
     reader = Reader()
 
     def judge(_forwarder, message):
-        return trio.sleep_forever() if message.data == b"message 1" else "accept"
+        return hang() if message.data == b"message 1" else "accept"
 
     await bob.topics.join(TOPIC, judge, reader)
     await alice.topics.publish(message(1))
@@ -333,7 +340,7 @@ async def test_validators_that_wait_are_bounded(pair, monkeypatch):
 
     def judge(_forwarder, message):
         asked.append(message.data)
-        return trio.sleep_forever()
+        return hang()
 
     await bob.topics.join(TOPIC, judge, Reader())
     for number in range(3):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.utils.varint import encode_uvarint
 
-from nexusd_protocols.pubsub.framing import FrameBuffer
 from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.pubsub.framing import FrameBuffer
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.lists(st.integers(0, 2000), max_size=10))
