@@ -164,6 +164,7 @@ async def mallory(*victims: Daemon, name: str = "mallory", agent_version: str | 
     keys = create_identity_from_seed(signer(name).seed())
     noise = {NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)}
     host = new_host(key_pair=keys, sec_opt=noise)
+    host.set_stream_handler(TProtocol(MESHSUB), _listen)  # who takes no RPCs is no pubsub peer
     if agent_version is not None:
         _introduce(host, agent_version)
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
@@ -175,6 +176,13 @@ async def mallory(*victims: Daemon, name: str = "mallory", agent_version: str | 
         finally:
             with trio.move_on_after(2, shield=True):
                 await host.close()
+
+
+async def _listen(stream: Any) -> None:
+    """Take what comes, and forget it."""
+    with contextlib.suppress(Exception):
+        while True:
+            await stream.read(65_536)
 
 
 def _introduce(host: Any, agent_version: str) -> None:
