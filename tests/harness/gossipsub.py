@@ -40,9 +40,9 @@ def id_of(message):
 class Driven:
     """A router with its clock. Every method gives the outputs; those of the last call are in `outputs` too."""
 
-    def __init__(self, *, seed=1, message_id=id_of, now=1000.0, **params):
+    def __init__(self, *, seed=1, message_id=id_of, now=1000.0, greet=False, **params):
         self.now = now
-        self.params = Params(**params)
+        self.params = Params(greet=greet, **params)
         self.router = GossipSub(ME, now=now, chance=Random(seed), params=self.params, message_id=message_id)
         self.outputs = []
 

@@ -80,7 +80,8 @@ class Meshes:
 
     def _add(self, topic: str, mesh: dict[PeerId, Peer], peer: Peer, now: float) -> None:
         mesh[peer.id] = peer
-        self.fresh.setdefault(topic, {})[peer.id] = peer
+        if self._params.greet:
+            self.fresh.setdefault(topic, {})[peer.id] = peer
         self._scores.graft(peer.card, topic, now)
 
     def welcome(self, topic: str, peer: Peer, now: float) -> None:
@@ -88,7 +89,8 @@ class Meshes:
         small room everybody does. The conditions are those of `candidates`."""
         mesh = self.topics[topic]
         if (
-            len(mesh) < self._params.d_low
+            self._params.greet
+            and len(mesh) < self._params.d_low
             and peer.meshable
             and peer.id not in mesh
             and peer.card.score >= 0

@@ -171,6 +171,10 @@ class Params:
     """Own messages up to this size go to every subscriber we know, larger ones to the mesh only: 256 KiB to 200 peers
     would fill an uplink for minutes, and the mesh brings it as surely. 0 turns flood publishing off."""
 
+    greet: bool = True
+    """Ours: a subscriber is grafted at once where D_low members are missing, and is offered the recent messages. By the
+    specification it waits for a heartbeat, and in a small room hears nothing of what was said until then."""
+
     prune_backoff: float = 60.0
     unsubscribe_backoff: float = 10.0
     """After leaving a topic: who comes back should find a mesh. go-libp2p's value."""
