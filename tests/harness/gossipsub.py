@@ -168,3 +168,31 @@ def controls(outputs, kind, peer=None):
 
 def delivered(outputs):
     return [each.message for each in outputs if isinstance(each, Deliver)]
+
+
+def check_invariants(router):
+    """What holds of a router after every input, whatever peers do."""
+    params, bounds = router._params, router._params.bounds
+    table, meshes = router._table, router._meshes
+    for topic, mesh in meshes.topics.items():
+        assert mesh.keys() <= table.subscribers.get(topic, {}).keys(), "the mesh is of subscribers"
+        assert all(peer.meshable and table.peers[name] is peer for name, peer in mesh.items())
+    for topic, peers in table.subscribers.items():
+        assert peers
+        assert all(topic in peer.topics and table.peers[name] is peer for name, peer in peers.items())
+    assert sum(len(peer.topics) for peer in table.peers.values()) == table._subscriptions
+    for peer in table.peers.values():
+        assert len(peer.topics) <= bounds.peer_topics
+        ids = params.max_idontwant_messages * params.max_idontwant_length
+        assert len(peer.dont_want) <= ids * (params.idontwant_ttl / params.heartbeat_interval + 1)
+    for topic, members in router._fanout.topics.items():
+        assert members.keys() <= table.subscribers.get(topic, {}).keys()
+        assert topic not in meshes.topics
+    assert len(router._seen) <= bounds.seen_messages
+    assert router._cache.size <= bounds.cache_bytes
+    assert len(router._validations) <= bounds.validations
+    assert len(router._gossip.promises) <= bounds.promises
+    assert all(len(peers) <= bounds.backoffs for peers in meshes.backoff._topics.values())
+    assert len(router._scores._retained) <= params.score.retained_scores
+    assert router._scores._cards.keys() == table.peers.keys()
+    assert router.counters.topics.keys() == meshes.topics.keys()
