@@ -70,6 +70,9 @@ class Network(RuleBasedStateMachine):
         self.backoff = {}
         for name in NODES:
             self.handle(name, Join(TOPIC))
+        for one, other in itertools.combinations(NODES, 2):
+            if self.chance.random() < 0.6:
+                self.connect(one, other, Version.V1_2)
 
     def handle(self, name, event):
         router = self.routers[name]
@@ -84,7 +87,9 @@ class Network(RuleBasedStateMachine):
                 self.send(name, output)
         if isinstance(event, Tick):
             check_invariants(router)
-            assert len(router.mesh(TOPIC)) <= PARAMS.d_high, "trimmed by the heartbeat"
+            # opportunistic grafting comes behind the trimming
+            more = 0 if router.counters.heartbeats % 60 else PARAMS.opportunistic_graft_peers
+            assert len(router.mesh(TOPIC)) <= PARAMS.d_high + more, "trimmed by the heartbeat"
 
     def send(self, name, output):
         for peer in output.peers:
@@ -209,4 +214,4 @@ class Network(RuleBasedStateMachine):
 
 
 TestNetwork = Network.TestCase
-TestNetwork.settings = settings(max_examples=20, stateful_step_count=20, deadline=None, phases=[Phase.generate])
+TestNetwork.settings = settings(max_examples=20, stateful_step_count=30, deadline=None, phases=[Phase.generate])
