@@ -182,7 +182,9 @@ class Network(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([30.0, 100_000.0]))
     def jump(self, seconds):
-        """The clock leaps: everything that was to happen happens late."""
+        """The clock leaps: everything that was to happen happens late. What is on its way first arrives, because nobody
+        remembers a message for so long."""
+        self.run(3.0)
         self.now += seconds
         self.run(0.0)
 
