@@ -357,6 +357,8 @@ class GossipSub:
         self.counters.heartbeats += 1
         if missed >= _NAP_BEATS:
             self._gossip.promises.forgive()
+        # messages of before a nap are offered no more: others have forgotten that they had them
+        self._cache.shift(min(missed, self._params.mcache_len))
         self._collect(now)
         self._scores.refresh(now)
         opportunistic = self._table.beat % self._params.opportunistic_graft_ticks == 0
@@ -366,8 +368,7 @@ class GossipSub:
         self._fanout.maintain(now)
         for topic, members in self._fanout.topics.items():
             self._gossip.emit(topic, members)
-        # messages of before a nap are offered no more: others have forgotten that they had them
-        self._cache.shift(1 + min(missed, self._params.mcache_len))
+        self._cache.shift()
 
     def _collect(self, now: float) -> None:
         """What has become old."""

@@ -81,6 +81,14 @@ def test_who_is_not_told():
     assert set(offers(node)) == {"carol", "beggar"}
 
 
+def test_messages_of_before_a_sleep_are_not_offered():
+    """Others have forgotten that they had them, and would take them for new."""
+    node = busy("carol")
+    node.message("bob", said())
+    node.now = node.router.deadline() + 200
+    assert controls(node.handle(Tick()), "ihave") == []
+
+
 def test_nobody_to_tell():
     node = busy()
     node.message("bob", said())
