@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import trio
@@ -19,7 +19,7 @@ ECHO = "/interop/echo/1.0.0"
 SINK = "/interop/sink/1.0.0"
 """Hears all, then says {"bytes", "sha256"}."""
 HOLD = "/interop/hold/1.0.0"
-"""As SINK, but reads nothing until it is released."""
+"""As SINK, but rests until it is released: theirs from the beginning, ours after `rest_after` bytes."""
 SOURCE = "/interop/source/1.0.0"
 """Hears a number, says so many bytes."""
 BREAK = "/interop/break/1.0.0"
@@ -54,13 +54,18 @@ async def send_content(channel: Stream, count: int) -> Digest:
     return {"bytes": count, "sha256": total.hexdigest()}
 
 
-async def hear(channel: Stream) -> Digest:
-    """Read to the end."""
+async def hear(channel: Stream, *, rest_after: int = 0, rest: Callable[[], Awaitable[None]] | None = None) -> Digest:
+    """Read to the end, with a rest when so many bytes have come, if one is wanted."""
     total, count = hashlib.sha256(), 0
-    async for piece in pieces(channel):
+    while True:
+        if rest is not None and count >= rest_after:
+            await rest()
+            rest = None
+        piece = await channel.receive()
+        if piece is None:
+            return {"bytes": count, "sha256": total.hexdigest()}
         total.update(piece)
         count += len(piece)
-    return {"bytes": count, "sha256": total.hexdigest()}
 
 
 async def text(channel: Stream) -> str:
@@ -73,8 +78,10 @@ class Contents:
     """Serves all of them on a node; tells how streams of others broke off."""
 
     node: Node
+    rest_after: int = 0
     released: trio.Event = field(default_factory=trio.Event)
     holding: trio.Event = field(default_factory=trio.Event)
+    held: list[Stream] = field(default_factory=list)
     broke: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -113,18 +120,21 @@ class Contents:
             self.broke.append(error)
             raise
 
-    async def _sink(self, channel: Stream) -> None:
+    async def _sink(self, channel: Stream, rest: Callable[[], Awaitable[None]] | None = None) -> None:
         try:
-            heard = await hear(channel)
+            heard = await hear(channel, rest_after=self.rest_after, rest=rest)
         except Exception as error:
             self.broke.append(error)
             raise
         await channel.send(json.dumps(heard).encode())
 
     async def _hold(self, channel: Stream) -> None:
+        self.held.append(channel)
+        await self._sink(channel, self._rest)
+
+    async def _rest(self) -> None:
         self.holding.set()
         await self.released.wait()
-        await self._sink(channel)
 
     async def _source(self, channel: Stream) -> None:
         await send_content(channel, int(await text(channel)))

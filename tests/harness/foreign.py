@@ -23,7 +23,8 @@ class ForeignError(AssertionError):
 class ForeignPeer:
     """A peer and its commands: `peer.call("join", room="general")`. Events that came are in `events`.
 
-    `nodes` are all that the process runs, `node=1` in a command means the second of them. Everything but `ask` blocks.
+    `nodes` are all that the process runs, `node=1` in a command means the second of them. Everything but `ask`
+    and `hear` blocks.
     """
 
     def __init__(self, name: str, argv: Sequence[str], *, log: Path, cwd: Path) -> None:
@@ -111,6 +112,18 @@ class ForeignPeer:
 
         found: dict[str, Any] = self.process.wait_until(look, f"{self.name}: event {kind}", timeout)
         return found
+
+    async def hear(
+        self,
+        kind: str,
+        wanted: Callable[[dict[str, Any]], Any] = lambda event: True,
+        *,
+        since: int = 0,
+        timeout: float = DEADLINE_S,
+    ) -> dict[str, Any]:
+        """`event` for a test that runs a node of ours itself."""
+        look = partial(self.event, kind, wanted, since=since, timeout=timeout)
+        return await trio.to_thread.run_sync(look, abandon_on_cancel=True)
 
     def all_events(self, kind: str, *, since: int = 0) -> list[dict[str, Any]]:
         with self.process._changed:

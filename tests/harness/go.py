@@ -36,7 +36,7 @@ def build() -> Path:
     if go is None:
         raise GoUnavailableError("Go is not installed")
     BUILD.mkdir(exist_ok=True)
-    with (SOURCE / "go.mod").open() as lock:
+    with (BUILD / "lock").open("w") as lock:  # not go.mod, which the go command locks
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
             _build(go, program)

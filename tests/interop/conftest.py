@@ -1,4 +1,4 @@
-"""A daemon of ours and a js-libp2p peer, connected once for all tests of a worker."""
+"""Peers of other implementations, and a daemon of ours, made once for all tests of a worker."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import js
+from tests.harness import go, js
 from tests.harness.daemon import Daemon, Home
+from tests.harness.foreign import ForeignPeer
+from tests.harness.go import GoPeer
 from tests.harness.js import JsPeer
 from tests.harness.process import poll
 
@@ -32,6 +34,28 @@ def carol(home: Home, alice: Daemon) -> Iterator[JsPeer]:
     with JsPeer("carol", home.directory) as peer:
         peer.call("dial", address=alice.tcp)
         peer.event("identified", lambda event: event["peer"] == alice.peer_id)
+        yield peer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever comes first builds the Go peer, and all others wait for it."""
+    for item in items:
+        if "bob" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(go.BUILD_S + 120))
+
+
+@pytest.fixture(scope="session", params=["js", "go"])
+def bob(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignPeer]:
+    """A peer of another implementation, which is its name; two more nodes in it speak TLS alone and plaintext alone."""
+    nodes = [{}, {"security": "tls"}, {"security": "plaintext"}]
+    directory = tmp_path_factory.mktemp(request.param)
+    if request.param == "js":
+        js.require()
+        made: ForeignPeer = JsPeer("js", directory, nodes=nodes)
+    else:
+        go.require()
+        made = GoPeer("go", directory, nodes=nodes, dht=True)
+    with made as peer:
         yield peer
 
 

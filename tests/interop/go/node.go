@@ -91,7 +91,7 @@ func newNode(ctx context.Context, number int, o options) (*node, error) {
 	n := &node{number: number, host: h}
 	n.commands = map[string]command{
 		"dial": n.dial, "hangup": n.hangup, "connections": n.connections, "identify": n.identify, "ping": n.ping,
-		"reserve": n.reserve,
+		"reserve": n.reserve, "cut": n.cut,
 	}
 	n.serveStreams()
 	if o.DHT {
@@ -195,6 +195,20 @@ func (n *node) hangup(_ context.Context, r *request) (any, error) {
 		return nil, err
 	}
 	return nil, n.host.Network().ClosePeer(id)
+}
+
+// cut ends all connections with a peer and says why in a code, which is newer than the specification of Yamux.
+func (n *node) cut(_ context.Context, r *request) (any, error) {
+	id, err := n.target(r.Peer)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range n.host.Network().ConnsToPeer(id) {
+		if err := c.CloseWithError(breakCode); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 func (n *node) connections(context.Context, *request) (any, error) {

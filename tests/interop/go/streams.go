@@ -27,6 +27,9 @@ const (
 	breakProtocol  = "/interop/break/1.0.0"  // hears a number, says so many bytes and resets
 )
 
+// breakCode goes with a reset, where the frame has a place for it: newer than the specification of Yamux.
+const breakCode = 0x1234
+
 // content repeats a block of a prime length, so that no piece of it is where another should be.
 var block = func() []byte {
 	made := make([]byte, 65_521)
@@ -64,8 +67,7 @@ func readDigest(r io.Reader) (digest, error) {
 }
 
 func (n *node) serveStreams() {
-	var release sync.Once
-	released := make(chan struct{})
+	gate := &gate{opened: make(chan struct{})}
 	serve := func(name string, handler func(network.Stream) error) {
 		n.host.SetStreamHandler(protocol.ID(name), func(s network.Stream) {
 			if err := handler(s); err != nil {
@@ -89,8 +91,9 @@ func (n *node) serveStreams() {
 	serve(echoProtocol, echo)
 	serve(sinkProtocol, sink)
 	serve(holdProtocol, func(s network.Stream) error {
+		opened := gate.wait()
 		n.emit(fields{"event": "holding", "peer": s.Conn().RemotePeer().String()})
-		<-released
+		<-opened
 		return sink(s)
 	})
 	serve(sourceProtocol, func(s network.Stream) error {
@@ -108,17 +111,36 @@ func (n *node) serveStreams() {
 		if err := writeContent(s, count, sha256.New()); err != nil {
 			return err
 		}
-		return s.Reset()
+		return s.ResetWithError(breakCode)
 	})
 	for name, do := range map[string]command{
 		"stream": n.stream, "upload": n.upload, "fetch": n.fetch, "many": n.many, "handle": n.handle,
 		"release": func(context.Context, *request) (any, error) {
-			release.Do(func() { close(released) })
+			gate.open()
 			return nil, nil
 		},
 	} {
 		n.commands[name] = do
 	}
+}
+
+// gate lets those through who wait when it is opened.
+type gate struct {
+	lock   sync.Mutex
+	opened chan struct{}
+}
+
+func (g *gate) wait() chan struct{} {
+	g.lock.Lock()
+	defer g.lock.Unlock()
+	return g.opened
+}
+
+func (g *gate) open() {
+	g.lock.Lock()
+	defer g.lock.Unlock()
+	close(g.opened)
+	g.opened = make(chan struct{})
 }
 
 func echo(s network.Stream) error {

@@ -40,6 +40,8 @@ export function commandsOf (node, emit) {
       return { peer: connection.remotePeer.toString(), address: connection.remoteAddr.toString() }
     },
     hangup: async ({ peer }) => { await node.hangUp(target(peer)); return {} },
+    // as a peer that is lost to view: no goodbye of the library's above the muxer
+    cut: async ({ peer }) => { for (const c of node.getConnections(target(peer))) c.abort(new Error('as told')); return {} },
     connections: () => ({ connections: node.getConnections().map((c) => ({ peer: c.remotePeer.toString(), address: c.remoteAddr.toString(), direction: c.direction })) }),
     identify: async ({ peer }) => {
       const known = await node.peerStore.get(target(peer))

@@ -62,13 +62,14 @@ export class Streams {
     this.node = node
     this.emit = emit
     this.dial = dial
-    this.released = new Promise((resolve) => { this.release = resolve })
+    this.held = []
     this.serve(ECHO, echo)
     this.serve(SINK, sink)
     this.serve(HOLD, async (stream, connection) => {
       stream.pause()
+      const released = new Promise((resolve) => this.held.push(resolve))
       emit({ event: 'holding', peer: connection.remotePeer.toString() })
-      await this.released
+      await released
       const heard = sink(stream)
       stream.resume()
       await heard
@@ -126,7 +127,7 @@ export class Streams {
   commands () {
     return {
       many: async (options) => await this.many(options),
-      release: () => { this.release(); return {} },
+      release: () => { for (const resume of this.held.splice(0)) resume() },
       // one more protocol, so that there is something to push
       handle: ({ protocol }) => { this.serve(protocol, echo); return {} },
       // sends content and tells what the other side answers when it has heard all
