@@ -39,6 +39,14 @@ def content(count: int) -> Iterator[bytes]:
         count -= len(_BLOCK)
 
 
+def digest(count: int) -> Digest:
+    """What whoever heard so many bytes of content says."""
+    total = hashlib.sha256()
+    for piece in content(count):
+        total.update(piece)
+    return {"bytes": count, "sha256": total.hexdigest()}
+
+
 async def pieces(channel: Stream) -> AsyncIterator[bytes]:
     """What comes until the other side ends."""
     while (piece := await channel.receive()) is not None:

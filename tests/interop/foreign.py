@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -34,6 +36,10 @@ async def alone(name: str, **options) -> AsyncIterator[Contents]:
     contents = Contents(node)
     async with running(node):
         yield contents
+    with warnings.catch_warnings():
+        # py-libp2p's WebSocket dialler leaves its socket to the garbage collector: not to that of another test
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @asynccontextmanager

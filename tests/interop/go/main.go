@@ -25,6 +25,7 @@ type request struct {
 	Address   string          `json:"address"`
 	Protocol  string          `json:"protocol"`
 	Base64    json.RawMessage `json:"base64"`
+	Hear      int64           `json:"hear"`
 	End       string          `json:"end"`
 	TimeoutMs int             `json:"timeoutMs"`
 	Bytes     int64           `json:"bytes"`

@@ -256,7 +256,8 @@ func (n *node) many(ctx context.Context, r *request) (any, error) {
 	return fields{"count": r.Count}, nil
 }
 
-// stream sends any bytes on a new stream and tells what came back: what a bad peer does. `end`: close, reset or open.
+// stream sends any bytes on a new stream and tells what came back: what a bad peer does. `end`: close, reset or open,
+// once `hear` bytes have come.
 func (n *node) stream(ctx context.Context, r *request) (any, error) {
 	var pieces []string
 	if len(r.Base64) > 0 {
@@ -284,15 +285,19 @@ func (n *node) stream(ctx context.Context, r *request) (any, error) {
 		patience = time.Duration(r.TimeoutMs) * time.Millisecond
 	}
 	s.SetReadDeadline(time.Now().Add(patience))
+	var heard bytes.Buffer
+	if _, err := io.CopyN(&heard, s, r.Hear); err != nil {
+		return nil, err
+	}
 	switch r.End {
 	case "", "close":
 		s.CloseWrite()
 	case "reset":
 		s.Reset()
 	}
-	text, err := io.ReadAll(s)
+	_, err = heard.ReadFrom(s)
 	found := fields{
-		"text": string(text), "sendError": sendError, "reset": errors.Is(err, network.ErrReset), "open": false, "error": nil,
+		"text": heard.String(), "sendError": sendError, "reset": errors.Is(err, network.ErrReset), "open": false, "error": nil,
 	}
 	if err != nil {
 		found["error"] = err.Error()

@@ -15,14 +15,23 @@ export function commandsOf (node, emit) {
   node.addEventListener('peer:discovery', ({ detail }) => emit({ event: 'discovered', peer: detail.id.toString(), addrs: detail.multiaddrs.map(String) }))
   node.addEventListener('peer:identify', ({ detail }) => emit({ event: 'identified', peer: detail.peerId.toString(), agentVersion: detail.agentVersion, protocols: detail.protocols }))
 
-  // Send any bytes on a new stream and report what came back: what a bad peer does. `end`: close, reset, or leave open.
-  async function stream ({ peer, protocol, base64 = [], end = 'close', timeoutMs = 10_000 }) {
+  // Send any bytes on a new stream and report what came back: what a bad peer does. `end`: close, reset, or leave open,
+  // once `hear` bytes have come.
+  async function stream ({ peer, protocol, base64 = [], hear = 0, end = 'close', timeoutMs = 10_000 }) {
     const opened = await dial(peer, protocol)
     const chunks = []
-    const finished = readChunks(opened, (chunk) => chunks.push(Buffer.from(chunk)))
+    let enough
+    let missing = hear
+    const heard = new Promise((resolve) => { enough = resolve })
+    const finished = readChunks(opened, (chunk) => {
+      chunks.push(Buffer.from(chunk))
+      missing -= chunk.byteLength
+      if (missing <= 0) enough()
+    })
     let sendError = null
     try {
       for (const piece of base64) await write(opened, Buffer.from(piece, 'base64'))
+      if (hear > 0) await Promise.race([heard, finished])
       if (end === 'close') await opened.close()
       if (end === 'reset') opened.abort(new Error('reset'))
     } catch (error) {
@@ -31,7 +40,7 @@ export function commandsOf (node, emit) {
     const timer = new Promise((resolve) => setTimeout(resolve, timeoutMs, { reset: false, error: null, open: true }).unref())
     const how = await Promise.race([finished, timer])
     if (how.open) opened.abort(new Error('done'))
-    return { text: Buffer.concat(chunks).toString('utf8'), sendError, ...how }
+    return { text: Buffer.concat(chunks).toString('utf8'), sendError, open: false, ...how }
   }
 
   return {

@@ -18,7 +18,8 @@ export function readChunks (stream, take) {
   return new Promise((resolve) => {
     const finish = (reset, error) => resolve({ reset, error: error?.message ?? null })
     stream.addEventListener('message', (event) => take(event.data.subarray()))
-    stream.addEventListener('end', () => finish(false))
+    // a reset stream ends too, before it closes
+    stream.addEventListener('end', () => finish(stream.status === 'reset' || stream.status === 'aborted'))
     stream.addEventListener('close', (event) => finish(event.error != null, event.error))
     if (stream.readableEnded) finish(false)
     else if (stream.status === 'reset' || stream.status === 'aborted') finish(true)
