@@ -49,7 +49,7 @@ class LazyGossip:
             return
         threshold = self._params.score.gossip_threshold
         newcomers = tuple([peer.id for peer in fresh if peer.id in members and peer.card.score >= threshold])
-        self._offer(newcomers, topic, ids[-self._params.max_ihave_length :])
+        self._offer(newcomers, topic, ids[: self._params.max_ihave_length])
         others = [
             peer.id
             for peer in self._table.subscribers.get(topic, {}).values()

@@ -1,4 +1,5 @@
-"""Outputs while one input is handled: GRAFTs and PRUNEs to one peer leave together, behind the rest."""
+"""Outputs while one input is handled: GRAFTs and PRUNEs to one peer leave together, behind the rest, one of each a
+topic: a storm of them in one RPC is not answered by another."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ class Outbox:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._outputs: list[Output] = []
-        self._grafts: dict[PeerId, list[Graft]] = {}
-        self._prunes: dict[PeerId, list[Prune]] = {}
+        self._grafts: dict[PeerId, dict[str, Graft]] = {}
+        self._prunes: dict[PeerId, dict[str, Prune]] = {}
 
     def put(self, output: Output) -> None:
         """Add an output."""
@@ -26,19 +27,20 @@ class Outbox:
     def graft(self, peer: PeerId, topic: str) -> None:
         """Tell the peer that it is in our mesh."""
         self._counters.grafts_sent += 1
-        self._grafts.setdefault(peer, []).append(Graft(topic))
+        self._grafts.setdefault(peer, {})[topic] = Graft(topic)
 
     def prune(self, peer: PeerId, prune: Prune) -> None:
         """Tell the peer that it is not, or no longer, in our mesh."""
         self._counters.prunes_sent += 1
-        self._prunes.setdefault(peer, []).append(prune)
+        self._prunes.setdefault(peer, {})[prune.topic] = prune
 
     def empty(self) -> list[Output]:
         """Everything since the last time."""
         outputs, self._outputs = self._outputs, []
         if self._grafts or self._prunes:
             for peer in self._grafts | self._prunes:
-                control = Control(graft=tuple(self._grafts.get(peer, ())), prune=tuple(self._prunes.get(peer, ())))
+                grafts, prunes = self._grafts.get(peer, {}), self._prunes.get(peer, {})
+                control = Control(graft=tuple(grafts.values()), prune=tuple(prunes.values()))
                 outputs.append(Send((peer,), Rpc(control=control), Priority.CONTROL))
             self._grafts.clear()
             self._prunes.clear()

@@ -130,7 +130,7 @@ class Bounds:
     """Different messages with one (author, wire id) that are checked at once: three forgeries do not hide the real one,
     and who forges pays by P4 for each."""
     seen_messages: int = 262_144
-    """About 2,000 a second for `seen_ttl`, at 250 bytes each 64 MiB. With more the time is shorter."""
+    """About 2,000 a second for `seen_ttl`, at 310 bytes each 80 MiB. With more the time is shorter."""
     cache_bytes: int = 64 * MIB
     """Data in the message cache. With more the windows are shorter."""
     same_id: int = 4
