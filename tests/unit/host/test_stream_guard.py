@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+from types import SimpleNamespace
+
 import pytest
 import trio
+import trio.lowlevel
 from libp2p.host.exceptions import StreamFailure
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
@@ -131,3 +135,62 @@ async def echo_works(alice, bob) -> None:
     async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
         await channel.send(b"hello")
         assert await channel.receive(timeout=5) == b"hello"
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+async def test_streams_opened_and_reset_leave_nothing(monkeypatch, rounds):
+    """100,000 of them, reset at each stage there is: before a word, within the negotiation, refused, behind the
+    proposal, in the handler, by the handler. That it is an offence at such a rate is shown elsewhere."""
+    monkeypatch.setattr("nexusd_protocols.limits.YAMUX_RESETS", 10**9)
+    # to render a traceback takes a hundred times as long as the stream
+    monkeypatch.setattr("nexusd.host.router._log", SimpleNamespace(exception=lambda *_, **__: None))
+    greeting = b"\x13/multistream/1.0.0\n"
+    proposal = greeting + b"\x11/nexus/toy/1.0.0\n"
+    broken = greeting + b"\x14/nexus/broken/1.0.0\n"
+    first_words = [b"", greeting[:7], greeting, greeting + b"\x03/x\n", proposal, proposal + b"hello", broken + b"x"]
+
+    async with loopback("alice", "bob") as (alice, bob):
+
+        async def echo(channel):
+            while (data := await channel.receive()) is not None:
+                await channel.send(data)
+
+        async def fail(channel):
+            await channel.receive()
+            raise RuntimeError("a bug")
+
+        bob.streams.handle(TOY, lambda _peer: Bytes(), echo)
+        bob.streams.handle("/nexus/broken/1.0.0", lambda _peer: Bytes(), fail)
+        await connected(alice, bob)
+        [connection] = alice._opener._connections(bob.peer_id)
+        [theirs] = bob._opener._connections(alice.peer_id)
+
+        async def burst(count: int) -> None:
+            for number in range(count):
+                muxed = await connection.open_stream()
+                if words := first_words[number % len(first_words)]:
+                    await muxed.write(words)
+                if number % 3:
+                    await trio.lowlevel.checkpoint()
+                await muxed.reset()
+
+        def left() -> tuple[int, ...]:
+            toys = [key for key in bob._slots._inbound_by_protocol if key[1] != "/nexus/kad/1.1.0"]
+            return len(toys), connection.session.streams, theirs.session.streams, len(theirs._readers)
+
+        async def settled() -> tuple[int, int]:
+            with trio.fail_after(30):
+                while left()[0] or max(left()[1:3]) > 2:
+                    await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            gc.collect()
+            return trio.lowlevel.current_statistics().tasks_living, len(gc.get_objects())
+
+        await burst(200)
+        tasks, objects = await settled()
+        for _ in range(rounds):
+            await burst(100)
+        tasks_after, objects_after = await settled()
+        assert tasks_after <= tasks + 4
+        assert objects_after < objects + 2000 + rounds // 10, "less than an object for a thousand streams"
+        await echo_works(alice, bob)
