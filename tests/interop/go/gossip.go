@@ -26,16 +26,19 @@ const (
 
 // gossip is GossipSub on a node, and what its tracer told.
 type gossip struct {
-	node   *node
-	pubsub *pubsub.PubSub
-	lock   sync.Mutex
-	topics map[string]*pubsub.Topic
-	subs   map[string]*pubsub.Subscription
-	mesh   map[string]map[peer.ID]bool
-	scores map[string]fields
+	node          *node
+	pubsub        *pubsub.PubSub
+	invalidWeight float64
+	// a tracer is called by the loop that Join and Subscribe wait for: two locks
+	joining sync.Mutex
+	topics  map[string]*pubsub.Topic
+	subs    map[string]*pubsub.Subscription
+	lock    sync.Mutex
+	mesh    map[string]map[peer.ID]bool
+	scores  map[string]fields
 }
 
-func (n *node) startGossip(ctx context.Context, newest string) error {
+func (n *node) startGossip(ctx context.Context, newest string, invalidWeight float64) error {
 	protocols, ok := map[string][]protocol.ID{
 		"1.1": {pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
 		"1.2": {pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
@@ -44,7 +47,7 @@ func (n *node) startGossip(ctx context.Context, newest string) error {
 		return fmt.Errorf("no such version of GossipSub: %s", newest)
 	}
 	g := &gossip{
-		node: n, topics: map[string]*pubsub.Topic{}, subs: map[string]*pubsub.Subscription{},
+		node: n, invalidWeight: invalidWeight, topics: map[string]*pubsub.Topic{}, subs: map[string]*pubsub.Subscription{},
 		mesh: map[string]map[peer.ID]bool{}, scores: map[string]fields{},
 	}
 	made, err := pubsub.NewGossipSub(ctx, n.host,
@@ -90,15 +93,17 @@ func scoreParams() *pubsub.PeerScoreParams {
 	}
 }
 
-// topicScore punishes what is invalid and rewards first deliveries; the mesh is too young in a test for the rest.
-func topicScore() *pubsub.TopicScoreParams {
+// topicScore rewards first deliveries, and punishes what is invalid as much as it is told to; the mesh is too young in a
+// test for the rest. js-libp2p forwards messages to their author too, which go-libp2p takes for invalid: where both are
+// honest, the weight is 0.
+func topicScore(invalidWeight float64) *pubsub.TopicScoreParams {
 	return &pubsub.TopicScoreParams{
 		SkipAtomicValidation:           true,
 		TopicWeight:                    0.5,
 		FirstMessageDeliveriesWeight:   1,
 		FirstMessageDeliveriesDecay:    0.5,
 		FirstMessageDeliveriesCap:      2000,
-		InvalidMessageDeliveriesWeight: -1,
+		InvalidMessageDeliveriesWeight: invalidWeight,
 		InvalidMessageDeliveriesDecay:  0.3,
 		TimeInMeshQuantum:              time.Second,
 	}
@@ -129,8 +134,8 @@ func messageID(message *pb.Message) string {
 }
 
 func (g *gossip) topic(name string) (*pubsub.Topic, error) {
-	g.lock.Lock()
-	defer g.lock.Unlock()
+	g.joining.Lock()
+	defer g.joining.Unlock()
 	if joined, ok := g.topics[name]; ok {
 		return joined, nil
 	}
@@ -139,7 +144,7 @@ func (g *gossip) topic(name string) (*pubsub.Topic, error) {
 		return nil, err
 	}
 	g.topics[name] = joined
-	return joined, joined.SetScoreParams(topicScore())
+	return joined, joined.SetScoreParams(topicScore(g.invalidWeight))
 }
 
 func (g *gossip) subscribe(ctx context.Context, r *request) (any, error) {
@@ -147,8 +152,8 @@ func (g *gossip) subscribe(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.lock.Lock()
-	defer g.lock.Unlock()
+	g.joining.Lock()
+	defer g.joining.Unlock()
 	if g.subs[r.Topic] != nil {
 		return nil, nil
 	}
@@ -180,8 +185,8 @@ func (g *gossip) listen(ctx context.Context, sub *pubsub.Subscription) {
 }
 
 func (g *gossip) unsubscribe(_ context.Context, r *request) (any, error) {
-	g.lock.Lock()
-	defer g.lock.Unlock()
+	g.joining.Lock()
+	defer g.joining.Unlock()
 	if sub := g.subs[r.Topic]; sub != nil {
 		sub.Cancel()
 		delete(g.subs, r.Topic)

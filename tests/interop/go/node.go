@@ -35,6 +35,8 @@ type options struct {
 	DHT       bool   `json:"dht"`
 	Relay     bool   `json:"relay"`  // be a relay (circuit v2)
 	Gossip    string `json:"gossip"` // "" for none, or the newest version of GossipSub to speak: 1.1, 1.2
+	// what an invalid message does to a score (P4 of GossipSub 1.1), 0 or less
+	InvalidWeight float64 `json:"invalidWeight"`
 }
 
 type node struct {
@@ -100,7 +102,7 @@ func newNode(ctx context.Context, number int, o options) (*node, error) {
 		}
 	}
 	if o.Gossip != "" {
-		if err := n.startGossip(ctx, o.Gossip); err != nil {
+		if err := n.startGossip(ctx, o.Gossip, o.InvalidWeight); err != nil {
 			return nil, err
 		}
 	}
