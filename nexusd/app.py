@@ -31,11 +31,13 @@ from nexusd.host.limits import descriptors
 from nexusd.host.limits.figures import Figures
 from nexusd.host.node import Node
 from nexusd.ready import ReadyInfo
+from nexusd.services.bans import Bans
 from nexusd.services.capabilities import Capabilities
 from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
 from nexusd.services.node import Facts, Gauges, NodeInfo
 from nexusd.services.peers import Peers
+from nexusd.services.policy import Policy, TrustLists
 from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
@@ -217,7 +219,17 @@ async def _start(
     def name_of(agent: str) -> str | None:
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
-    peers = Peers(node, store, emit, now, random)
+    policy = Policy(TrustLists(), now)
+    peers = Peers(node, store, emit, now, random, policy)
+    bans = Bans(
+        policy=policy,
+        network=node,
+        store=store,
+        emit=emit,
+        clock=now,
+        resolve=peers.resolve,
+        readmit=peers.readmit,
+    )
     events = Events(store, name_of)
     capabilities = Capabilities(
         agents=agents,
@@ -242,7 +254,7 @@ async def _start(
         persona_of=persona,
         name_of=name_of,
         learn_name=peers.named,
-        allowed=peers.allowed,
+        allowed=policy.allows,
     )
     profiles.on_change(rooms.announce)
     inbox = Inbox(
@@ -257,10 +269,12 @@ async def _start(
     )
 
     await peers.load()
+    await bans.load()
     await inbox.load()
     node.set_known(lambda peer: peers.vouched(peer) or inbox.wrote_to(peer))
     await capabilities.load()
     await nursery.start(capabilities.run)
+    await nursery.start(bans.run)
     await nursery.start(node.run)
     cascade = Cascade(_sources(config, node, peers))  # it announces the addresses that we now listen on
     await nursery.start(peers.run)
@@ -280,6 +294,7 @@ async def _start(
     services = Services(
         node=_node_info(config, signer, info, started_at, now, request_stop, node, peers, rooms, capabilities, cascade),
         peers=peers,
+        bans=bans,
         profile=profiles,
         rooms=rooms,
         inbox=inbox,

@@ -76,6 +76,8 @@ def handlers(services: Services) -> dict[str, Handler]:
         "peers.connect": lambda params, session: services.peers.connect(params),
         "peers.block": lambda params, session: services.peers.block(params),
         "peers.unblock": lambda params, session: services.peers.unblock(params),
+        "peers.ban": lambda params, session: services.bans.ban(params),
+        "peers.unban": lambda params, session: services.bans.unban(params),
         "profile.get": lambda params, session: services.profile.get(params),
         "profile.set": lambda params, session: services.profile.set(params),
         "room.join": lambda params, session: services.rooms.join(params),

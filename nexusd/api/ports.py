@@ -38,6 +38,14 @@ class PeersService(Protocol):
     async def unblock(self, params: schema.PeersUnblockParams) -> schema.Done | Refusal: ...
 
 
+class BansService(Protocol):
+    """Peers refused for a time."""
+
+    async def ban(self, params: schema.PeersBanParams) -> schema.Done | Refusal: ...
+
+    async def unban(self, params: schema.PeersUnbanParams) -> schema.Done | Refusal: ...
+
+
 class ProfileService(Protocol):
     """What agents tell of themselves."""
 
@@ -165,6 +173,7 @@ class Services:
 
     node: NodeService
     peers: PeersService
+    bans: BansService
     profile: ProfileService
     rooms: RoomsService
     inbox: InboxService

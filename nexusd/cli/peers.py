@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
 from nexusd.cli import summaries
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
-from nexusd.cli.terminal import SHORT, ago, clean, short, table
+from nexusd.cli.terminal import SHORT, ago, clean, clock, duration, short, table
+from nexusd.cli.usage import UsageError
+from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import Done, Peer, PeersList
 
 app = App(name="peers", help=summaries.of("peers.list", "nexus peers --connected"), help_format="plaintext")
+
+UNITS: Final = {"s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 @app.default
-def bare(*, connected: Flag = False, blocked: Flag = False, full: Flag = False) -> Answer[PeersList]:
+def bare(
+    *, connected: Flag = False, blocked: Flag = False, banned: Flag = False, full: Flag = False
+) -> Answer[PeersList]:
     """Peers seen.
 
     Parameters
@@ -27,14 +34,21 @@ def bare(*, connected: Flag = False, blocked: Flag = False, full: Flag = False) 
         Only those connected now.
     blocked
         Only the blocked.
+    banned
+        Only those banned now: since when, until when, why.
     full
         Show whole peer ids and all addresses.
     """
-    return Answer(call("peers.list", connected=connected, blocked=blocked), lambda found: _table(found.peers, full))
+    shown = _bans if banned else _table
+    return Answer(
+        call("peers.list", connected=connected, blocked=blocked, banned=banned), lambda found: shown(found.peers, full)
+    )
 
 
 @app.command(name="list", help=summaries.of("peers.list", "nexus peers list --full"))
-def list_(*, connected: Flag = False, blocked: Flag = False, full: Flag = False) -> Answer[PeersList]:
+def list_(
+    *, connected: Flag = False, blocked: Flag = False, banned: Flag = False, full: Flag = False
+) -> Answer[PeersList]:
     """Peers seen.
 
     Parameters
@@ -43,10 +57,12 @@ def list_(*, connected: Flag = False, blocked: Flag = False, full: Flag = False)
         Only those connected now.
     blocked
         Only the blocked.
+    banned
+        Only those banned now: since when, until when, why.
     full
         Show whole peer ids and all addresses.
     """
-    return bare(connected=connected, blocked=blocked, full=full)
+    return bare(connected=connected, blocked=blocked, banned=banned, full=full)
 
 
 @app.command(help=summaries.of("peers.block", 'nexus peers block 9fKq2LmX --reason "spam"'))
@@ -73,6 +89,73 @@ def unblock(peer: str, /) -> Answer[Done]:
         Its id, or the last 6 characters or more.
     """
     return Answer(call("peers.unblock", peer=peer), lambda _: f"unblocked {clean(peer)}")
+
+
+@app.command(help=summaries.of("peers.ban", 'nexus peers ban 9fKq2LmX --for 2h --reason "too loud"'))
+def ban(
+    peer: str,
+    /,
+    *,
+    length: Annotated[str, Parameter(name="--for", metavar="TIME")] = "1h",
+    reason: str | None = None,
+) -> Answer[Done]:
+    """Ban.
+
+    Parameters
+    ----------
+    peer
+        Its id, or the last 6 characters or more.
+    length
+        How long: 90s, 10min, 2h, 7d.
+    reason
+        Why; shown by `nexus peers --banned`.
+    """
+    milliseconds = _milliseconds(length)
+    answer = call("peers.ban", peer=peer, duration_ms=milliseconds, reason=reason)
+    return Answer(answer, lambda _: f"banned {clean(peer)} for {duration(milliseconds)}")
+
+
+@app.command(help=summaries.of("peers.unban", "nexus peers unban 9fKq2LmX"))
+def unban(peer: str, /) -> Answer[Done]:
+    """Unban.
+
+    Parameters
+    ----------
+    peer
+        Its id, or the last 6 characters or more.
+    """
+    return Answer(call("peers.unban", peer=peer), lambda _: f"unbanned {clean(peer)}")
+
+
+def _milliseconds(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9}) ?(s|m|min|h|d)", text)
+    found = int(match[1]) * UNITS[match[2]] if match else 0
+    if not 1000 <= found <= limits.BAN_MS:
+        raise UsageError(
+            f"--for {text} is no time from 1s to {limits.BAN_MS // UNITS['d']}d", "write it as 90s, 10min, 2h or 7d"
+        )
+    return found
+
+
+def _bans(peers: list[Peer], full: bool) -> str:
+    rows = [
+        [
+            peer.peer_id if full else short(peer.peer_id),
+            peer.display_name or "",
+            peer.ban.reason,
+            clock(peer.ban.since),
+            clock(peer.ban.until),
+            str(peer.ban.times),
+            "a person" if peer.ban.by_hand else "the daemon",
+        ]
+        for peer in peers
+        if peer.ban is not None
+    ]
+    header = ["PEER", "NAME", "REASON", "SINCE", "UNTIL", "TIMES", "BY"]
+    shown = table(header, rows, empty="nobody is banned")
+    if rows:
+        shown += "\n\nA ban ends by itself; `nexus peers unban <peer>` ends it now."
+    return shown
 
 
 def _table(peers: list[Peer], full: bool) -> str:
@@ -102,6 +185,8 @@ def _table(peers: list[Peer], full: bool) -> str:
 def _state(peer: Peer) -> str:
     if peer.blocked:
         return f"blocked: {peer.block_reason}" if peer.block_reason else "blocked"
+    if peer.ban is not None:
+        return f"banned until {clock(peer.ban.until)}: {peer.ban.reason}"
     return (
         f"connected ({peer.direction})"
         if peer.connected and peer.direction

@@ -40,9 +40,10 @@ def discover() -> Ask[schema.OpenRpcDocument]:
     return Ask("rpc.discover", schema.Empty(), schema.OpenRpcDocument)
 
 
-def peers_list(*, connected: bool = False, blocked: bool = False) -> Ask[schema.PeersList]:
+def peers_list(*, connected: bool = False, blocked: bool = False, banned: bool = False) -> Ask[schema.PeersList]:
     """Peers seen."""
-    return Ask("peers.list", schema.PeersListParams(connected=connected, blocked=blocked), schema.PeersList)
+    params = schema.PeersListParams(connected=connected, blocked=blocked, banned=banned)
+    return Ask("peers.list", params, schema.PeersList)
 
 
 def peers_connect(address: str) -> Ask[schema.Peer]:
@@ -58,6 +59,16 @@ def peers_block(peer: str, reason: str | None = None) -> Ask[schema.Done]:
 def peers_unblock(peer: str) -> Ask[schema.Done]:
     """Allow a blocked peer again."""
     return Ask("peers.unblock", schema.PeersUnblockParams(peer=peer), schema.Done)
+
+
+def peers_ban(peer: str, duration_ms: int = 3_600_000, reason: str | None = None) -> Ask[schema.Done]:
+    """Refuse everything from a peer for a time."""
+    return Ask("peers.ban", schema.PeersBanParams(peer=peer, duration_ms=duration_ms, reason=reason), schema.Done)
+
+
+def peers_unban(peer: str) -> Ask[schema.Done]:
+    """End a peer's ban now."""
+    return Ask("peers.unban", schema.PeersUnbanParams(peer=peer), schema.Done)
 
 
 def profile_get(*, agent: str | None = None) -> Ask[schema.Profile]:

@@ -25,7 +25,6 @@ from multiaddr import Multiaddr
 
 from nexusd import __version__, clock
 from nexusd.host import interfaces
-from nexusd.host.accounts import Accounts
 from nexusd.host.admission import Admission, boundless
 from nexusd.host.autoconnect import dial_nobody
 from nexusd.host.closing import close_connection, close_connections
@@ -33,8 +32,10 @@ from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
 from nexusd.host.identify import Identify
 from nexusd.host.keepalive import INTERVAL, Keepalive
+from nexusd.host.limits.accounts import BAN_POINTS, Accounts
 from nexusd.host.limits.figures import Figures
 from nexusd.host.limits.gate import Gate, Usage
+from nexusd.host.limits.origin import ip_of
 from nexusd.host.listener import ListenError, Listeners
 from nexusd.host.loggers import quieten
 from nexusd.host.opener import Opener
@@ -94,7 +95,8 @@ class Node:
         self._memory = transports is not None
         self._admit: Callable[[PeerId], bool] = lambda _peer: True
         self._feed = PeerFeed()
-        self._accounts = Accounts(trio.current_time)
+        self._accounts = Accounts()
+        self._convict: Callable[[PeerId, str, str], None] = lambda *_: None
         self._stop = trio.Event()
         self._stopped = trio.Event()
         self._running = False
@@ -124,7 +126,7 @@ class Node:
         handlers.update(self._host.get_mux().handlers)
         self._host.get_mux().handlers = handlers
         dial_nobody(self._swarm)
-        self._gate = Gate(figures, self._accounts.balance)
+        self._gate = Gate(figures, lambda peer: self._accounts.balance(peer, trio.current_time()))
         admission = Admission(self._swarm, self._gate, self._allowed, self._spawn)
         self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed)
         for peer, addresses in (known_addresses or {}).items():
@@ -277,8 +279,35 @@ class Node:
         return self._gate.usage()
 
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
-        """Charge a peer's account."""
-        self.topics.charged(peer, self._accounts.charge(peer, reason, points))
+        """Charge a peer's account, log the line that a log watcher can act on, and have the peer judged if it owes too
+        much."""
+        now = trio.current_time()
+        added = self._accounts.charge(peer, points, now)
+        if not added:
+            return
+        balance = self._accounts.balance(peer, now)
+        address = ip_of(self._peers.remote(peer))
+        _log.info(
+            "peer_penalised",
+            peer=peer,
+            address=address or "unknown",
+            reason=reason,
+            points=round(added),
+            balance=round(balance, 1),
+        )
+        self.topics.charged(peer, balance)
+        if balance >= BAN_POINTS:
+            self.pardon(peer)
+            self._convict(peer, reason, address)
+
+    def set_judge(self, convict: Callable[[PeerId, str, str], None]) -> None:
+        """Have peers judged that owe too much, as `ports.Network.set_judge`."""
+        self._convict = convict
+
+    def pardon(self, peer: PeerId) -> None:
+        """Forget what a peer owes."""
+        self._accounts.clear(peer)
+        self.topics.charged(peer, 0.0)
 
     def peer_events(self) -> PeerEvents:
         """Peers that come, identify and go, from now on."""

@@ -227,8 +227,17 @@ class Network(Protocol):
         """Ask this before any handler of a peer runs and for each new connection; the refused are disconnected."""
         ...
 
+    def set_judge(self, convict: Callable[[PeerId, str, str], None]) -> None:
+        """Tell this of a peer that owes so much that it is to be banned, of its last offence, and of the IP address
+        that it came from (empty if unknown). Its debt is forgotten."""
+        ...
+
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
         """Charge a peer's account."""
+        ...
+
+    def pardon(self, peer: PeerId) -> None:
+        """Forget what a peer owes."""
         ...
 
     def peer_events(self) -> Any:

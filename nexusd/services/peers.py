@@ -26,11 +26,14 @@ from nexusd.host.ports import (
     PeerDisconnected,
     PeerIdentified,
 )
+from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, LiveEvent, WallClock, refusal_of
 from nexusd.store import Store
+from nexusd.store import bans as kept
 from nexusd_protocols.identity import PeerId, parse_peer_id
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
+    Ban,
     Done,
     Peer,
     PeersBlockParams,
@@ -49,6 +52,8 @@ FORGET_AFTER_MS = 30 * 24 * 3600 * 1000
 DIALS_AT_ONCE = 8
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
+STEADY_S = 10.0
+"""A connection that lasts for less counts as a failed dial: two nodes that cannot get on must not try every second."""
 SPREAD_S = 30.0
 """Over this time the remembered peers are tried that no source offered at once."""
 NAMED_BY_A_PERSON = ("manual", "bootstrap")
@@ -71,6 +76,8 @@ class Known:
     direction: Literal["in", "out"] | None = None
     failures: int = 0
     dialling: bool = False
+    since: float = 0.0
+    """When the connection was made, on the loop's clock."""
     due: float | None = None
     """When the next dial begins, on the loop's clock. One at a time: retries of retries would add up."""
 
@@ -88,14 +95,16 @@ class _Due:
 class Peers:
     """The peers of this node."""
 
-    def __init__(self, network: Network, store: Store, emit: Emit, clock: WallClock, random: Random) -> None:
+    def __init__(
+        self, network: Network, store: Store, emit: Emit, clock: WallClock, random: Random, policy: Policy
+    ) -> None:
         self._network = network
         self._store = store
         self._emit = emit
         self._clock = clock
         self._random = random
         self._known: dict[PeerId, Known] = {}
-        self._blocked: dict[PeerId, str] = {}
+        self._policy = policy
         self._due: list[_Due] = []
         self._wake = trio.Event()
         self._identified: list[Callable[[PeerIdentified], Awaitable[None]]] = []
@@ -103,7 +112,7 @@ class Peers:
     # --- life -------------------------------------------------------------------------------------------------------
     async def load(self) -> None:
         """Read what is remembered. Before this nothing is known or refused, so it comes before the network."""
-        self._blocked = dict(await self._store.peers.blocked())
+        self._policy.blocks = dict(await self._store.peers.blocked())
         await self._store.peers.forget_stale(self._clock() - FORGET_AFTER_MS)
         for row in await self._store.peers.list(KNOWN_PEERS):
             self._known[row.peer] = Known(
@@ -115,7 +124,7 @@ class Peers:
                 row.display_name or None,
                 row.agent_version or None,
             )
-        self._network.set_gate(self.allowed)
+        self._network.set_gate(self._policy.allows)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the network's peers and keep connections up, until cancelled."""
@@ -133,18 +142,20 @@ class Peers:
         best = sorted(self._known.values(), key=lambda known: -known.last_seen)
         return [(known.peer, known.addresses) for known in best if known.addresses and not known.connected]
 
-    def allowed(self, peer: PeerId) -> bool:
-        """The gate that every handler and connection passes."""
-        return peer not in self._blocked
-
     def vouched(self, peer: PeerId) -> bool:
         """Whether a person named the peer. Others, wherever they were found, are strangers to us."""
         known = self._known.get(peer)
         return known is not None and known.source in NAMED_BY_A_PERSON
 
+    def readmit(self, peer: PeerId) -> None:
+        """A peer is refused no more: dial it, if it is known where."""
+        if (known := self._known.get(peer)) is not None and not known.connected:
+            known.failures = 0
+            self._schedule(known, 0.0)
+
     async def offer(self, peer: PeerId, addresses: Iterable[str], source: str) -> None:
         """A source found a peer: remember where, and dial unless it is connected or refused."""
-        if peer == self._network.peer_id or not self.allowed(peer):
+        if peer == self._network.peer_id or not self._policy.allows(peer):
             return
         fresh = peer not in self._known
         known = self._remember(peer, tuple(addresses), source)
@@ -164,7 +175,7 @@ class Peers:
                     # where an inbound connection comes from is no place to dial: its port is ephemeral
                     found = (address,) if direction == "out" else ()
                     known = self._remember(peer, found, "inbound" if direction == "in" else "dialled")
-                    known.direction, known.failures = direction, 0
+                    known.direction, known.since = direction, trio.current_time()
                     self._tell("connected", peer, {"peerId": peer, "address": address, "direction": direction})
                     await self._keep(known)
                 case PeerIdentified(peer, agent_version, listen_addresses, _):
@@ -176,7 +187,10 @@ class Peers:
                     if (gone := self._known.get(peer)) is not None:
                         gone.direction = None
                         gone.last_seen = self._clock()
-                        self._schedule(gone, self._random.uniform(0.2, 1.0) * FIRST_RETRY_S)
+                        steady = trio.current_time() - gone.since >= STEADY_S
+                        pause = FIRST_RETRY_S if steady else self._pause(gone)
+                        gone.failures = 0 if steady else gone.failures + 1
+                        self._schedule(gone, self._random.uniform(0.2, 1.0) * pause)
                     self._tell("disconnected", peer, {"peerId": peer})
 
     async def _keep(self, known: Known) -> None:
@@ -223,7 +237,7 @@ class Peers:
     # --- dialling ---------------------------------------------------------------------------------------------------
     def _schedule(self, known: Known, delay: float) -> None:
         at = trio.current_time() + delay
-        if known.addresses and self.allowed(known.peer) and (known.due is None or at < known.due):
+        if known.addresses and self._policy.allows(known.peer) and (known.due is None or at < known.due):
             known.due = at
             heapq.heappush(self._due, _Due(at, known.peer))
             self._wake.set()
@@ -242,7 +256,7 @@ class Peers:
             if known is None or known.due != due.at:
                 continue  # it was brought forward since
             known.due = None
-            if known.connected or known.dialling or not self.allowed(known.peer):
+            if known.connected or known.dialling or not self._policy.allows(known.peer):
                 continue
             await slots.acquire()
             known.dialling = True
@@ -253,12 +267,15 @@ class Peers:
             await self._network.connect(known.peer, known.addresses)
         except HostError as error:
             known.failures += 1
-            delay = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(known.failures, 10))
             log.debug("dial_failed", peer=known.peer, failures=known.failures, error=str(error))
-            self._schedule(known, delay * self._random.uniform(0.5, 1.5))
+            self._schedule(known, self._pause(known) * self._random.uniform(0.5, 1.5))
         finally:
             known.dialling = False
             slots.release()
+
+    @staticmethod
+    def _pause(known: Known) -> float:
+        return min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(known.failures, 10))
 
     # --- requests ---------------------------------------------------------------------------------------------------
     def resolve(self, text: str) -> PeerId | Refusal:
@@ -277,15 +294,13 @@ class Peers:
         return fits[0]
 
     def admit(self, text: str) -> PeerId | Refusal:
-        """As `resolve`, and refuses a blocked peer and this node itself."""
+        """As `resolve`, and refuses this node itself and whom the policy refuses."""
         peer = self.resolve(text)
         if isinstance(peer, Refusal):
             return peer
-        if not self.allowed(peer):
-            return Refusal("peer_blocked", f"{peer} is blocked: {self._blocked[peer]}")
         if peer == self._network.peer_id:
             return Refusal("invalid_peer", "That is this daemon itself")
-        return peer
+        return self._policy.refuses_peer(peer) or peer
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -293,19 +308,20 @@ class Peers:
         return len(self._network.connected()), len(self._known)
 
     async def list(self, params: PeersListParams) -> PeersList:
-        """Connected first, then the most recently seen; the blocked are there even if never seen."""
-        for peer in self._blocked:
-            if peer not in self._known:
-                self._known[peer] = Known(peer, "", 0, 0)
+        """Connected first, then the most recently seen; the blocked and the banned are there even if never seen."""
+        banned = {ban.peer: ban for ban in self._policy.bans.holding(self._clock())}
+        unseen = (peer for peer in {**self._policy.blocks, **banned} if peer not in self._known)
         shown = [
-            self._view(known)
-            for known in self._known.values()
-            if (not params.connected or known.connected) and (not params.blocked or known.peer in self._blocked)
+            self._view(known, banned.get(known.peer))
+            for known in (*self._known.values(), *(Known(peer, "", 0, 0) for peer in unseen))
+            if (not params.connected or known.connected)
+            and (not params.blocked or known.peer in self._policy.blocks)
+            and (not params.banned or known.peer in banned)
         ]
         shown.sort(key=lambda peer: (not peer.connected, -peer.last_seen, peer.peer_id))
         return PeersList(peers=shown)
 
-    def _view(self, known: Known) -> Peer:
+    def _view(self, known: Known, ban: kept.Ban | None = None) -> Peer:
         return Peer(
             peer_id=known.peer,
             connected=known.connected,
@@ -316,8 +332,9 @@ class Peers:
             source=known.source,
             first_seen=known.first_seen,
             last_seen=known.last_seen,
-            blocked=known.peer in self._blocked,
-            block_reason=self._blocked.get(known.peer),
+            blocked=known.peer in self._policy.blocks,
+            block_reason=self._policy.blocks.get(known.peer),
+            ban=None if ban is None else _ban(ban),
         )
 
     async def connect(self, params: PeersConnectParams) -> Peer | Refusal:
@@ -355,7 +372,7 @@ class Peers:
             return Refusal("invalid_peer", "That is this daemon itself")
         reason = params.reason or "blocked by hand"
         await self._store.peers.block(peer, reason, self._clock())
-        self._blocked[peer] = reason
+        self._policy.blocks[peer] = reason
         await self._network.disconnect(peer)
         log.info("peer_blocked", peer=peer, reason=reason)
         return Done()
@@ -366,9 +383,12 @@ class Peers:
         if isinstance(peer, Refusal):
             return peer
         if not await self._store.peers.unblock(peer):
-            return Refusal("refused", f"{peer} is not blocked")
-        self._blocked.pop(peer, None)
-        if (known := self._known.get(peer)) is not None and not known.connected:
-            known.failures = 0
-            self._schedule(known, 0.0)
+            banned = self._policy.bans.find(peer, self._clock()) is not None
+            return Refusal("refused", f"{peer} is banned: unban it" if banned else f"{peer} is not blocked")
+        self._policy.blocks.pop(peer, None)
+        self.readmit(peer)
         return Done()
+
+
+def _ban(ban: kept.Ban) -> Ban:
+    return Ban(reason=ban.reason, since=ban.since, until=ban.until, times=ban.times, by_hand=ban.by_hand)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from nexusd.store.bans import Bans
 from nexusd.store.capabilities import Capabilities
 from nexusd.store.database import Database
 from nexusd.store.dht import Dht
@@ -32,6 +33,7 @@ class Store:
         self.rooms = Rooms(database)
         self.inbox = Inbox(database)
         self.peers = Peers(database)
+        self.bans = Bans(database)
         self.capabilities = Capabilities(database)
         self.invocations = Invocations(database)
         self.events = Events(database)

@@ -123,6 +123,8 @@ RPC_STALL_SECONDS: Final = 30.0
 """A subscriber whose connection takes no byte for so long is cut; it continues from its cursor later."""
 PAGE_ROWS: Final = 500
 """Rows in one page of a listing."""
+BAN_MS: Final = 366 * 86_400_000
+"""The longest ban that a person may impose: a year. Who is to stay out for good is blocked."""
 
 # --- multistream-select -----------------------------------------------------------------------------------------------
 MULTISTREAM_MESSAGE_BYTES: Final = 1024

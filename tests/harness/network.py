@@ -23,6 +23,8 @@ class FakeNetwork:
         self.most_dialling = 0
         self.addresses_of: dict[PeerId, tuple[str, ...]] = {}
         self.gate: Callable[[PeerId], bool] = lambda _: True
+        self.convict: Callable[[PeerId, str, str], None] = lambda *_: None
+        self.pardoned: list[PeerId] = []
         self.feed = PeerFeed()
         self._connected: list[PeerId] = []
 
@@ -54,6 +56,12 @@ class FakeNetwork:
 
     def set_gate(self, allowed: Callable[[PeerId], bool]) -> None:
         self.gate = allowed
+
+    def set_judge(self, convict: Callable[[PeerId, str, str], None]) -> None:
+        self.convict = convict
+
+    def pardon(self, peer: PeerId) -> None:
+        self.pardoned.append(peer)
 
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
         raise AssertionError("nobody is charged here")

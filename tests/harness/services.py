@@ -93,6 +93,20 @@ class FakePeers:
         return schema.Done()
 
 
+class FakeBans:
+    """Who was banned, and for how long."""
+
+    def __init__(self) -> None:
+        self.banned: dict[str, int] = {}
+
+    async def ban(self, params: schema.PeersBanParams) -> schema.Done:
+        self.banned[params.peer] = params.duration_ms
+        return schema.Done()
+
+    async def unban(self, params: schema.PeersUnbanParams) -> schema.Done | Refusal:
+        return schema.Done() if self.banned.pop(params.peer, None) else Refusal("refused", "not banned")
+
+
 class FakeProfile:
     """A profile that keeps its name."""
 
@@ -372,6 +386,7 @@ class Fakes:
 
     node: FakeNode
     peers: FakePeers
+    bans: FakeBans
     profile: FakeProfile
     events: FakeEvents
     rooms: FakeRooms
@@ -384,6 +399,7 @@ class Fakes:
         return cls(
             FakeNode(str(socket)),
             FakePeers(),
+            FakeBans(),
             FakeProfile(),
             events,
             FakeRooms(events),
@@ -396,6 +412,7 @@ class Fakes:
         return Services(
             node=self.node,
             peers=self.peers,
+            bans=self.bans,
             profile=self.profile,
             rooms=self.rooms,
             inbox=self.inbox,

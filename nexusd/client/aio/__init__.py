@@ -71,6 +71,8 @@ class Peers(_Part):
     connect = _does(asks.peers_connect)
     block = _does(asks.peers_block)
     unblock = _does(asks.peers_unblock)
+    ban = _does(asks.peers_ban)
+    unban = _does(asks.peers_unban)
 
 
 class Profile(_Part):

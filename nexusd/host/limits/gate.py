@@ -17,7 +17,7 @@ import trio
 from nexusd.host.limits.connections import Admitted, Connections, Refused
 from nexusd.host.limits.eviction import Connection, Stage, Worth
 from nexusd.host.limits.figures import Figures
-from nexusd.host.limits.origin import NOWHERE, Origin, origin_of
+from nexusd.host.limits.origin import Origin, ip_of, origin_of
 from nexusd.host.limits.refusals import Refusals
 from nexusd.host.ports import HostError
 from nexusd_protocols.identity import PeerId
@@ -186,8 +186,7 @@ class Gate:
     @staticmethod
     def _origin(address: str) -> Origin:
         """Of a multiaddr, where it holds an IP address."""
-        parts = address.split("/")
-        return origin_of(parts[2]) if len(parts) > 2 and parts[1] in ("ip4", "ip6") else NOWHERE
+        return origin_of(ip_of(address))
 
 
 class _Inbound(Pass):

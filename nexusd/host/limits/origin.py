@@ -40,3 +40,9 @@ def origin_of(address: str) -> Origin:
         ip = ip.ipv4_mapped
     text = str(ip)
     return Origin(text, text, "", f"{text.rpartition('.')[0]}.0/24", ip.is_loopback)
+
+
+def ip_of(multiaddr: str) -> str:
+    """The IP address that a multiaddr begins with, empty if it has none."""
+    parts = multiaddr.split("/")
+    return parts[2] if len(parts) > 2 and parts[1] in ("ip4", "ip6") else ""

@@ -78,6 +78,18 @@ _ROWS: Final = (
         "The configuration is wrong",
         "see the message, and `nexus config show --origin`",
     ),
+    ErrorCode(
+        "peer_banned",
+        -32017,
+        "The peer is banned for a time",
+        "wait until then, or end it with `nexus peers unban`",
+    ),
+    ErrorCode(
+        "not_allowed",
+        -32018,
+        "The trust lists of this daemon refuse it",
+        "change the list: `nexus config show --origin` says where it is",
+    ),
     # cannot reach
     ErrorCode("unreachable", -32030, "The peer cannot be reached", "see `nexus peers`; is it running?", 2),
     ErrorCode(

@@ -148,6 +148,55 @@ PEER                                                  NAME  STATE           FOUN
         "unblocked abcdef\n",
     ),
     (
+        ["peers", "--banned"],
+        "peers.list",
+        schema.PeersList(
+            peers=[
+                schema.Peer(
+                    peer_id=BOB,
+                    connected=False,
+                    display_name="bob",
+                    ban=schema.Ban(reason="too_many_pings", since=THEN, until=THEN + 600_000, times=2),
+                )
+            ]
+        ),
+        schema.PeersListParams(banned=True),
+        f"""\
+PEER      NAME  REASON          SINCE                UNTIL                TIMES  BY
+{BOB[-8:]}  bob   too_many_pings  2023-11-14 22:13:20  2023-11-14 22:23:20  2      the daemon
+
+A ban ends by itself; `nexus peers unban <peer>` ends it now.
+""",
+    ),
+    (
+        ["peers", "list", "--banned"],
+        "peers.list",
+        schema.PeersList(peers=[]),
+        schema.PeersListParams(banned=True),
+        "nobody is banned\n",
+    ),
+    (
+        ["peers", "ban", "abcdef", "--for", "2h", "--reason", "too loud"],
+        "peers.ban",
+        schema.Done(),
+        schema.PeersBanParams(peer="abcdef", duration_ms=7_200_000, reason="too loud"),
+        "banned abcdef for 2 h\n",
+    ),
+    (
+        ["peers", "ban", "abcdef"],
+        "peers.ban",
+        schema.Done(),
+        schema.PeersBanParams(peer="abcdef", duration_ms=3_600_000),
+        "banned abcdef for 1 h\n",
+    ),
+    (
+        ["peers", "unban", "abcdef"],
+        "peers.unban",
+        schema.Done(),
+        schema.PeersUnbanParams(peer="abcdef"),
+        "unbanned abcdef\n",
+    ),
+    (
         ["profile", "show"],
         "profile.get",
         PROFILE,
@@ -378,6 +427,14 @@ def test_group_summaries_are_the_schemas():
         ("stop", "node.shutdown"),
     ):
         assert COMMANDS[name][1] == f"{schema.METHODS[method].summary}."
+
+
+@pytest.mark.parametrize("text", ["", "x", "1w", "0s", "-1h", "1.5h", "367d", "9999999999d", "1h30min"])
+def test_what_is_no_time_for_a_ban(nexus, daemon, text):
+    ran = nexus("peers", "ban", BOB, f"--for={text}")
+    assert ran.code == 1
+    assert daemon.asked == []
+    assert "90s, 10min, 2h or 7d" in ran.error["try"]
 
 
 def test_stop_waits_until_it_is_gone(nexus, daemon, tmp_path):

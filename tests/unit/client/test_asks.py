@@ -20,6 +20,8 @@ BUILT: dict[str, Any] = {
     "peers.connect": asks.peers_connect("/ip4/127.0.0.1/tcp/1/p2p/x"),
     "peers.block": asks.peers_block("x", "spam"),
     "peers.unblock": asks.peers_unblock("x"),
+    "peers.ban": asks.peers_ban("x", 60_000, "spam"),
+    "peers.unban": asks.peers_unban("x"),
     "profile.get": asks.profile_get(),
     "profile.set": asks.profile_set(display_name="al", agent_type="tool"),
     "room.join": asks.room_join("r"),

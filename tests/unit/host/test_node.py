@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+import structlog
 import trio
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
+from trio.testing import MockClock
 
 from nexusd.host import interfaces
 from nexusd.host.ports import PeerConnected, PeerDisconnected, PeerIdentified
@@ -164,6 +166,40 @@ async def test_nobody_is_dialled_unasked():
         alice._swarm._schedule_auto_connect()
         await trio.testing.wait_all_tasks_blocked(0.1)
         assert not alice.connected()
+
+
+async def test_a_charge_is_logged_with_the_address_it_came_from():
+    async with loopback("alice", "mallory") as (alice, mallory):
+        await connected(mallory, alice)
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                alice.penalise(mallory.peer_id, "too_many_pings", 250)
+        assert logs == [
+            {
+                "event": "peer_penalised",
+                "log_level": "info",
+                "peer": mallory.peer_id,
+                "address": "127.0.0.1",
+                "reason": "too_many_pings",
+                "points": 250,
+                "balance": 250.0,
+            }
+        ], "a second costs no more"
+
+
+async def test_who_owes_too_much_is_handed_to_the_judge_and_begins_anew(mock_clock: MockClock):
+    alice, mallory = loopback_node("alice"), signer("mallory").peer_id
+    convicted = []
+    alice.set_judge(lambda *verdict: convicted.append(verdict))
+    for flood in range(7):
+        mock_clock.jump(1)
+        alice.penalise(mallory, f"flood-{flood}", 250)
+    alice.penalise(mallory, "harmless", 0)
+    assert convicted == [(mallory, "flood-4", "")], "three fade a little before the fourth"
+    alice.pardon(mallory)
+    mock_clock.jump(1)
+    alice.penalise(mallory, "another", 250)
+    assert len(convicted) == 1
 
 
 async def test_a_node_runs_once():

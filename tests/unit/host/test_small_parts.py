@@ -1,4 +1,4 @@
-"""Interfaces, accounts, slots, the peer feed, seen messages, inboxes, loggers."""
+"""Interfaces, slots, the peer feed, seen messages, inboxes, loggers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import pytest
 import trio
 
-from nexusd.host.accounts import Accounts
 from nexusd.host.interfaces import expand
 from nexusd.host.peer_feed import PeerEvents, PeerFeed
 from nexusd.host.ports import PeerDisconnected
@@ -48,34 +47,6 @@ def test_what_an_address_stands_for(address, expected):
 def test_loopback_is_better_than_nothing():
     assert expand("/ip4/0.0.0.0/tcp/1", lambda _v: ["127.0.0.1"]) == ["/ip4/127.0.0.1/tcp/1"]
     assert expand("/ip4/0.0.0.0/tcp/1", lambda _v: []) == []
-
-
-# --- accounts
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_points_add_up_and_fade():
-    clock = Clock()
-    accounts = Accounts(clock, half_life=100)
-    assert accounts.balance(ALICE) == 0
-    assert accounts.charge(ALICE, "x", 4) == 4
-    clock.now = 100
-    assert accounts.charge(ALICE, "x", 1) == 3
-    assert accounts.balance(BOB) == 0
-
-
-def test_accounts_are_bounded():
-    accounts = Accounts(Clock(), size=2)
-    for name in ("a", "b", "c"):
-        accounts.charge(name, "x", 1)
-    assert accounts.balance("a") == 0
-    assert accounts.balance("c") == 1
 
 
 # --- slots

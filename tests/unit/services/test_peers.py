@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from nexusd.host.ports import PeerIdentified
 from nexusd.services import peers as service
 from nexusd.services.peers import DIALS_AT_ONCE, LONGEST_RETRY_S, Peers
+from nexusd.services.policy import Policy, TrustLists
 from nexusd.services.ports import LiveEvent
 from nexusd.store.errors import StorageFullError
 from nexusd.store.peers import PeerRow
@@ -83,7 +84,8 @@ class Running:
         self.network = FakeNetwork(ALICE)
         self.events: list[LiveEvent] = []
         store: Any = SimpleNamespace(peers=memory)
-        self.peers = Peers(self.network, store, self.events.append, self.now, Random(1))
+        self.policy = Policy(TrustLists(), self.now)
+        self.peers = Peers(self.network, store, self.events.append, self.now, Random(1), self.policy)
 
     def now(self) -> int:
         return 1_800_000_000_000 + round(trio.current_time() * 1000)
@@ -170,6 +172,22 @@ async def test_a_lost_peer_is_dialled_again_soon(memory: MemoryPeers, autojump_c
         running.network.go(BOB)
         await trio.sleep(2)
         assert running.told() == ["discovered", "connected", "disconnected", "connected"]
+
+
+async def test_two_that_cannot_get_on_do_not_try_every_second(memory: MemoryPeers, autojump_clock: MockClock) -> None:
+    async with alice(memory, up={BOB}) as running:
+        await running.peers.offer(BOB, AT, "mdns")
+        for _ in range(600):
+            await trio.sleep(1)
+            if BOB in running.network.connected():
+                running.network.go(BOB)
+        times = [at for _, at in running.network.dials]
+        assert len(times) <= 20
+        assert times[-1] - times[-2] > 10
+        await trio.sleep(LONGEST_RETRY_S + service.STEADY_S)
+        running.network.go(BOB)  # this one lasted
+        await trio.sleep(2)
+        assert BOB in running.network.connected()
 
 
 async def test_who_comes_in_is_dialled_back_only_where_it_listens(

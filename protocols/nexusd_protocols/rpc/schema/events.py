@@ -13,7 +13,8 @@ class NodeEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """`node.event`. `cursor` is set where the event is stored: subscribe with it to continue behind it. Presence, peer
     and progress events are live only and have none. `data` depends on `kind` and `type`:
 
-    peer: connected | disconnected | discovered {peerId, address?, source?}
+    peer: connected | disconnected | discovered {peerId, address?, source?} | banned {peerId} + Ban | unbanned
+        {peerId, reason: ended or lifted}
     room: message RoomMessage | joined {room} | left {room}
     presence: changed RoomMember + {room}
     dm: message DirectMessage

@@ -40,10 +40,12 @@ from nexusd_protocols.rpc.schema.node import (
 )
 from nexusd_protocols.rpc.schema.peers import (
     Peer,
+    PeersBanParams,
     PeersBlockParams,
     PeersConnectParams,
     PeersList,
     PeersListParams,
+    PeersUnbanParams,
     PeersUnblockParams,
     Profile,
     ProfileGetParams,
@@ -82,7 +84,8 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 _PEER = ("invalid_peer", "ambiguous_peer", "unknown_peer")
-_REACH = (*_PEER, "peer_blocked", "unreachable", "unsupported", "connection_lost", "timeout")
+_REFUSED = ("peer_blocked", "peer_banned", "not_allowed")
+_REACH = (*_PEER, *_REFUSED, "unreachable", "unsupported", "connection_lost", "timeout")
 
 METHODS: Final[dict[str, Method]] = {
     row.name: row
@@ -92,12 +95,14 @@ METHODS: Final[dict[str, Method]] = {
         Method("node.unsubscribe", UnsubscribeParams, Done, "End a subscription"),
         Method("node.shutdown", Empty, Done, "Drain and stop the daemon", "nexus stop"),
         Method("peers.list", PeersListParams, PeersList, "Peers seen, the connected ones first", "nexus peers"),
-        Method("peers.connect", PeersConnectParams, Peer, "Dial an address", "nexus connect", ("invalid_address", "peer_blocked", "unreachable", "timeout")),
+        Method("peers.connect", PeersConnectParams, Peer, "Dial an address", "nexus connect", ("invalid_address", *_REFUSED, "unreachable", "timeout")),
         Method("peers.block", PeersBlockParams, Done, "Refuse everything from a peer, and cut it off now", "nexus peers block", _PEER),
         Method("peers.unblock", PeersUnblockParams, Done, "Allow a blocked peer again", "nexus peers unblock", _PEER),
+        Method("peers.ban", PeersBanParams, Done, "Refuse everything from a peer for a time, and cut it off now", "nexus peers ban", _PEER),
+        Method("peers.unban", PeersUnbanParams, Done, "End a peer's ban now, and forget it", "nexus peers unban", _PEER),
         Method("profile.get", ProfileGetParams, Profile, "What this agent tells others of itself", "nexus profile show"),
         Method("profile.set", ProfileSetParams, Profile, "Change what this agent tells others of itself", "nexus profile set"),
-        Method("room.join", RoomParams, Room, "Join a room; membership is kept over restarts", "nexus room join", ("invalid_name",)),
+        Method("room.join", RoomParams, Room, "Join a room; membership is kept over restarts", "nexus room join", ("invalid_name", "not_allowed")),
         Method("room.leave", RoomParams, Done, "Leave a room; its history stays", "nexus room leave", ("invalid_name", "not_joined")),
         Method("room.list", ProfileGetParams, RoomsList, "Rooms that were joined", "nexus room list"),
         Method("room.send", RoomSendParams, RoomSent, "Say something to a room", "nexus room send", ("invalid_name", "not_joined", "too_large")),
@@ -106,8 +111,8 @@ METHODS: Final[dict[str, Method]] = {
         Method("dm.send", DmSendParams, DmSent, "Send a direct message", "nexus dm send", (*_REACH, "too_large")),
         Method("dm.list", DmListParams, DmList, "Direct messages, sent and received", "nexus dm list", _PEER),
         Method("capability.list", CapabilityListParams, CapabilityList, "What a peer, or this daemon, can do", "nexus capability list", _REACH),
-        Method("capability.register", CapabilityRegisterParams, Done, "Serve a capability on this connection", "", ("invalid_name", "capability_taken")),
-        Method("capability.serve", CapabilityServeParams, Capability, "Let the daemon serve a command or a chat endpoint", "nexus capability serve", ("invalid_name", "capability_taken", "refused")),
+        Method("capability.register", CapabilityRegisterParams, Done, "Serve a capability on this connection", "", ("invalid_name", "capability_taken", "not_allowed")),
+        Method("capability.serve", CapabilityServeParams, Capability, "Let the daemon serve a command or a chat endpoint", "nexus capability serve", ("invalid_name", "capability_taken", "not_allowed", "refused")),
         Method("capability.unregister", CapabilityNameParams, Done, "Stop serving a capability", "nexus capability remove", ("capability_unknown",)),
         Method("capability.invoke", InvokeParams, Invocation, "Call a capability", "nexus invoke", (*_REACH, "invalid_name", "too_large")),
         Method("invoke.input", InvokeInputParams, Done, "Send more input", "", ("invocation_unknown", "out_of_credit")),

@@ -10,6 +10,17 @@ from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema.shape import Acting, Params, Result
 
 
+class Ban(Result, frozen=True, kw_only=True):
+    """A peer is refused until `until`. `times` counts its bans of late, this one included: each is longer than the one
+    before. `reason` is the last offence, or what the person said who imposed it (`byHand`)."""
+
+    reason: str
+    since: int
+    until: int
+    times: int
+    by_hand: bool = False
+
+
 class Peer(Result, frozen=True, kw_only=True):
     """A peer that was seen. `displayName` and `agentVersion` are the peer's own words: untrusted."""
 
@@ -25,13 +36,15 @@ class Peer(Result, frozen=True, kw_only=True):
     last_seen: int = 0
     blocked: bool = False
     block_reason: str | None = None
+    ban: Ban | None = None
 
 
 class PeersListParams(Params, frozen=True, kw_only=True):
-    """`connected`: only those connected now. `blocked`: only the blocked."""
+    """`connected`: only those connected now. `blocked`: only the blocked. `banned`: only those banned now."""
 
     connected: bool = False
     blocked: bool = False
+    banned: bool = False
 
 
 class PeersList(Result, frozen=True, kw_only=True):
@@ -50,6 +63,18 @@ class PeersBlockParams(Params, frozen=True, kw_only=True):
 
 
 class PeersUnblockParams(Params, frozen=True, kw_only=True):
+    peer: str
+
+
+class PeersBanParams(Params, frozen=True, kw_only=True):
+    """`durationMs` is how long from now on."""
+
+    peer: str
+    duration_ms: Annotated[int, Meta(ge=1000, le=limits.BAN_MS)] = 3_600_000
+    reason: str | None = None
+
+
+class PeersUnbanParams(Params, frozen=True, kw_only=True):
     peer: str
 
 
