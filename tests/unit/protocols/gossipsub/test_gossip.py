@@ -81,6 +81,14 @@ def test_who_is_not_told():
     assert set(offers(node)) == {"carol", "beggar"}
 
 
+def test_a_newcomer_is_offered_the_newest_of_too_many():
+    node = busy(max_ihave_length=2, greet=True)
+    node.message("bob", *(said(number=number) for number in range(5)))
+    node.part("bob")
+    node.meet("carol")
+    assert offers(node) == {"carol": (said(number=4).seqno, said(number=3).seqno)}
+
+
 def test_messages_of_before_a_sleep_are_not_offered():
     """Others have forgotten that they had them, and would take them for new."""
     node = busy("carol")
