@@ -1,4 +1,5 @@
 // What a node can be told to do, and what it tells of its own accord. `emit` takes an event.
+import { Dht } from './dht.mjs'
 import { DirectMessages } from './direct.mjs'
 import { Invoke } from './invoke.mjs'
 import { readChunks, write } from './lines.mjs'
@@ -68,6 +69,7 @@ export function commandsOf (node, emit) {
     },
     stream,
     ...new Rooms(node, emit).commands(),
+    ...new Dht(node).commands(),
     ...new DirectMessages(node, emit, dial).commands(),
     ...new Invoke(node, emit, dial).commands(),
     ...new Streams(node, emit, dial).commands()

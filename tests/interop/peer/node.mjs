@@ -15,6 +15,8 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { createHash } from 'node:crypto'
 
+import { records } from './dht.mjs'
+
 export { peerIdFromString } from '@libp2p/peer-id'
 export { multiaddr } from '@multiformats/multiaddr'
 
@@ -119,6 +121,7 @@ export async function createNode (options = {}) {
         protocol: DHT,
         clientMode: false,
         allowQueryWithZeroPeers: true,
+        ...records,
         peerInfoMapper: passthroughMapper
       })
     }
