@@ -44,8 +44,7 @@ def others(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreig
     require()
     directory: Path = tmp_path_factory.mktemp(request.param)
     with peer("bob", directory, nodes=[{"dht": True}, {"dht": True}]) as process:
-        bob, carol = process.nodes
-        process.call("dial", node=1, address=next(a for a in bob["addrs"] if "/ws" not in a))
+        process.call("dial", node=1, address=process.tcp)
         yield process
 
 
@@ -63,8 +62,7 @@ async def with_alice(others: ForeignPeer, name: str) -> AsyncIterator[Node]:
 
 async def test_they_get_what_we_put_and_we_get_what_they_put(others):
     async with with_alice(others, "dht-alice") as alice:
-        bob, carol = (PeerId(node["peerId"]) for node in others.nodes)
-        assert bob in await alice.dht.put("/nexus/ours", record(1)), "it says that it keeps it"
+        assert others.peer_id in await alice.dht.put("/nexus/ours", record(1)), "it says that it keeps it"
         for node in (0, 1):
             assert (await others.ask("dhtGet", node=node, key="/nexus/ours"))["text"].encode() == record(1)
         await others.ask("dhtPut", node=1, key="/nexus/theirs", text=record(7).decode())
@@ -91,20 +89,20 @@ async def test_what_is_no_record_is_refused_both_ways(others):
 
 async def test_providers(others):
     async with with_alice(others, "dht-amy") as alice:
-        bob, carol = (PeerId(node["peerId"]) for node in others.nodes)
-        assert bob in await alice.dht.provide(PROVIDED)
+        carol = others.nodes[1]["peerId"]
+        assert others.peer_id in await alice.dht.provide(PROVIDED)
         for node in (0, 1):
             assert alice.peer_id in (await others.ask("dhtFindProviders", node=node, cid=PROVIDED))["providers"]
         await others.ask("dhtProvide", node=1, cid=PROVIDED)
         found = {each.peer: each.addresses for each in await alice.dht.find_providers(PROVIDED)}
-        assert carol in found
-        assert any("/tcp/" in address for address in found[carol])
+        assert PeerId(carol) in found
+        assert any("/tcp/" in address for address in found[PeerId(carol)])
         assert alice.peer_id not in found
 
 
 async def test_peers_are_found(others):
     async with with_alice(others, "dht-ada") as alice:
-        _, carol = others.nodes
+        carol = others.nodes[1]
         found = await alice.dht.find_peer(PeerId(carol["peerId"]))
         assert {a.partition("/p2p/")[0] for a in carol["addrs"]} & set(found.addresses)
         theirs = await others.ask("dhtFindPeer", node=1, peer=alice.peer_id)
