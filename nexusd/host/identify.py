@@ -35,6 +35,9 @@ PUSH: Final = "/ipfs/id/push/1.0.0"
 MESSAGE_BYTES: Final = 64 * 1024
 """A message of ours has about 1 KiB, one of a busy public node 8 KiB."""
 EXCHANGE_SECONDS: Final = 10.0
+CONNECTIONS: Final = 3
+"""On how many a peer is asked, one after the other, where one breaks and another stands: when both sides dial at once,
+a dialler drops what it does not need."""
 ADDRESSES: Final = 32
 PROTOCOLS: Final = 128
 TEXT_CHARS: Final = 128
@@ -84,17 +87,30 @@ class Identify:
 
     async def ask(self, peer: PeerId) -> None:
         """Learn what a peer that has just connected says of itself. Failure is logged: the peer stays unidentified."""
+        for _ in range(CONNECTIONS):
+            connections = self._connections(peer)
+            if not connections or await self._asked(peer):
+                return
+            if connections == self._connections(peer):
+                return
+
+    async def _asked(self, peer: PeerId) -> bool:
         stream = None
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
                 stream = await self._opener.open(peer, [IDENTIFY])
                 message = decode(await _read_to_end(stream))
             await self._close(stream)
-            self._learn(peer, message)
         except (HostError, ValueError, trio.TooSlowError) as error:
             _log.debug("identify of %s failed: %r", peer, error)
             if stream is not None:
                 await reset_stream(stream)
+            return False
+        self._learn(peer, message)
+        return True
+
+    def _connections(self, peer: PeerId) -> list[Any]:
+        return [each for each in self._host.get_network().get_connections(ID.from_string(peer)) if not each.is_closed]
 
     async def run(self) -> None:
         """Push what we say of ourselves to connected peers whenever it changes."""
@@ -160,7 +176,7 @@ class Identify:
         self._learn(peer, message)
 
     def _learn(self, peer: PeerId, message: Identity) -> None:
-        if not self._host.get_network().get_connections(ID.from_string(peer)):
+        if not self._connections(peer):
             return
         before = self._peers.get(peer) or PeerIdentified(peer, "", (), ())
         said = {

@@ -30,6 +30,7 @@ from nexusd.host.autoconnect import dial_nobody
 from nexusd.host.closing import close_connection, close_connections
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
+from nexusd.host.duplicates import Duplicates
 from nexusd.host.identify import Identify
 from nexusd.host.keepalive import INTERVAL, Keepalive
 from nexusd.host.limits.accounts import BAN_POINTS, Accounts
@@ -141,7 +142,15 @@ class Node:
         self.topics = TopicMesh(
             self._host, self._opener, signer.peer_id, self.penalise, self._connection_of, chance=SystemRandom()
         )
-        self._peers = PeerTable(self._swarm, self._allowed, self._feed, self._spawn, self._arrived, self._left)
+        self._peers = PeerTable(
+            self._swarm,
+            Duplicates(signer.peer_id, self._spawn),
+            self._allowed,
+            self._feed,
+            self._spawn,
+            self._arrived,
+            self._left,
+        )
         self.dht = Dht(
             signer.peer_id,
             role,

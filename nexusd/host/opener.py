@@ -94,7 +94,7 @@ class Opener:
         connections = self._connections(peer)
         if not connections:
             raise ConnectionLostError(f"The connection to {peer} broke: it is gone, or refuses this node")
-        connection = next((each for each in connections if each.is_established), connections[0])
+        connection = min(connections, key=lambda each: (not each.is_established, each.spare))
         if not connection.event_started.is_set():
             with trio.move_on_after(NEGOTIATE_SECONDS):
                 await connection.event_started.wait()

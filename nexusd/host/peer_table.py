@@ -1,4 +1,5 @@
-"""Who is connected: turns the swarm's connection callbacks into peers that come and go."""
+"""Who is connected: turns the swarm's connection callbacks into peers that come and go. A peer with two connections
+has come once, and goes with the last."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from libp2p.network.swarm import Swarm
 from libp2p.rcmgr import Direction
 
 from nexusd.host.closing import close_connection
+from nexusd.host.duplicates import Duplicates
 from nexusd.host.peer_feed import PeerFeed
 from nexusd.host.ports import PeerConnected, PeerDisconnected
 from nexusd_protocols.identity import PeerId
@@ -24,18 +26,20 @@ class PeerTable(INotifee):  # type: ignore[misc] # libp2p is not typed
     def __init__(
         self,
         swarm: Swarm,
+        duplicates: Duplicates,
         admit: Callable[[PeerId], bool],
         feed: PeerFeed,
         spawn: Spawn,
         arrived: Callable[[PeerId], None],
         left: Callable[[PeerId], None],
     ) -> None:
+        self._duplicates = duplicates
         self._admit = admit
         self._feed = feed
         self._spawn = spawn
         self._arrived = arrived
         self._left = left
-        self._connections: dict[PeerId, set[Any]] = {}
+        self._connections: dict[PeerId, dict[Any, None]] = {}
         swarm.register_notifee(self)
 
     def peers(self) -> list[PeerId]:
@@ -58,21 +62,27 @@ class PeerTable(INotifee):  # type: ignore[misc] # libp2p is not typed
             self._gone(peer)
             known = None
         if known is not None:
-            known.add(conn)
+            known[conn] = None
+            self._settle(peer)
             return
-        self._connections[peer] = {conn}
+        self._connections[peer] = {conn: None}
         self._feed.announce(PeerConnected(peer, _address(conn), _direction(conn)))
         self._arrived(peer)
 
     async def disconnected(self, network: object, conn: Any) -> None:
         """Called by the swarm."""
         peer = PeerId(str(conn.muxed_conn.peer_id))
-        known = self._connections.get(peer, set())
+        known = self._connections.get(peer, {})
         if conn not in known:
             return
-        known.discard(conn)
-        if not known:
+        del known[conn]
+        if known:
+            self._settle(peer)
+        else:
             self._gone(peer)
+
+    def _settle(self, peer: PeerId) -> None:
+        self._duplicates.settle(peer, [conn for conn in self._connections[peer] if not conn.is_closed])
 
     def _gone(self, peer: PeerId) -> None:
         del self._connections[peer]

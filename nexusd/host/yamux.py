@@ -123,9 +123,11 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         self.peer = PeerId(str(peer_id))
         self.spoken: set[str] = set()
         """Protocols that the peer is known to serve on this connection. The opener's."""
+        self.since = trio.current_time()
+        self._spared = trio.Event()
         self._charge = charge
         self._serve = serve
-        self.session = Session(dialer=conn.is_initiator, budget=budget, now=trio.current_time(), bounds=bounds)
+        self.session = Session(dialer=conn.is_initiator, budget=budget, now=self.since, bounds=bounds)
         budget.debtor = self  # not the session: its streams wait here
         self.event_started = trio.Event()
         self.event_closed = trio.Event()
@@ -169,6 +171,23 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
     def get_connection_type(self) -> Any:
         """Direct or relayed."""
         return self.secured_conn.get_connection_type()
+
+    @property
+    def spare(self) -> bool:
+        """Whether another connection to the same peer is kept, and this one is closed when it carries no stream. New
+        streams are better opened on the other. `duplicates` sets it."""
+        return self._spared.is_set()
+
+    @spare.setter
+    def spare(self, spare: bool) -> None:
+        if spare:
+            self._spared.set()
+        elif self._spared.is_set():
+            self._spared = trio.Event()
+
+    async def wait_spare(self) -> None:
+        """Until it is spare: for streams that would last as long as the connection."""
+        await self._spared.wait()
 
     async def open_stream(self) -> YamuxStream:
         """A new stream; waits while as many are open as may be. Raises MuxedConnUnavailable."""
