@@ -50,15 +50,16 @@ class Opener:
         for connection in self._connections(peer):
             connection.spoken = set(protocols)
 
-    async def open(self, peer: PeerId, protocols: Sequence[str]) -> Stream:
-        """A stream for the first of these protocols that the peer speaks; `get_protocol` tells which.
+    async def open(self, peer: PeerId, protocols: Sequence[str], *, lazily: bool = True) -> Stream:
+        """A stream for the first of these protocols that the peer speaks; `get_protocol` tells which. Not `lazily`: it
+        is open on the peer's side too when this returns.
 
         Raises UnsupportedError, ConnectionLostError, DeadlineError; a stream opened lazily may raise UnsupportedError
         later, from any call that waits for the peer: then nothing that was written has been looked at.
         """
         connection = await self._connection(peer)
         known = next((protocol for protocol in protocols if protocol in connection.spoken), None)
-        if known is None:
+        if known is None or not lazily:
             return await self._negotiate(connection, protocols)
         muxed = await self._open(connection)
         return LazyStream(muxed, known, refused=lambda: self._again(connection, known), spawn=self._spawn)

@@ -124,7 +124,9 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         self.spoken: set[str] = set()
         """Protocols that the peer is known to serve on this connection. The opener's."""
         self.since = trio.current_time()
-        self._spared = trio.Event()
+        self._spare = False
+        self.when_spare: set[Callable[[], None]] = set()
+        """Called when it becomes spare: for streams that would last as long as the connection."""
         self._charge = charge
         self._serve = serve
         self.session = Session(dialer=conn.is_initiator, budget=budget, now=self.since, bounds=bounds)
@@ -176,18 +178,14 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
     def spare(self) -> bool:
         """Whether another connection to the same peer is kept, and this one is closed when it carries no stream. New
         streams are better opened on the other. `duplicates` sets it."""
-        return self._spared.is_set()
+        return self._spare
 
     @spare.setter
     def spare(self, spare: bool) -> None:
-        if spare:
-            self._spared.set()
-        elif self._spared.is_set():
-            self._spared = trio.Event()
-
-    async def wait_spare(self) -> None:
-        """Until it is spare: for streams that would last as long as the connection."""
-        await self._spared.wait()
+        turned, self._spare = spare and not self._spare, spare
+        if turned:
+            for tell in list(self.when_spare):
+                tell()
 
     async def open_stream(self) -> YamuxStream:
         """A new stream; waits while as many are open as may be. Raises MuxedConnUnavailable."""

@@ -12,6 +12,7 @@ import trio
 from nexusd.host.opener import Opener
 from nexusd.host.ports import HostError, UnsupportedError
 from nexusd.host.pubsub.outbox import Outbox
+from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import reset_stream
 from nexusd_protocols.gossipsub.inputs import Version
 from nexusd_protocols.identity import PeerId
@@ -72,10 +73,31 @@ class Line:
         """Write what the outbox holds, the only writer of this stream. Raises what ends the stream."""
         stream = await self._opener.open(self.peer, [self._protocol])
         try:
+            stream.muxed_conn.when_spare.add(outbox.nudge)
             while (batch := await outbox.pop()) is not None:
                 with trio.fail_after(STALL_SECONDS):
-                    await stream.write(batch)
+                    if batch:
+                        await stream.write(batch)
+                    else:
+                        stream = await self._moved(stream, outbox)
         except trio.TooSlowError as error:
             raise HostError("takes nothing") from error
         finally:
+            stream.muxed_conn.when_spare.discard(outbox.nudge)
             await reset_stream(stream)
+
+    async def _moved(self, stream: Stream, outbox: Outbox) -> Stream:
+        """Its connection is spare (`duplicates`): go over to the one that is kept. The old stream ends when the peer
+        reads the new one, so that to the peer there is no moment without."""
+        fresh = await self._opener.open(self.peer, [self._protocol], lazily=False)
+        if fresh.muxed_conn.spare:
+            await reset_stream(fresh)  # the one that was kept is gone meanwhile
+            return stream
+        try:
+            await stream.close()
+        except BaseException:
+            await reset_stream(fresh)
+            raise
+        fresh.muxed_conn.when_spare.add(outbox.nudge)
+        stream.muxed_conn.when_spare.discard(outbox.nudge)
+        return fresh

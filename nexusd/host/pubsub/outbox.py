@@ -57,6 +57,7 @@ class Outbox:
         self._queues: tuple[deque[Encoded], ...] = tuple(deque() for _ in Priority)
         self._sizes = [0 for _ in Priority]
         self._filled = trio.Event()
+        self._nudged = False
         self._room = trio.Event()
         self.closed = False
         self.bytes = 0
@@ -116,10 +117,13 @@ class Outbox:
         await self._room.wait()
 
     async def pop(self) -> bytes | None:
-        """Frames that make one write, waiting for the first; None once closed."""
+        """Frames that make one write, waiting for the first; none if it was nudged meanwhile; None once closed."""
         while not self.bytes:
             if self.closed:
                 return None
+            if self._nudged:
+                self._nudged = False
+                return b""
             self._filled = trio.Event()
             await self._filled.wait()
         if self.closed:
@@ -134,6 +138,11 @@ class Outbox:
         self.taken += len(batch)
         self._room.set()
         return bytes(batch)
+
+    def nudge(self) -> None:
+        """Have whoever pops look about, when nothing waits."""
+        self._nudged = True
+        self._filled.set()
 
     def _packed(self, queue: deque[Encoded], priority: Priority) -> bytes:
         """The next RPC, with the messages of those behind it as far as they fit."""
