@@ -224,7 +224,7 @@ async def test_a_breach_is_answered_charged_and_ended(pair, talk):
     await mine.send("stop")
     with pytest.raises(RemoteProtocolError, match="said_stop"):
         await theirs.receive(timeout=5)
-    assert bob._accounts.balance(alice.peer_id) == pytest.approx(7, abs=0.1)
+    assert bob._accounts.balance(alice.peer_id, trio.current_time()) == pytest.approx(7, abs=0.1)
     assert await mine.receive(timeout=5) == "go on"
     assert await mine.receive(timeout=5) is None
     with pytest.raises(ConnectionLostError, match="said_stop"):
@@ -238,7 +238,7 @@ async def test_an_end_that_cuts_something_short_is_a_breach(pair, talk):
     await mine.close_write()
     with pytest.raises(RemoteProtocolError, match="cut_short"):
         await theirs.receive(timeout=5)
-    assert bob._accounts.balance(alice.peer_id) > 1
+    assert bob._accounts.balance(alice.peer_id, trio.current_time()) > 1
 
 
 async def test_a_large_command_goes_in_frames_and_is_counted(talk):
@@ -307,7 +307,7 @@ async def test_cancelled_opens_do_not_tear_the_connection_and_leak_nothing(pair)
     await until(lambda: muxer.session.streams <= 2)
     await until(lambda: (bob.peer_id, TOY) not in alice._slots._outbound)
     await until(lambda: (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol)
-    assert bob._accounts.balance(alice.peer_id) == 0, "giving up is no offence"
+    assert bob._accounts.balance(alice.peer_id, trio.current_time()) == 0, "giving up is no offence"
 
 
 async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):

@@ -120,7 +120,7 @@ async def test_streams_over_a_peers_share_are_refused(pair):
                 await mallory.new_stream(ID.from_string(bob.peer_id), [TOY])
         await until(lambda: len(opened) == 32)
         assert bob._slots.refused == 4
-        assert bob._accounts.balance(str(mallory.get_id())) > 3
+        assert bob._accounts.balance(str(mallory.get_id()), trio.current_time()) > 3
         for stream in streams:
             await stream.reset()
     await echo_works(alice, bob)

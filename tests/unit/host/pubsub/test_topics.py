@@ -102,7 +102,7 @@ async def test_a_forged_message_does_not_take_the_id_of_the_true_one():
         rpc = rpc_pb2.RPC(publish=[wire(1, data=b"forged"), wire(1)])
         await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
         assert await reader.has(1) == [b"message 1"]
-        assert bob._accounts.balance(signer("mallory").peer_id) > 9
+        assert bob._accounts.balance(signer("mallory").peer_id, trio.current_time()) > 9
 
 
 @pytest.mark.parametrize("junk", [b"\x0a\xff\xff\xff", b"\xff\xff\xff\xff\x7f", encode_varint_prefixed(b"\xff" * 50)])
@@ -113,7 +113,7 @@ async def test_junk_on_the_stream_ends_the_stream(junk):
         stream = await mallory.new_stream(ID.from_string(bob.peer_id), [MESHSUB])
         await stream.write(junk + bytes(20))
         await until(lambda: stream.muxed_stream.reset_received)
-        assert bob._accounts.balance(signer("mallory").peer_id) > 9
+        assert bob._accounts.balance(signer("mallory").peer_id, trio.current_time()) > 9
         assert bob.connected()
 
 
@@ -164,7 +164,7 @@ async def test_verdicts(pair):
     for number in (1, 2, 3):
         await alice.topics.publish(message(number))
     assert await reader.has(1) == [b"message 3"]
-    assert bob._accounts.balance(alice.peer_id) == pytest.approx(5, abs=0.1)
+    assert bob._accounts.balance(alice.peer_id, trio.current_time()) == pytest.approx(5, abs=0.1)
 
 
 async def test_a_thousand_in_a_burst_all_arrive_in_order(pair):
