@@ -6,6 +6,7 @@ Closing is also slow, 0.2 s of sleeping a connection, one after another. Here al
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
@@ -15,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 1.5
 """For all connections together: a peer that does not read must not hold up our end."""
+WHOLLY_SECONDS: Final = 10.0
+"""Twice what a muxer may take for its goodbye and its transport's."""
 
 
 async def close_connections(swarm: Swarm, seconds: float = CLOSE_SECONDS) -> None:
@@ -22,6 +25,15 @@ async def close_connections(swarm: Swarm, seconds: float = CLOSE_SECONDS) -> Non
     with trio.move_on_after(seconds, shield=True):
         async with trio.open_nursery() as nursery:
             for connection in swarm.get_connections():
+                nursery.start_soon(close_connection, connection)
+
+
+async def close_wholly(connections: Sequence[Any]) -> None:
+    """Close connections while the host goes on. Begun, it is not cancelled: a stock connection whose close is given up
+    half-way stays in the swarm's books for ever, and its peer counts as connected."""
+    with trio.move_on_after(WHOLLY_SECONDS, shield=True):
+        async with trio.open_nursery() as nursery:
+            for connection in connections:
                 nursery.start_soon(close_connection, connection)
 
 

@@ -27,7 +27,7 @@ from nexusd import __version__, clock
 from nexusd.host import interfaces
 from nexusd.host.admission import Admission, boundless
 from nexusd.host.autoconnect import dial_nobody
-from nexusd.host.closing import close_connection, close_connections
+from nexusd.host.closing import close_connections, close_wholly
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
 from nexusd.host.duplicates import Duplicates
@@ -260,9 +260,7 @@ class Node:
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to the peer."""
         self.dht.forget(peer)
-        async with trio.open_nursery() as nursery:
-            for connection in self._swarm.get_connections(ID.from_string(peer)):
-                nursery.start_soon(close_connection, connection)
+        await close_wholly(self._swarm.get_connections(ID.from_string(peer)))
 
     def connected(self) -> Sequence[PeerId]:
         """Peers with an open connection."""
