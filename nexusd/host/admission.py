@@ -113,8 +113,9 @@ async def _hold(connection: Any, pass_: Pass) -> None:
 
 
 def _streams_of(connection: Any) -> Callable[[], int]:
+    # those that the peer opened: ours say only that we would like to talk
     session = connection.muxed_conn.session
-    return lambda: int(session.streams)
+    return lambda: int(session.inbound)
 
 
 async def _close(raw: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.harness import js
-from tests.harness.daemon import Daemon, Home
+from tests.harness.daemon import Daemon, Home, connect
 from tests.harness.foreign import ForeignError
 from tests.harness.js import JsPeer
 from tests.harness.mallory import Client
@@ -130,6 +130,43 @@ def test_a_peer_that_was_never_here_gets_in_within_seconds(besieged: Daemon, car
         else:
             pytest.fail(f"not in 20 tries: {siege.tally()}")
         print(f"in after {attempt + 1} tries, {time.monotonic() - began:.1f} s")
+
+
+def test_a_full_house_of_strangers(own_home: Home) -> None:
+    """Sybils that complete every handshake and then say nothing: they have what is for strangers, and no more. A peer
+    that a person named keeps its connection; an honest stranger comes in and stays."""
+    js.require()
+    with (
+        Daemon("dave", own_home, "--limit-loopback") as dave,
+        Daemon("bob", own_home) as bob,
+        JsPeer("carol", own_home.directory, listen=False) as carol,
+    ):
+        connect(dave, bob)
+        port = port_of(dave.tcp)
+        with Siege("stay", port, own_home.directory, sources=1000, at_once=120, pause=0.5) as siege:
+            full = 96 - 16
+            poll(lambda: dave.status()["connections"]["inbound"] >= full, "all places for strangers taken", 60)
+            poll(lambda: {"evicted"} <= {line["reason"] for line in refused(dave)}, "one sybil cut for another")
+            before = dave.rss()
+            assert dial_and_stay(carol, dave) < 5
+            began = time.monotonic()
+            while time.monotonic() < began + 5:
+                usage = dave.status()["connections"]
+                assert usage["inbound"] <= full
+                assert usage["open"] <= 128
+                assert {bob.peer_id, carol.peer_id} <= dave.connected()
+                time.sleep(0.2)
+            assert dave.rss() - before < MEBIBYTES << 20
+            cut = {line["address"] for line in refused(dave) if line["reason"] == "evicted"}
+            assert cut <= set(siege.sources)
+        carol.call("hangup", peer=dave.peer_id)
+
+
+def dial_and_stay(carol: JsPeer, daemon: Daemon) -> float:
+    began = time.monotonic()
+    carol.call("dial", address=daemon.tcp)
+    poll(lambda: carol.peer_id in daemon.connected(), "carol, seen from the daemon")
+    return time.monotonic() - began
 
 
 def test_few_descriptors(own_home: Home, carol: JsPeer) -> None:

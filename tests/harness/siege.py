@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import socket
 import sys
@@ -54,13 +55,13 @@ class Attacker:
 
     def __init__(self, port: int, sources: int, tally: Tally, pause: float) -> None:
         self._port = port
-        self._sources = sources
+        self._sources = itertools.cycle(source(number) for number in range(sources))
         self._tally = tally
         self._pause = pause
 
-    async def run(self, number: int, script: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
+    async def run(self, script: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
         while True:
-            await self._once(source(number % self._sources), script)
+            await self._once(next(self._sources), script)
             await trio.sleep(self._pause)
 
     async def _once(self, address: str, script: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
@@ -126,7 +127,7 @@ def say(*pieces: bytes) -> Callable[[trio.SocketStream], Awaitable[None]]:
 
 
 def authenticated(then: bytes) -> Callable[[trio.SocketStream], Awaitable[None]]:
-    """A true handshake, then so much under Noise, and then nothing."""
+    """A true handshake, by somebody new each time, then so much under Noise, and then nothing."""
     from libp2p import create_new_x25519_key_pair
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.io.trio import TrioTCPStream
@@ -134,11 +135,9 @@ def authenticated(then: bytes) -> Callable[[trio.SocketStream], Awaitable[None]]
     from libp2p.security.noise.transport import PROTOCOL_ID, Transport
     from libp2p.security.security_multistream import SecurityMultistream
 
-    keys = create_new_key_pair()
-    noise = Transport(keys, noise_privkey=create_new_x25519_key_pair().private_key)
-    security = SecurityMultistream({PROTOCOL_ID: noise})
-
     async def script(stream: trio.SocketStream) -> None:
+        noise = Transport(create_new_key_pair(), noise_privkey=create_new_x25519_key_pair().private_key)
+        security = SecurityMultistream({PROTOCOL_ID: noise})
         raw: Any = RawConnection(TrioTCPStream(stream), True)
         try:
             secured = await security.secure_outbound(raw, None)  # type: ignore[arg-type] # whoever it is
@@ -162,6 +161,7 @@ KINDS: dict[str, Callable[[], Callable[[trio.SocketStream], Awaitable[None]]]] =
     "stop in noise": lambda: say(HELLO + NOISE, b"\x00\x20" + b"x" * 8),
     "stop after noise": lambda: authenticated(b""),
     "stop in muxer": lambda: authenticated(HELLO + b"\x0d/yamux"),
+    "stay": lambda: authenticated(HELLO + b"\x0d/yamux/1.0.0\n"),
     "trickled upgrade": lambda: trickle(UPGRADE),
     "come and go": lambda: come_and_go,
 }
@@ -173,8 +173,8 @@ async def attack(kind: str, port: int, sources: int, at_once: int, pause: float)
     attacker = Attacker(port, sources, tally, pause)
     script = KINDS[kind]()
     async with trio.open_nursery() as nursery:
-        for number in range(at_once):
-            nursery.start_soon(attacker.run, number, script)
+        for _ in range(at_once):
+            nursery.start_soon(attacker.run, script)
         while True:
             await trio.sleep(1.0)
             sys.stdout.write(tally.line() + "\n")

@@ -54,7 +54,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What speaks for and against the peer of an open connection: points of penalty, streams open on it."""
+    """What speaks for and against the peer of an open connection: points of penalty, streams that it has open."""
 
     penalty: float = 0.0
     streams: int = 0

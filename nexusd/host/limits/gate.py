@@ -50,7 +50,7 @@ class Pass:
         self.scope = trio.CancelScope()
         """What serves the connection runs in it."""
         self.streams: Callable[[], int] = lambda: 0
-        """How many streams are open on it."""
+        """How many streams the peer has open on it."""
         self._cut = cut or self.scope.cancel
         self._evicted = False
 

@@ -101,6 +101,11 @@ class Session:
         return len(self._streams)
 
     @property
+    def inbound(self) -> int:
+        """Those of them that the peer opened."""
+        return self._inbound
+
+    @property
     def round_trip(self) -> float | None:
         """Seconds, smoothed; None before the first ping was answered."""
         return self._heartbeat.round_trip

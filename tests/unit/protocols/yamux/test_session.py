@@ -110,7 +110,7 @@ def test_streams_that_the_peer_opens_are_bounded():
     bob.receive(window(1, 0, RST), 0.0)
     bob.receive(window(7, 0, SYN), 0.0)
     assert output(bob) == []
-    assert bob.streams == 2
+    assert bob.streams == bob.inbound == 2
 
 
 def test_streams_that_nobody_accepts_are_bounded():
