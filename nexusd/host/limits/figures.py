@@ -20,7 +20,7 @@ class Figures:
     """Limits on connections and streams. Raises ValueError for figures that contradict each other."""
 
     connections: int = 128
-    """Open ones, both ways. go-libp2p's base is the same; one costs about 70 KiB."""
+    """Open ones, both ways. go-libp2p's base is the same; idle ones cost 54 KiB each."""
     inbound: int = 96
     """Of these, at most so many that others have made: the rest is left for our own dials."""
     reserved: int = 16
