@@ -107,10 +107,12 @@ def trickle(data: bytes) -> Callable[[trio.SocketStream], Awaitable[None]]:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(read)
-            for byte in data:
-                await stream.send_all(bytes([byte]))
-                await trio.sleep(1.0)
-            await trio.sleep_forever()
+            with contextlib.suppress(trio.BrokenResourceError):
+                for byte in data:
+                    await stream.send_all(bytes([byte]))
+                    await trio.sleep(1.0)
+                await trio.sleep_forever()
+            nursery.cancel_scope.cancel()
 
     return script
 
@@ -205,11 +207,17 @@ class Siege:
         return found
 
     def __enter__(self) -> Self:
-        self.tally()
+        try:
+            self.tally()
+        except BaseException:
+            self._process.kill9()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        ended = self._process.popen.poll()
         self._process.kill9()
+        assert ended is None, f"the siege ended by itself\n{self._process.describe()}"
 
 
 def main() -> None:
