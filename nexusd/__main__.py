@@ -59,6 +59,12 @@ def run(
     max_inbound: int | None = None,
     max_per_address: int | None = None,
     limit_loopback: _Switch = None,
+    deny_peers: _Listed = (),
+    allow_peers: _Listed = (),
+    deny_rooms: _Listed = (),
+    allow_rooms: _Listed = (),
+    deny_capabilities: _Listed = (),
+    allow_capabilities: _Listed = (),
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
@@ -99,6 +105,18 @@ def run(
         Inbound connections of one IPv4 address or IPv6 /56 (default: 8).
     limit_loopback
         Hold this host's own addresses to that too.
+    deny_peers
+        Peer id to refuse; repeatable, as the next ones are.
+    allow_peers
+        Peer id; refuse all others.
+    deny_rooms
+        Room never to be in; spam* stands for all that begin so.
+    allow_rooms
+        Room; be in no others.
+    deny_capabilities
+        Capability that others may not call; gpt-* stands for all that begin so.
+    allow_capabilities
+        Capability that others may call, and no others.
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
     """

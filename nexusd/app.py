@@ -37,7 +37,7 @@ from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
 from nexusd.services.node import Facts, Gauges, NodeInfo
 from nexusd.services.peers import Peers
-from nexusd.services.policy import Policy, TrustLists
+from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
@@ -219,7 +219,7 @@ async def _start(
     def name_of(agent: str) -> str | None:
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
-    policy = Policy(TrustLists(), now)
+    policy = Policy(_trust_lists(config), now)
     peers = Peers(node, store, emit, now, random, policy)
     bans = Bans(
         policy=policy,
@@ -239,6 +239,7 @@ async def _start(
         clock=now,
         entropy=secrets.token_bytes,
         admit=peers.admit,
+        policy=policy,
         persona_of=persona,
         learn_name=peers.named,
         changed=announce,
@@ -254,7 +255,8 @@ async def _start(
         persona_of=persona,
         name_of=name_of,
         learn_name=peers.named,
-        allowed=policy.allows,
+        policy=policy,
+        penalise=node.penalise,
     )
     profiles.on_change(rooms.announce)
     inbox = Inbox(
@@ -304,6 +306,14 @@ async def _start(
     door = _Door(socket_path, services)
     await nursery.start(door.run)
     return Running(info, store, services, door, capabilities, rooms)
+
+
+def _trust_lists(config: Config) -> TrustLists:
+    return TrustLists(
+        peers=TrustList(config.deny_peers, config.allow_peers),
+        rooms=TrustList(config.deny_rooms, config.allow_rooms),
+        capabilities=TrustList(config.deny_capabilities, config.allow_capabilities),
+    )
 
 
 def _node_info(

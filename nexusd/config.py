@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast
 
 from nexusd import paths
 from nexusd_protocols.identity import parse_peer_id
+from nexusd_protocols.ids import parse_capability_name, parse_room_id
 from nexusd_protocols.rpc.schema import ConfigValue
 
 Role = Literal["light", "full", "storage"]
@@ -26,6 +27,8 @@ AgentType = Literal["autonomous", "assistant", "tool", "infrastructure"]
 
 FILE_NAME: Final = "config.toml"
 _MAX_FILE_BYTES: Final = 1 << 20
+_MOST_LISTED: Final = 10_000
+"""Entries of a trust list: they are all in memory, and a longer one is a program's business."""
 
 
 class ConfigError(Exception):
@@ -60,6 +63,14 @@ class Config:
     """Inbound connections of one IPv4 address or IPv6 /56."""
     limit_loopback: bool = False
     """Whether the limits for one address hold for 127.0.0.0/8 and ::1 too."""
+    deny_peers: tuple[str, ...] = ()
+    allow_peers: tuple[str, ...] = ()
+    """Peer ids. What is denied is refused; where an allow list has entries, so is what is not on it."""
+    deny_rooms: tuple[str, ...] = ()
+    allow_rooms: tuple[str, ...] = ()
+    deny_capabilities: tuple[str, ...] = ()
+    allow_capabilities: tuple[str, ...] = ()
+    """Names, or beginnings of names and a `*`. Capabilities: which of ours others may call."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
 
@@ -177,6 +188,14 @@ def _known(key: str, file: Path) -> Setting:
 
 
 def _check_together(config: Config) -> None:
+    for address in config.bootstrap:
+        peer = address.rpartition("/p2p/")[2]
+        if peer in config.deny_peers or (config.allow_peers and peer not in config.allow_peers):
+            key = "deny_peers" if peer in config.deny_peers else "allow_peers"
+            raise ConfigError(
+                f"bootstrap ({config.origins['bootstrap']}) names {peer}, which {key} ({config.origins[key]}) refuses: "
+                "change one of them"
+            )
     if not config.listen:
         return
     for key, given in (("port", config.port != 0), ("loopback", config.loopback)):
@@ -254,6 +273,26 @@ def _check_bootstrap(value: Any) -> tuple[str, ...]:
     )
 
 
+def _listed(parse: Callable[[str], object], expected: str, *, beginnings: bool = True) -> Callable[[Any], Any]:
+    """A list of names that `parse` takes, or beginnings of such and a `*`."""
+
+    def fits(entry: object) -> bool:
+        if not isinstance(entry, str):
+            return False
+        try:
+            # what a name may begin with is a name itself, and any name begins with nothing
+            return (beginnings and entry == "*") or bool(parse(entry.removesuffix("*") if beginnings else entry))
+        except ValueError:
+            return False
+
+    def check(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or len(value) > _MOST_LISTED or not all(map(fits, value)):
+            raise _WrongError(f"a list of {expected}")
+        return tuple(dict.fromkeys(value))
+
+    return check
+
+
 def _has_peer(address: str) -> bool:
     _, mark, peer = address.rpartition("/p2p/")
     try:
@@ -300,6 +339,9 @@ _type = _one_of("autonomous", "assistant", "tool", "infrastructure")
 _port = _whole(0, 65535, " (choose one)")
 _connections = _whole(4, 4096)
 _few = _whole(1, 4096)
+_peers = _listed(parse_peer_id, "peer ids, each whole: 12D3KooW…", beginnings=False)
+_rooms = _listed(parse_room_id, "room names such as general, or beginnings of names such as work-*")
+_capabilities = _listed(parse_capability_name, "capability names such as upper, or beginnings of names such as gpt-*")
 
 SETTINGS: Final = (
     Setting("name", "profile; its data is in $XDG_DATA_HOME/nexusd/<name>", _check_name, _check_name, in_file=False),
@@ -318,5 +360,11 @@ SETTINGS: Final = (
     Setting("max_inbound", "of these, made by others", _digits(_few), _few),
     Setting("max_per_address", "inbound connections of one IPv4 address or IPv6 /56", _digits(_few), _few),
     Setting("limit_loopback", "hold this host's own addresses to that too", _read_bool, _check_bool),
+    Setting("deny_peers", "peers to refuse", _words(_peers), _peers),
+    Setting("allow_peers", "refuse all other peers", _words(_peers), _peers),
+    Setting("deny_rooms", "rooms never to be in; `spam*` stands for all that begin so", _words(_rooms), _rooms),
+    Setting("allow_rooms", "be in no other rooms", _words(_rooms), _rooms),
+    Setting("deny_capabilities", "capabilities that others may not call", _words(_capabilities), _capabilities),
+    Setting("allow_capabilities", "others may call no other capabilities", _words(_capabilities), _capabilities),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

@@ -9,6 +9,7 @@ from nexusd import config
 from nexusd.config import ConfigError, load
 
 PEER = "12D3KooWGzXgmrTKSFDGPBW6V4xTRmAnfUEVGfsEM9Kqe1n4oFxT"
+OTHER = "12D3KooWPT98FXMfDQYavZm66EeVjTqP9Nnehn1gyaydqV8L8BQw"
 DIAL = f"/ip4/192.168.1.5/tcp/4001/p2p/{PEER}"
 
 # key: (flag, environment text, TOML text) and the value each of them means
@@ -31,6 +32,12 @@ LAYERS = {
     "max_inbound": ((1, 1), ("300", 300), ("64", 64), 96),
     "max_per_address": ((1, 1), ("30", 30), ("64", 64), 8),
     "limit_loopback": ((True, True), ("yes", True), ("true", True), False),
+    "deny_peers": (([PEER], (PEER,)), (f"{PEER},{OTHER}", (PEER, OTHER)), (f'["{OTHER}"]', (OTHER,)), ()),
+    "allow_peers": (([PEER], (PEER,)), (f"{PEER},{OTHER}", (PEER, OTHER)), (f'["{OTHER}"]', (OTHER,)), ()),
+    "deny_rooms": ((["spam*"], ("spam*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
+    "allow_rooms": ((["spam*"], ("spam*",)), ("a, b-*", ("a", "b-*")), ('["x", "x"]', ("x",)), ()),
+    "deny_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
+    "allow_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
 }
 
 
@@ -154,6 +161,15 @@ def test_a_named_file_must_exist(environment, tmp_path):
         ("listen = ['nonsense']", r"listen = \['nonsense'\]"),
         ("bootstrap = ['/ip4/1.1.1.1/tcp/1']", r"bootstrap = .*each with its peer id"),
         ("bootstrap = ['/ip4/1.1.1.1/tcp/1/p2p/12D3']", r"bootstrap = "),
+        ("deny_peers = ['12D3']", r"deny_peers = \['12D3'\] \(file {file}\): expected a list of peer ids, each whole"),
+        ("deny_peers = ['*']", r"expected a list of peer ids"),
+        ("allow_peers = '" + PEER + "'", r"expected a list of peer ids"),
+        ("deny_rooms = ['a b']", r"deny_rooms = \['a b'\] .* expected a list of room names such as general"),
+        ("deny_rooms = ['a*b']", r"expected a list of room names"),
+        ("deny_rooms = ['a**']", r"expected a list of room names"),
+        ("deny_rooms = ['']", r"expected a list of room names"),
+        ("allow_capabilities = [1]", r"expected a list of capability names"),
+        ("deny_rooms = [" + "'x', " * 10_001 + "]", r"expected a list of room names"),
         ("log_level = 'loud'", r"expected one of debug, info, warning, error"),
         ("port = \n", r"The configuration file {file} is not TOML: .*line 1"),
         ("port = 1\nport = 2", r"is not TOML"),
@@ -228,3 +244,12 @@ def test_listen_replaces_what_is_for_the_default_addresses(environment, extra):
 def test_listening_as_somebody_is_refused(environment):
     with pytest.raises(ConfigError, match="listen"):
         load({"listen": (DIAL,)}, environment)
+
+
+@pytest.mark.parametrize(("key", "listed"), [("deny_peers", PEER), ("allow_peers", OTHER)])
+def test_who_is_dialled_at_the_start_must_not_be_refused(environment, key, listed):
+    with pytest.raises(
+        ConfigError, match=rf"bootstrap \(flag --bootstrap\) names {PEER}, which {key} \(flag --.*\) ref"
+    ):
+        load({"bootstrap": [DIAL], key: [listed]}, environment)
+    assert load({"bootstrap": [DIAL], "allow_peers": [OTHER, PEER]}, environment).bootstrap == (DIAL,)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 import trio
+from msgspec.structs import replace
 
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import HostError, Streams
@@ -17,6 +18,7 @@ from nexusd.services.capabilities.inquiry import Inquiry
 from nexusd.services.capabilities.openai import OpenAi
 from nexusd.services.capabilities.ports import Call, End, Provider
 from nexusd.services.capabilities.registry import Entry, Registry
+from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, LiveEvent, PersonaOf, Resolve, WallClock, refusal_of
 from nexusd.store import Store
 from nexusd.store.invocations import InvocationRow
@@ -60,6 +62,7 @@ class Capabilities:
         clock: WallClock,
         entropy: Entropy,
         admit: Resolve,
+        policy: Policy,
         persona_of: PersonaOf,
         learn_name: Callable[[PeerId, str], Awaitable[None]],
         changed: Callable[[AgentId], Awaitable[None]],
@@ -72,8 +75,9 @@ class Capabilities:
         self._clock = clock
         self._entropy = entropy
         self._admit = admit
+        self._policy = policy
         self._inquiry = Inquiry(
-            agent=agents.first, streams=streams, persona_of=persona_of, status=self.status, learn_name=learn_name
+            agent=agents.first, streams=streams, persona_of=persona_of, status=self._offered, learn_name=learn_name
         )
         self._changed = changed
         self._registry = Registry()
@@ -115,11 +119,18 @@ class Capabilities:
 
     def names(self, agent: AgentId) -> list[str]:
         """What an agent serves, as its presence tells."""
-        return [str(entry.name) for entry in self._registry.of(agent)][: limits.PROFILE_CAPABILITIES]
+        return [row.name for row in self._offered(agent)][: limits.PROFILE_CAPABILITIES]
 
     def status(self, agent: AgentId) -> list[Capability]:
-        """What an agent serves, and how busy it is."""
-        return [entry.view() for entry in self._registry.of(agent)]
+        """What an agent serves, and how busy it is. What others may not call is not available."""
+        return [
+            replace(view, available=False) if self._policy.refuses_capability(view.name) else view
+            for view in (entry.view() for entry in self._registry.of(agent))
+        ]
+
+    def _offered(self, agent: AgentId) -> list[Capability]:
+        """What others may call, and how busy it is."""
+        return [row for row in self.status(agent) if self._policy.refuses_capability(row.name) is None]
 
     def _provider_machine(self, peer: PeerId) -> ProviderMachine:
         return ProviderMachine(self._local, peer, grant=self._grant)
@@ -137,6 +148,10 @@ class Capabilities:
             return  # the stream ended before it began
         agent = self._agents.first.id if opened.to_agent is None else opened.to_agent
         name = opened.open.capability
+        if self._policy.refuses_capability(name) is not None:
+            # before anything is looked up: whether it is served here is nobody's business
+            await channel.send(commands.Error(Code.FORBIDDEN, f"capability {name!r} is not open to others"))
+            return
         entry = self._registry.find(agent, name)
         if entry is None:
             await channel.send(commands.Error(Code.NOT_FOUND, f"no capability {name!r} here"))
@@ -297,10 +312,9 @@ class Capabilities:
             return agent
         if (params.command is None) == (params.openai is None):
             return Refusal("invalid_params", "Give exactly one of command and openai")
-        try:
-            name = parse_capability_name(params.name)
-        except ValueError as error:
-            return Refusal("invalid_name", f"{params.name!r}: {error}")
+        name = self._name(params.name)
+        if isinstance(name, Refusal):
+            return name
         if params.openai is not None and not params.openai.url.startswith(("http://", "https://")):
             return Refusal("refused", f"{params.openai.url!r} is not an http or https URL")
         entry = _entry(agent, name, params)
@@ -316,15 +330,22 @@ class Capabilities:
         await self._changed(agent.id)
         return entry.view()
 
+    def _name(self, text: str) -> CapabilityName | Refusal:
+        """A name that may be served here: to serve what nobody may call would be a mistake."""
+        try:
+            name = parse_capability_name(text)
+        except ValueError as error:
+            return Refusal("invalid_name", f"{text!r}: {error}")
+        return self._policy.refuses_capability(name) or name
+
     async def register(self, params: CapabilityRegisterParams, provider: Provider) -> Done | Refusal:
         """Serve on a connection, for as long as it lasts."""
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        try:
-            name = parse_capability_name(params.name)
-        except ValueError as error:
-            return Refusal("invalid_name", f"{params.name!r}: {error}")
+        name = self._name(params.name)
+        if isinstance(name, Refusal):
+            return name
         entry = Entry(agent.id, name, "connection", provider, params, params.streaming, owner=provider)
         if refusal := self._registry.add(entry):
             return refusal

@@ -15,6 +15,7 @@ import trio
 from nexusd import __version__
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import HostError, Topics, Verdict
+from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, LiveEvent, NameOf, PersonaOf, WallClock
 from nexusd.services.rooms.admission import Admission
 from nexusd.services.rooms.sequence import Sequence
@@ -61,6 +62,8 @@ RECEIVED_BACKLOG: Final = 1024
 COMMIT_AT_ONCE: Final = 256
 LONELY_S: Final = 1.0
 """How often a room in which nobody heard us is looked at: the first neighbour hears of us then, not a minute later."""
+UNHEARD_POINTS: Final = 1
+"""For a message of a neighbour that is not listened to for its faults, and goes on: a flood of them ends in a ban."""
 VERDICTS: Final = 2048
 """Messages that were judged and not yet delivered, so that none is parsed twice."""
 
@@ -96,7 +99,8 @@ class Rooms:
         persona_of: PersonaOf,
         name_of: NameOf,
         learn_name: Callable[[PeerId, str], Awaitable[None]],
-        allowed: Callable[[PeerId], bool],
+        policy: Policy,
+        penalise: Callable[[PeerId, str, int], None],
     ) -> None:
         self._agents = agents
         self._topics = topics
@@ -107,7 +111,8 @@ class Rooms:
         self._persona_of = persona_of
         self._name_of = name_of
         self._learn_name = learn_name
-        self._allowed = allowed
+        self._policy = policy
+        self._penalise = penalise
         self._admission = Admission()
         self._sequence = Sequence(store, clock)
         self._joined: dict[RoomId, _Joined] = {}
@@ -129,6 +134,9 @@ class Rooms:
             await self._topics.join(META, self._judge_meta, self._deliver_meta)
             for agent in self._agents:
                 for row in await self._store.rooms.joined(agent.id):
+                    if refusal := self._policy.refuses_room(row.room):
+                        log.warning("room_not_entered", room=row.room, reason=refusal.message)
+                        continue
                     await self._enter(_Joined(agent, row.room, room_topic(row.room), row.joined_at, row.messages))
             task_status.started()
 
@@ -164,8 +172,8 @@ class Rooms:
         assert self._nursery is not None
         self._joined[joined.room] = joined
 
-        def judge(_: PeerId, message: SignedMessage) -> Verdict:
-            return self._judge(joined, message)
+        def judge(forwarder: PeerId, message: SignedMessage) -> Verdict:
+            return self._judge(joined, forwarder, message)
 
         async def deliver(_: PeerId, message: SignedMessage) -> None:
             await self._deliver(joined, message)
@@ -174,20 +182,34 @@ class Rooms:
         self._nursery.start_soon(self._keep_roster, joined)
 
     # --- receiving --------------------------------------------------------------------------------------------------
-    def _judge(self, joined: _Joined, message: SignedMessage) -> Verdict:
+    def _judge(self, joined: _Joined, forwarder: PeerId, message: SignedMessage) -> Verdict:
         """Before a message is passed on: quick, and on its author's account."""
-        now = self._clock()
-        if not self._allowed(message.sender) or self._admission.refuses(message.sender, now):
+        read = self._read(joined.topic, forwarder, message)
+        if read is None:
             return "ignore"
-        read = wire.read(joined.topic, message.data, message.sender, now)
         if isinstance(read, wire.Ignored):
-            self._admission.charge(message.sender, read.penalty, now)
             log.debug("room_message_ignored", room=joined.room, author=message.sender, reason=read.reason)
             return "ignore"
         self._judged[message.signature] = read
         if len(self._judged) > VERDICTS:
             self._judged.popitem(last=False)
         return "accept"
+
+    def _read(self, topic: str, forwarder: PeerId, message: SignedMessage) -> wire.RoomMessage | wire.Ignored | None:
+        """The message, a fault of its author, or None where nothing of the author's is read now."""
+        now = self._clock()
+        author = message.sender
+        if not self._policy.allows(author) or self._admission.refuses(author, now):
+            if forwarder == author:
+                self._penalise(author, "not_listened_to", UNHEARD_POINTS)
+            return None
+        read = wire.read(topic, message.data, author, now)
+        if isinstance(read, wire.Ignored):
+            self._admission.charge(author, read.penalty, now)
+            # an honest neighbour passes on what others wrote, and anybody can repeat an author's old message
+            if forwarder == author:
+                self._penalise(author, read.reason, read.penalty)
+        return read
 
     async def _deliver(self, joined: _Joined, message: SignedMessage) -> None:
         read = self._judged.pop(message.signature, None)
@@ -227,15 +249,8 @@ class Rooms:
             for (joined, _, _), result in zip(batch, appended, strict=True):
                 joined.messages += result is not None
 
-    def _judge_meta(self, _: PeerId, message: SignedMessage) -> Verdict:
-        now = self._clock()
-        if not self._allowed(message.sender) or self._admission.refuses(message.sender, now):
-            return "ignore"
-        read = wire.read(META, message.data, message.sender, now)
-        if isinstance(read, wire.Ignored):
-            self._admission.charge(message.sender, read.penalty, now)
-            return "ignore"
-        return "accept"
+    def _judge_meta(self, forwarder: PeerId, message: SignedMessage) -> Verdict:
+        return "accept" if isinstance(self._read(META, forwarder, message), wire.RoomMessage) else "ignore"
 
     async def _deliver_meta(self, _: PeerId, message: SignedMessage) -> None:
         read = wire.read(META, message.data, message.sender, self._clock())
@@ -359,6 +374,8 @@ class Rooms:
         if isinstance(found, Refusal):
             return found
         agent, name = found
+        if refusal := self._policy.refuses_room(name):
+            return refusal
         return await self._to_its_end(partial(self._join, agent, name))
 
     async def _join(self, agent: Agent, name: RoomId) -> Room | Refusal:

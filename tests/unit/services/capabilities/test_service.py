@@ -14,10 +14,13 @@ from nexusd.agents import Agents
 from nexusd.host.ports import ConnectionLostError
 from nexusd.services.capabilities import Capabilities
 from nexusd.services.capabilities.ports import Incoming
+from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import Persona
 from nexusd.store import Store
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
@@ -37,6 +40,11 @@ class FakeChannel:
         self.stuck = stuck
         self.sent = b""
         self.resets = 0
+        self.heard: list[Any] = []
+
+    async def receive(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.heard.pop(0)
 
     async def send(self, command: Any, *, timeout: float | None = None) -> None:
         if self.fault is not None:
@@ -56,9 +64,10 @@ class FakeStreams:
         self.channels: list[FakeChannel] = []
         self.fault: Exception | None = None
         self.stuck = False
+        self.handled: dict[str, tuple[Any, Any]] = {}
 
-    def handle(self, *_: object) -> None:
-        pass
+    def handle(self, protocol: str, machine: Any, handler: Any) -> None:
+        self.handled[protocol] = (machine, handler)
 
     async def open(self, peer: PeerId, protocols: object, machine: Any) -> FakeChannel:
         await trio.lowlevel.checkpoint()
@@ -74,7 +83,7 @@ class Silent:
 class Running:
     """Alice's capabilities; `told` grows when others are told of a change."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, lists: TrustLists) -> None:
         self.streams = FakeStreams()
         self.store = store
         self.told: list[list[str]] = []
@@ -87,6 +96,7 @@ class Running:
             clock=lambda: 1_800_000_000_000,
             entropy=bytes,
             admit=PeerId,
+            policy=Policy(lists, lambda: 0),
             persona_of=lambda _: Persona("alice", "autonomous", ()),
             learn_name=self._learn,
             changed=self._changed,
@@ -104,9 +114,9 @@ class Running:
 
 
 @asynccontextmanager
-async def alice(directory: Path) -> AsyncIterator[Running]:
+async def alice(directory: Path, **lists: TrustList) -> AsyncIterator[Running]:
     async with Store.open(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
-        running = Running(store)
+        running = Running(store, TrustLists(**lists))
         await running.capabilities.load()
         await nursery.start(running.capabilities.run)
         yield running
@@ -181,3 +191,38 @@ async def test_what_cannot_be_kept_is_not_served(tmp_path: Path, monkeypatch: py
         assert isinstance(entry.options, schema.CapabilityServeParams)
         assert entry.options.command is not None
         assert entry.options.command.argv == ["cat"]
+
+
+COMMAND = schema.CommandSpec(argv=["cat"], cwd="/")
+
+
+async def test_what_others_may_not_call_is_neither_served_nor_told_of(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.capabilities.serve(schema.CapabilityServeParams(name="secret-plans", command=COMMAND))
+        await running.capabilities.serve(schema.CapabilityServeParams(name="upper", command=COMMAND))
+        assert running.names() == ["secret-plans", "upper"]
+    async with alice(tmp_path, capabilities=TrustList(deny=["secret*"])) as running:
+        assert running.names() == ["upper"]
+        shown = {row.name: row.available for row in running.capabilities.status(AgentId(ALICE))}
+        assert shown == {"secret-plans": False, "upper": True}
+        params = schema.CapabilityServeParams(name="secret-2", command=COMMAND)
+        served = await running.capabilities.serve(params)
+        registered = await running.capabilities.register(schema.CapabilityRegisterParams(name="secret-2"), Silent())
+        for refusal in (served, registered):
+            assert isinstance(refusal, Refusal)
+            assert (refusal.code, refusal.data) == ("not_allowed", {"rule": "deny_capabilities"})
+
+
+async def test_a_call_of_what_is_not_open_is_forbidden_before_it_is_looked_up(tmp_path: Path) -> None:
+    async with alice(tmp_path, capabilities=TrustList(allow=["upper"])) as running:
+        answers = {}
+        for name in ("nobody-has-it", "upper"):
+            caller = Caller(BOB, ALICE)
+            machine, answer = running.streams.handled["/nexus/invoke/1.1.0"]
+            channel = FakeChannel(machine(BOB), None, stuck=False)
+            channel.heard = channel.machine.receive(caller.send(commands.Open(request_id="r1", capability=name)))
+            await answer(channel)
+            (answers[name],) = caller.receive(channel.sent)
+        forbidden, unknown = answers["nobody-has-it"], answers["upper"]
+        assert forbidden == events.Failed("FORBIDDEN", "capability 'nobody-has-it' is not open to others")
+        assert unknown.code == "NOT_FOUND"

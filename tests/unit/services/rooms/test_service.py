@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from nexusd.agents import Agents
+from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona
 from nexusd.services.rooms import Rooms
 from nexusd.store import Store
@@ -20,6 +21,7 @@ from nexusd_protocols.ids import uuid7
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
 from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
 from tests.harness.nodes import signer
 
@@ -64,21 +66,26 @@ class FakeTopics:
             content=content,
         )
         message = SignedMessage.sign(author, TOPIC, data, number + 1)
-        validate, deliver = self.joined[TOPIC]
-        verdict: str = validate(author.peer_id, message)
+        return await self.pass_on(author.peer_id, message)
+
+    async def pass_on(self, forwarder: PeerId, message: SignedMessage) -> str:
+        """A message comes in through somebody; the verdict on it."""
+        validate, deliver = self.joined[message.topic]
+        verdict: str = validate(forwarder, message)
         if verdict == "accept":
-            await deliver(author.peer_id, message)
+            await deliver(forwarder, message)
         return verdict
 
 
 class Running:
     """Alice's rooms, on topics that the test moves."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, lists: TrustLists) -> None:
         self.topics = FakeTopics()
         self.store = store
         self.events: list[LiveEvent] = []
-        self.blocked: set[PeerId] = set()
+        self.policy = Policy(lists, lambda: NOW)
+        self.charged: list[tuple[PeerId, str, int]] = []
         self.rooms = Rooms(
             agents=Agents(signer("alice")),
             topics=self.topics,
@@ -89,7 +96,8 @@ class Running:
             persona_of=lambda _: Persona("alice", "autonomous", ()),
             name_of=lambda _: None,
             learn_name=self._learn,
-            allowed=lambda peer: peer not in self.blocked,
+            policy=self.policy,
+            penalise=lambda *charge: self.charged.append(charge),
         )
         self._count = 1000
 
@@ -114,9 +122,9 @@ class Running:
 
 
 @asynccontextmanager
-async def alice(directory: Path) -> AsyncIterator[Running]:
+async def alice(directory: Path, **lists: TrustList) -> AsyncIterator[Running]:
     async with Store.open(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
-        running = Running(store)
+        running = Running(store, TrustLists(**lists))
         await nursery.start(running.rooms.run)
         yield running
         nursery.cancel_scope.cancel()
@@ -135,7 +143,7 @@ async def test_what_is_heard_is_stored_once(tmp_path: Path) -> None:
 async def test_the_blocked_are_not_heard_though_others_pass_it_on(tmp_path: Path) -> None:
     async with alice(tmp_path) as running:
         await running.rooms.join(GENERAL)
-        running.blocked.add(signer("mallory").peer_id)
+        running.policy.blocks[signer("mallory").peer_id] = "spam"
         assert await running.topics.hear(signer("mallory"), "buy") == "ignore"
         assert await running.topics.hear(signer("bob"), "hello") == "accept"
         assert await running.until_stored(1) == ["hello"]
@@ -223,3 +231,39 @@ async def test_a_full_disk_does_not_end_the_daemon(tmp_path: Path, monkeypatch: 
             await trio.testing.wait_all_tasks_blocked(0.05)
         assert await running.topics.hear(signer("bob"), "kept", 1) == "accept"
         assert await running.until_stored(1) == ["kept"]
+
+
+def faulty(author: Signer, number: int) -> SignedMessage:
+    return SignedMessage.sign(author, TOPIC, b"[" * 50 + bytes([number]), number + 1)
+
+
+async def test_a_neighbour_pays_for_its_own_faults_and_not_for_what_it_passes_on(tmp_path: Path) -> None:
+    bob, mallory = signer("bob").peer_id, signer("mallory")
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        for number in range(30):
+            assert await running.topics.pass_on(bob, faulty(mallory, number)) == "ignore"
+        assert running.charged == []
+    (tmp_path / "again").mkdir()
+    async with alice(tmp_path / "again") as running:
+        await running.rooms.join(GENERAL)
+        for number in range(30):
+            assert await running.topics.pass_on(mallory.peer_id, faulty(mallory, number)) == "ignore"
+        assert {peer for peer, _, _ in running.charged} == {mallory.peer_id}
+        assert len(running.charged) == 30
+        assert running.charged[-1][1:] == ("not_listened_to", 1)
+        assert sum(points for _, reason, points in running.charged if reason != "not_listened_to") > 100
+
+
+async def test_a_room_on_the_deny_list_is_not_joined_and_one_of_before_not_entered(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+    async with alice(tmp_path, rooms=TrustList(deny=["gen*"])) as running:
+        assert running.rooms.names() == []
+        assert TOPIC not in running.topics.joined
+        refusal = await running.rooms.join(GENERAL)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.data) == ("not_allowed", {"rule": "deny_rooms"})
+        assert isinstance(await running.rooms.join(schema.RoomParams(room="lobby")), schema.Room)
+    async with alice(tmp_path) as running:
+        assert running.rooms.names() == ["general", "lobby"], "it is entered again once it is allowed"
