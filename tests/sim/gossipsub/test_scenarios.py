@@ -1,0 +1,40 @@
+"""The ten scenarios: a tenth of the hosts in the quick check, all thousand in the whole test."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexusd_protocols.gossipsub.params import Params, ScoreParams, TopicScoreParams
+from tests.sim.gossipsub.scenarios import SCENARIOS, Scenario, run
+
+HEARD = 0.999
+
+
+@pytest.mark.parametrize("nodes", [100, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_what_honest_hosts_say_is_heard_in_time(scenario: Scenario, nodes: int) -> None:
+    seed = scenario.section
+    outcome = run(scenario, nodes, seed)
+    print("seed", seed, outcome)
+    assert outcome.in_time >= HEARD
+    assert outcome.victim_in_time >= HEARD
+    assert outcome.repeated == 0
+
+
+def test_the_attackers_bite() -> None:
+    """What would be 1.0 hosts (no scores, no flood publishing, no gossip, no outbound quota) hear next to nothing once
+    the network is eclipsed: it is the router that holds, not the attack that is weak."""
+    deaf = Params(
+        d_lazy=0,
+        gossip_factor=0.0,
+        flood_publish_bytes=0,
+        d_out=0,
+        greet=False,
+        score=ScoreParams(
+            topic=TopicScoreParams(first_message_deliveries_weight=0.0), opportunistic_graft_threshold=0.0
+        ),
+    )
+    cold_boot = next(scenario for scenario in SCENARIOS if scenario.name == "cold boot")
+    outcome = run(cold_boot, 100, 1, deaf)
+    print("seed 1", outcome)
+    assert outcome.in_time < 0.9
