@@ -25,11 +25,13 @@ class GoUnavailableError(Exception):
     """The Go side cannot be built here. The message says why."""
 
 
-def build() -> Path:
-    """The program, built by whoever comes first and again whenever its source changes. Raises GoUnavailableError."""
-    sources = sorted(path for path in SOURCE.iterdir() if path.suffix in (".go", ".mod", ".sum"))
+def build(name: str = "peer") -> Path:
+    """A program, built by whoever comes first and again whenever its source changes: `peer` is in the folder itself,
+    another in a folder of its name. Raises GoUnavailableError."""
+    place = SOURCE if name == "peer" else SOURCE / name
+    sources = sorted([*place.glob("*.go"), SOURCE / "go.mod", SOURCE / "go.sum"])
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in sources)).hexdigest()
-    program = BUILD / f"peer-{digest[:16]}"
+    program = BUILD / f"{name}-{digest[:16]}"
     if program.exists():
         return program
     go = shutil.which("go")
@@ -39,15 +41,15 @@ def build() -> Path:
     with (BUILD / "lock").open("w") as lock:  # not go.mod, which the go command locks
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
-            _build(go, program)
+            _build(go, place, program)
     return program
 
 
-def _build(go: str, program: Path) -> None:
+def _build(go: str, place: Path, program: Path) -> None:
     part = program.with_suffix(".part")
     done = subprocess.run(
         [go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", str(part), "."],
-        cwd=SOURCE,
+        cwd=place,
         env=os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"},
         capture_output=True,
         text=True,
@@ -55,7 +57,7 @@ def _build(go: str, program: Path) -> None:
     )
     if done.returncode:
         raise GoUnavailableError(f"go build failed: {done.stderr[-2000:]}")
-    for old in BUILD.glob("peer-????????????????"):
+    for old in BUILD.glob(f"{program.name.partition('-')[0]}-????????????????"):
         old.unlink()
     part.rename(program)
 
