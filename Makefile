@@ -66,8 +66,9 @@ coverage: $(READY) ## branch coverage of the muxer and Noise cores (100 %, or it
 	@COVERAGE_FILE=.coverage.host $(BIN)/coverage run -m pytest -q tests/unit/host
 	@COVERAGE_FILE=.coverage.host $(BIN)/coverage report --show-missing --include='*/nexusd/host/*'
 
-bench: $(READY) ## measure against js-libp2p peers doing the same work
+bench: $(READY) ## measure against other implementations doing the same work
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.transport
 
 fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
 	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}

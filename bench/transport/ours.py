@@ -10,9 +10,13 @@ import trio
 
 from bench.transport.work import HANDLERS, Driver, Handler, say_ready, until_told
 from nexusd import logs
+from nexusd.host.limits.figures import Figures
 from nexusd.host.node import Node
 from nexusd.host.ports import Channel, ConnectionLostError
 from nexusd_protocols.identity import PeerId, Signer
+
+FIGURES = Figures(connections=1024, inbound=1000, protocol_streams=64, open_streams=32)
+"""The daemon's own, but for what a measurement would run into."""
 
 
 class Plain:
@@ -74,7 +78,7 @@ def _listen(transport: str) -> str:
 
 def make(name: str, transport: str) -> Node:
     """A node that listens on loopback. Must be run."""
-    return Node(Signer(hashlib.sha256(name.encode()).digest()), listen=[_listen(transport)], max_connections=1024)
+    return Node(Signer(hashlib.sha256(name.encode()).digest()), listen=[_listen(transport)], figures=FIGURES)
 
 
 async def serve(transport: str) -> None:

@@ -62,10 +62,10 @@ def _build(go: str, place: Path, program: Path) -> None:
     part.rename(program)
 
 
-def require() -> None:
+def require(name: str = "peer") -> None:
     """Skip the test where there is no Go; fail where NEXUS_TEST_REQUIRE=all says that there must be."""
     try:
-        build()
+        build(name)
     except GoUnavailableError as error:
         if os.environ.get("NEXUS_TEST_REQUIRE") == "all":
             pytest.fail(f"NEXUS_TEST_REQUIRE=all, but {error}")

@@ -1,0 +1,23 @@
+"""Each program of a measurement does its work: how fast is for `make bench`."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.transport.__main__ import FIGURES, LEFT_OUT, QUICK, measure
+from bench.transport.side import TRANSPORTS
+from tests.harness import go, js
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stack", "transport"), [(stack, kind) for stack, kinds in TRANSPORTS.items() for kind in kinds]
+)
+def test_every_stack_can_be_measured(stack: str, transport: str) -> None:
+    if stack == "js":
+        js.require()
+    if stack == "go":
+        go.require("transport")
+    found = measure(stack, transport, QUICK, pin=False)
+    assert set(found) == {figure.key for figure in FIGURES} - LEFT_OUT.get(stack, set())
+    assert all(value > 0 for key, value in found.items() if key != "memory")
