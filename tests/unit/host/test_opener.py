@@ -105,9 +105,10 @@ async def exactly(muxed, size: int) -> bytes:
 
 @pytest.fixture
 async def pair(pair):
-    """Once the streams of GossipSub are open, so that they can be told from others."""
+    """Once the streams of GossipSub are open, so that they can be told from others: each has its own, with nothing to
+    say on it yet."""
     alice, bob = pair
-    await until(lambda: streams_between(alice, bob.peer_id) == 2)
+    await until(lambda: streams_between(alice, bob.peer_id) == streams_between(bob, alice.peer_id) == 1)
     return pair
 
 
