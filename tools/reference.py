@@ -1,7 +1,7 @@
 """`make docs`: the pages of docs/reference that follow from the code, so that they cannot differ from it.
 
     schema -> rpc.md, openrpc.json    codes -> errors.md    settings -> configuration.md    limits, figures -> limits.md
-    the two cyclopts apps -> commands.md
+    the two cyclopts apps -> commands.md    offences -> penalties.md
 
 `pages` is pure and deterministic; tests/unit/test_docs.py compares it with what is committed.
 """
@@ -23,10 +23,14 @@ import msgspec
 from cyclopts import App
 
 from nexusd.config import SETTINGS, Config
+from nexusd.host.limits import accounts
 from nexusd.host.limits.figures import Figures
+from nexusd.services.policy import bans
 from nexusd_protocols import limits
+from nexusd_protocols.errors import FLOOD
 from nexusd_protocols.rpc import openrpc, schema
 from nexusd_protocols.rpc.codes import CODES
+from tools.offences import offences
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "reference"
 _MADE: Final = "<!-- made by `make docs` from {source}: do not edit -->"
@@ -40,6 +44,7 @@ def pages() -> dict[str, str]:
         "configuration.md": _configuration(),
         "errors.md": _errors(),
         "limits.md": _limits(),
+        "penalties.md": _penalties(),
         "rpc.md": _Socket().page(),
         "openrpc.json": msgspec.json.format(msgspec.json.encode(openrpc.document()), indent=2).decode() + "\n",
     }
@@ -402,6 +407,45 @@ def _shown(name: str, value: float) -> str:
         if isinstance(value, float)
         else f"{value:,}"
     )
+
+
+# --- penalties ------------------------------------------------------------------------------------------------------
+def _penalties() -> str:
+    first, second, later = (_time(length / 1000) for length in bans.LENGTHS)
+    intro = (
+        "What a peer is charged for, and what follows. Each peer has an account; what it owes halves every "
+        f"{_time(accounts.HALF_LIFE)}, and a second costs {accounts.BURST_POINTS:g} points at most, so that one "
+        "mistake made in many messages at once stays one. "
+        f"At {accounts.BAN_POINTS:g} points the peer is banned: its connections are closed, and refused until the "
+        f"ban ends by itself. The first ban takes {first}, the second {second}, each later one {later}; "
+        f"{_time(bans.REMEMBERED / 1000)} after its last one a peer has a clean record. `nexus peers --banned` shows "
+        "who is banned and why, `nexus peers unban` ends it. Whoever passes on what others wrote is charged for what "
+        "no honest peer passes on, and for nothing else."
+    )
+    scale = _table(
+        ["points", "for"],
+        [
+            ["1", "carelessness: a stream that ends in the middle, a field that is wrong"],
+            ["5", "what costs us work: text that is no JSON, a message that had to be rejected"],
+            ["10", "what no honest implementation sends"],
+            [str(FLOOD), "too much of anything, after a limit has cut it off"],
+        ],
+    )
+    body = [scale]
+    for title, rows in offences().items():
+        body += [
+            f"## {title}",
+            _table(["offence", "points", ""], ([_code(r.code), str(r.points), r.detail] for r in rows)),
+        ]
+    return _page("Penalties", "the places that charge them", intro, body)
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            count = seconds / size
+            return f"{count:g} {unit}" if count != 1 else f"one {unit.removesuffix('s')}"
+    return f"{seconds:g} seconds"
 
 
 # --- commands -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from multiaddr import Multiaddr
 from nexusd.host.opener import Opener
 from nexusd.host.ports import HostError, PeerIdentified
 from nexusd.host.stream_guard import reset_stream
+from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 
 _log = logging.getLogger(__name__)
@@ -168,7 +169,9 @@ class Identify:
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
                 message = decode(await _read_to_end(stream))
-        except (HostError, ValueError, trio.TooSlowError) as error:
+        except ValueError as error:
+            raise RemoteProtocolError("bad_identify", str(error), penalty=10) from error
+        except (HostError, trio.TooSlowError) as error:
             _log.debug("identify push of %s: %r", peer, error)
             await reset_stream(stream)
             return

@@ -129,6 +129,7 @@ class LazyStream(Stream):
                 except (MuxedStreamEOF, MuxedStreamReset) as error:
                     raise StreamReset("the peer did not agree to the protocol") from error
                 except RemoteProtocolError as error:
+                    self.muxed_stream.muxed_conn.blame(error)
                     raise ConnectionLostError(f"{self.peer} answers nonsense to the request for a stream") from error
             if dialer.agreed is not None and not self._settled:
                 self._ahead = dialer.ahead

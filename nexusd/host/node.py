@@ -58,6 +58,8 @@ _log = structlog.get_logger(__name__)
 
 NEGOTIATE_SECONDS: Final = 10
 FLUSH_SECONDS: Final = 0.5
+FORGIVE_SECONDS: Final = 60.0
+"""A tenth of the time in which a debt halves."""
 DRAIN_SECONDS: Final = 2.0
 """From the wish to stop to the last closed connection."""
 END_SECONDS: Final = 3.0
@@ -215,6 +217,7 @@ class Node:
             part.start(nursery)
         nursery.start_soon(self._identify.run)
         nursery.start_soon(self._keepalive.run)
+        nursery.start_soon(self._forgive)
 
     async def _listen_in_memory(self) -> None:
         if self._listen and not await self._swarm.listen(*(Multiaddr(a) for a in self._listen)):
@@ -315,6 +318,13 @@ class Node:
         """Forget what a peer owes."""
         self._accounts.clear(peer)
         self.topics.charged(peer, 0.0)
+
+    async def _forgive(self) -> None:
+        """Debts fade, and the router's opinion of a peer with them."""
+        while True:
+            await trio.sleep(FORGIVE_SECONDS)
+            for peer in self._peers.peers():
+                self.topics.charged(peer, self._accounts.balance(peer, trio.current_time()))
 
     def peer_events(self) -> PeerEvents:
         """Peers that come, identify and go, from now on."""

@@ -124,6 +124,7 @@ class Opener:
                 case trio.TooSlowError():
                     raise DeadlineError(f"{peer} did not answer the request for a stream") from error
                 case RemoteProtocolError():
+                    connection.blame(error)
                     raise ConnectionLostError(f"{peer} answers nonsense to the request for a stream") from error
                 case MuxedStreamError():
                     _log.debug("no stream to %s: %r", peer, error)

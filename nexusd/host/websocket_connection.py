@@ -26,7 +26,7 @@ from websockets.uri import WebSocketURI
 
 from nexusd.host.ports import HostError
 from nexusd_protocols import limits
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class WebSocketConnection(ReadWriteCloser):  # type: ignore[misc] # libp2p is no
     def _frame(self, frame: Frame) -> None:
         carries = frame.opcode in (BINARY, CONT)
         if not self._credit.take(len(frame.data) if carries else 0, trio.current_time()):
-            self._fail("websocket_flood", "frames that carry nothing", CloseCode.POLICY_VIOLATION)
+            self._fail("websocket_flood", "frames that carry nothing", CloseCode.POLICY_VIOLATION, FLOOD)
         elif carries:
             if frame.data:
                 self._chunks.append(bytes(frame.data))
@@ -184,8 +184,8 @@ class WebSocketConnection(ReadWriteCloser):  # type: ignore[misc] # libp2p is no
         elif frame.opcode not in (PING, PONG):
             self._fail("websocket_text", "a text message", CloseCode.UNSUPPORTED_DATA)
 
-    def _fail(self, code: str, detail: str, close: CloseCode) -> None:
-        self._fault = RemoteProtocolError(code, detail, penalty=10)
+    def _fail(self, code: str, detail: str, close: CloseCode, penalty: int = 10) -> None:
+        self._fault = RemoteProtocolError(code, detail, penalty=penalty)
         if self._protocol.parser_exc is None and self._protocol.state is OPEN:
             self._protocol.fail(close, detail)
 

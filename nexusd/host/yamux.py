@@ -396,9 +396,13 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         else:
             self._lingering[stream] = (until, left)
 
+    def blame(self, error: RemoteProtocolError) -> None:
+        """Charge the peer for what it broke. The connection goes on."""
+        self._charge(self.peer, error.code, error.penalty)
+
     def _fail(self, error: RemoteProtocolError) -> None:
         _log.debug("%s broke the protocol: %s", self.peer_id, error)
-        self._charge(self.peer, error.code, error.penalty)
+        self.blame(error)
         self._goodbye = error.reply
         self._output.set()
         self._lose()

@@ -7,6 +7,12 @@ an answer, and the penalty to charge. Expected refusals (blocked, over quota, no
 
 from __future__ import annotations
 
+from typing import Final
+
+FLOOD: Final = 100
+"""Penalty of a flood that a limit has cut off: each took thousands of frames, and no honest peer comes back with the
+next one at once."""
+
 
 class ProtocolError(Exception):
     """Either side broke a protocol."""
@@ -30,7 +36,7 @@ class RemoteProtocolError(ProtocolError):
 
     `code` names the reason (a stable word such as `bad_json`, fit for a log or a metric). `reply` is what the protocol
     says to answer before the stream is closed, empty if nothing. `penalty` is what the peer's account is charged:
-    1 for carelessness, 10 for what no honest implementation sends.
+    1 for carelessness, 5 for what costs us work, 10 for what no honest implementation sends, FLOOD for too much of it.
     """
 
     def __init__(self, code: str, detail: str = "", *, reply: bytes = b"", penalty: int = 1) -> None:

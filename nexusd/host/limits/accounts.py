@@ -14,7 +14,7 @@ from typing import Final
 from nexusd_protocols.identity import PeerId
 
 BAN_POINTS: Final = 1000.0
-"""Debt at which a peer is banned: a hundred broken messages, or five floods, in some minutes. An honest peer that
+"""Debt at which a peer is banned: a hundred broken messages, or ten floods, in some minutes. An honest peer that
 breaks one each second owes 600 after a minute; one that does so every 15 seconds is never banned."""
 HALF_LIFE: Final = 600.0
 """Seconds in which a debt halves: a peer that was careless an hour ago is as good as new."""

@@ -73,9 +73,9 @@ PUBLISH_SECONDS: Final = 10.0
 """How long a publisher waits for the slowest of those who should take its message. Who is slower has a stream that
 takes nothing, which ends by itself."""
 WATCH_SECONDS: Final = 10.0
-GRAYLIST_POINTS: Final = 10
-"""Charged to a peer for each WATCH_SECONDS below the graylist threshold: its words are wasted work, and about a minute
-and a half of them is a ban."""
+GRAYLIST_POINTS: Final = 100
+"""Charged to a peer for each WATCH_SECONDS below the graylist threshold: its words are wasted work, and two minutes of
+them are a ban."""
 
 Charge = Callable[[PeerId, str, int], None]
 

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from nexusd_protocols import limits
-from nexusd_protocols.errors import LimitExceededError, RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, LimitExceededError, RemoteProtocolError
 
 KEY_BYTES: Final = 32
 TAG_BYTES: Final = 16
@@ -143,5 +143,5 @@ class NoiseTransport:
         else:
             self._empty += 1
             if self._empty > limits.NOISE_EMPTY_MESSAGES:
-                raise RemoteProtocolError("too_many_empty_messages", "messages without a text", penalty=10)
+                raise RemoteProtocolError("too_many_empty_messages", "messages without a text", penalty=FLOOD)
         return text

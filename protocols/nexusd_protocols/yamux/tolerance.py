@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nexusd_protocols import limits
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 from nexusd_protocols.rate import Rate
 
 
@@ -28,7 +28,7 @@ class Tolerance:
     def reset(self, now: float) -> None:
         """A stream of the peer was reset by it, or refused. Raises `too_many_resets`."""
         if not self._resets.allows(now):
-            raise RemoteProtocolError("too_many_resets", "streams opened to be reset", penalty=10)
+            raise RemoteProtocolError("too_many_resets", "streams opened to be reset", penalty=FLOOD)
 
     def own_reset(self, now: float) -> None:
         """A stream of the peer was reset by us, which the peer can provoke. It is held against the next stream that
@@ -38,12 +38,12 @@ class Tolerance:
     def ping(self, now: float) -> None:
         """A ping, or a pong that nobody asked for. Raises `too_many_pings`."""
         if not self._pings.allows(now):
-            raise RemoteProtocolError("too_many_pings", "more than anybody needs", penalty=10)
+            raise RemoteProtocolError("too_many_pings", "more than anybody needs", penalty=FLOOD)
 
     def empty_frame(self, now: float) -> None:
         """A frame that changes nothing. Raises `too_many_empty_frames`."""
         if not self._empty_frames.allows(now):
-            raise RemoteProtocolError("too_many_empty_frames", "frames that change nothing", penalty=10)
+            raise RemoteProtocolError("too_many_empty_frames", "frames that change nothing", penalty=FLOOD)
 
     def update(self, data_frames: int, now: float) -> None:
         """A window update, when we have sent so many data frames. js-libp2p answers each with one, the others fewer;
@@ -51,12 +51,12 @@ class Tolerance:
         if self._updates < data_frames:
             self._updates += 1
         elif not self._empty_frames.allows(now):
-            raise RemoteProtocolError("too_many_updates", "windows opened by crumbs", penalty=10)
+            raise RemoteProtocolError("too_many_updates", "windows opened by crumbs", penalty=FLOOD)
 
     def tiny_frame(self, now: float) -> None:
         """Data by the octet, in a frame or in a message of its own. Raises `too_many_tiny_frames`."""
         if not self._tiny_frames.allows(now):
-            raise RemoteProtocolError("too_many_tiny_frames", "data by the octet", penalty=10)
+            raise RemoteProtocolError("too_many_tiny_frames", "data by the octet", penalty=FLOOD)
 
     def memory_reset(self, now: float) -> None:
         """A stream was reset for want of memory. Raises `memory_exhausted`."""

@@ -13,6 +13,7 @@ from multiaddr import Multiaddr
 
 from nexusd.host.identify import IDENTIFY, MESSAGE_BYTES, PUSH, decode
 from nexusd.host.ports import PeerIdentified
+from nexusd_protocols.identity import PeerId
 from tests.harness.nodes import Bytes, connected, loopback, next_event, signer, until
 from tests.unit.host.conftest import address_of, dial_stock, running_stock
 
@@ -112,6 +113,8 @@ async def test_a_push_of_junk_changes_nothing(junk):
         await until(lambda: stream.muxed_stream.recv_closed or stream.muxed_stream.reset_received)
         assert not [event for event in events._queue if isinstance(event, PeerIdentified)]
         assert bob.connected()
+        mallory_id = PeerId(str(mallory.get_id()))
+        await until(lambda: bob._accounts.balance(mallory_id, trio.current_time()) > 9)
 
 
 async def test_a_peer_that_answers_junk_stays_unidentified():

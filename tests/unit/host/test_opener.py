@@ -259,6 +259,7 @@ async def test_nonsense_for_an_answer(scripted):
     with trio.fail_after(5), pytest.raises(ConnectionLostError, match="nonsense"):
         await stream.read(100)
     await stream.reset()
+    assert alice._accounts.balance(bob.peer_id, trio.current_time()) == pytest.approx(10, abs=0.1), "and it costs"
     assert len(script.streams) == 1
 
 

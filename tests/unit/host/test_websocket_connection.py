@@ -14,7 +14,7 @@ from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Frame
 
 from nexusd.host import websocket_connection
 from nexusd.host.websocket_connection import FrameCredit, HandshakeError, WebSocketConnection, accept, connect
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 
 REMOTE = ("192.0.2.1", 4001)
 REQUEST = (
@@ -255,7 +255,7 @@ async def test_what_no_honest_end_sends(wire, code, autojump_clock):
         with pytest.raises(RemoteProtocolError) as caught:
             await read_all(bob, 10_000_000)
         assert caught.value.code == code
-        assert caught.value.penalty == 10
+        assert caught.value.penalty == (FLOOD if code == "websocket_flood" else 10)
         with pytest.raises(RemoteProtocolError):
             await bob.read(1)
         with pytest.raises(ConnectionClosedError):

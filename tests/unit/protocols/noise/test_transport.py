@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexusd_protocols import limits
-from nexusd_protocols.errors import LimitExceededError, RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, LimitExceededError, RemoteProtocolError
 from nexusd_protocols.noise.transport import NoiseTransport
 from tests.harness.vectors import named, vectors
 
@@ -102,7 +102,7 @@ def test_empty_messages_without_end():
     assert bob.receive(b"".join(sealed(n, b"") for n in range(most)) + sealed(most, b"x")) == [b"x"]
     assert bob.receive(b"".join(sealed(n, b"") for n in range(most + 1, 2 * most + 1))) == []
     error = refused(bob, sealed(2 * most + 1, b""))
-    assert (error.code, error.penalty) == ("too_many_empty_messages", 10)
+    assert (error.code, error.penalty) == ("too_many_empty_messages", FLOOD)
 
 
 @pytest.mark.parametrize("length", [0, 1, 15])

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from nexusd_protocols import limits
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 from nexusd_protocols.yamux.budget import Budget
 from nexusd_protocols.yamux.events import Overdrawn
 from tests.harness.yamux import (
@@ -46,7 +46,7 @@ def test_streams_opened_and_reset_are_counted():
     taken, error = flood(bob, lambda n: data(2 * n + 1, b"x", SYN) + window(2 * n + 1, 0, RST), 100_000)
     assert taken == limits.YAMUX_RESETS
     assert error.code == "too_many_resets"
-    assert error.penalty == 10
+    assert error.penalty == FLOOD
     assert bob.streams == bob.budget.held == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 from nexusd_protocols.rate import Rate
 from nexusd_protocols.yamux import stream_ids
 from nexusd_protocols.yamux.budget import Budget
@@ -327,10 +327,10 @@ def test_a_rate_allows_a_burst_and_then_so_many_a_second():
 @pytest.mark.parametrize(
     ("method", "burst", "code", "penalty"),
     [
-        ("reset", 1000, "too_many_resets", 10),
-        ("ping", 100, "too_many_pings", 10),
-        ("empty_frame", 10_000, "too_many_empty_frames", 10),
-        ("tiny_frame", 20_000, "too_many_tiny_frames", 10),
+        ("reset", 1000, "too_many_resets", FLOOD),
+        ("ping", 100, "too_many_pings", FLOOD),
+        ("empty_frame", 10_000, "too_many_empty_frames", FLOOD),
+        ("tiny_frame", 20_000, "too_many_tiny_frames", FLOOD),
         ("memory_reset", 4, "memory_exhausted", 5),
     ],
 )
