@@ -1,8 +1,12 @@
 """Fault C10: a stock dial costs at least 251 ms, tries one address a transport, and a failure blocks the peer for 60 s.
 
 So all of a peer's addresses are tried here, each once, one starting a moment after the other until one succeeds. A peer
-is dialled by one task at a time, whoever else wants it waits for the same outcome. Waiting between tries is not decided
-here: who dials knows how much it matters.
+is dialled by one task at a time, whoever else wants it waits for the same outcome.
+
+Whoever asks for a peer gets a dial at once. What the daemon does by itself for itself (the DHT, libp2p's own parts)
+asks by `try_connect`, which leaves a peer alone for a while after each failure, and has places of its own: a thousand
+dead entries of a routing table do not keep a person waiting. When a remembered peer is wanted again is decided by who
+wants it (`services.peers`).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Final
 
 import trio
@@ -18,7 +23,8 @@ from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from nexusd.host.peer_ids import libp2p_id
+from nexusd.host.backoff import Backoff
+from nexusd.host.dial_order import order
 from nexusd.host.ports import HostError, UnreachableError
 from nexusd_protocols.identity import PeerId
 
@@ -31,26 +37,72 @@ DIAL_SECONDS: Final = 15.0
 ADDRESSES_PER_PEER: Final = 16
 KNOWN_PEERS: Final = 2048
 """Peers whose addresses are remembered; the one heard of longest ago goes first."""
+DIALS: Final = 16
+"""Addresses tried at the same time: for those who ask, and as many for the daemon itself. A handshake costs 2 ms of
+processor time, and a silent address holds a descriptor for ADDRESS_SECONDS."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """Where a peer may be: what was heard last comes first. `good` is where it was found last."""
+
+    addresses: list[str] = field(default_factory=list)
+    good: str | None = None
 
 
 @dataclass(slots=True)
 class _Attempt:
     tried: set[str]
-    done: trio.Event = field(default_factory=trio.Event)
+    places: trio.CapacityLimiter
+    changed: trio.Event = field(default_factory=trio.Event)
+    done: bool = False
     error: str = ""
+    _queue: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def place(self, holder: object) -> trio.CapacityLimiter:
+        """Take a place for an address; who gives it back."""
+        while True:
+            places = self.places
+            with trio.CancelScope() as self._queue:
+                await places.acquire_on_behalf_of(holder)
+                return places
+
+    def hurry(self, places: trio.CapacityLimiter) -> None:
+        """Somebody waits for it: these places from now on."""
+        if self.places is not places:
+            self.places = places
+            self._queue.cancel()
+
+    def tell(self) -> None:
+        """Wake who waits for the outcome."""
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
 
 
 class Dialer:
-    """Connections to peers by their addresses. `admit` is asked before any packet leaves."""
+    """Connections to peers by their addresses. `admit` is asked before any packet leaves; `own` tells where this host
+    listens."""
 
-    def __init__(self, swarm: Swarm, own: PeerId, admit: Callable[[PeerId], bool]) -> None:
+    def __init__(
+        self,
+        swarm: Swarm,
+        own: PeerId,
+        admit: Callable[[PeerId], bool],
+        addresses: Callable[[], Sequence[str]],
+        random: Random,
+    ) -> None:
         self._swarm = swarm
         self._own = own
         self._admit = admit
-        self._known: OrderedDict[PeerId, list[str]] = OrderedDict()
+        self._addresses = addresses
+        self._known: OrderedDict[PeerId, _Known] = OrderedDict()
         self._attempts: dict[PeerId, _Attempt] = {}
         self._nursery: trio.Nursery | None = None
-        # every stream that libp2p opens by itself (Kademlia, GossipSub) dials through here too
+        self._peers = Backoff(random)
+        self._failed = Backoff(random)  # by address and peer
+        self._places = trio.CapacityLimiter(DIALS)
+        self._own_places = trio.CapacityLimiter(DIALS)
+        # every stream that libp2p opens by itself dials through here too
         swarm.dial_peer = self._dial_for_libp2p
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -58,34 +110,72 @@ class Dialer:
         self._nursery = nursery
 
     def remember(self, peer: PeerId, addresses: Sequence[str]) -> None:
-        """Add addresses, the newest first."""
-        known = self._known.setdefault(peer, [])
+        """Add addresses, the newest first. A new one is a reason to try the peer again."""
+        known = self._known.setdefault(peer, _Known())
         self._known.move_to_end(peer)
-        self._known[peer] = list(dict.fromkeys([*addresses, *known]))[:ADDRESSES_PER_PEER]
+        if not known.addresses or not set(addresses).issubset(known.addresses):
+            self._peers.forget(peer)
+        known.addresses = list(dict.fromkeys([*addresses, *known.addresses]))[:ADDRESSES_PER_PEER]
+        if known.good is not None and known.good not in known.addresses:
+            known.addresses[-1] = known.good
         while len(self._known) > KNOWN_PEERS:
             self._known.popitem(last=False)
 
+    def known(self, peer: PeerId) -> list[str]:
+        """Where a peer may be dialled."""
+        known = self._known.get(peer)
+        return list(known.addresses) if known else []
+
     def connected(self, peer: PeerId) -> bool:
         """Whether a connection to the peer is open."""
-        return any(not c.is_closed for c in self._swarm.get_connections(libp2p_id(peer)))
+        return any(not c.is_closed for c in self._swarm.get_connections(ID.from_string(peer)))
+
+    def arrived(self, peer: PeerId) -> None:
+        """There is a connection to the peer, whoever made it."""
+        self._peers.forget(peer)
+        if (attempt := self._attempts.get(peer)) is not None:
+            attempt.tell()
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
         """Have a connection to the peer. Raises UnreachableError."""
+        if (attempt := self._attempts.get(peer)) is not None:
+            attempt.hurry(self._places)
+        await self._connect(peer, addresses, self._places)
+
+    async def try_connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
+        """As `connect`, for what nobody waits for. Raises UnreachableError at once while the peer is left alone, unless
+        there is an address that has not failed."""
+        if not self.connected(peer) and peer not in self._attempts:
+            now = trio.current_time()
+            wait = self._peers.wait(peer, now)
+            if wait > 0 and all(self._failed.wait(_key(address, peer), now) > 0 for address in addresses):
+                raise UnreachableError(f"{peer} could not be reached, and is left alone for another {wait:.0f} s")
+        await self._connect(peer, addresses, self._own_places)
+
+    async def _connect(self, peer: PeerId, addresses: Sequence[str], places: trio.CapacityLimiter) -> None:
         while not self.connected(peer):
-            attempt = self._attempts.get(peer) or self._begin(peer, addresses)
-            await attempt.done.wait()
-            if attempt.error and attempt.tried.issuperset(addresses):
+            attempt = self._attempts.get(peer) or self._begin(peer, addresses, places)
+            if not attempt.done:
+                await attempt.changed.wait()
+            if attempt.done and attempt.error and attempt.tried.issuperset(addresses):
                 raise UnreachableError(attempt.error)
 
     async def _dial_for_libp2p(self, peer: ID) -> list[Any]:
-        await self.connect(PeerId(str(peer)))
+        await self.try_connect(PeerId(str(peer)))
         return list(self._swarm.get_connections(peer))
 
-    def _begin(self, peer: PeerId, addresses: Sequence[str]) -> _Attempt:
+    def _begin(self, peer: PeerId, addresses: Sequence[str], places: trio.CapacityLimiter) -> _Attempt:
         if self._nursery is None:
             raise HostError("The host is not running")
-        candidates = list(dict.fromkeys([*addresses, *self._known.get(peer, ()), *self._peerstore(peer)]))
-        attempt = _Attempt({*addresses, *candidates})
+        known, now = self._known.get(peer, _Known()), trio.current_time()
+        candidates = order(
+            [*addresses, *known.addresses],
+            asked=addresses,
+            good=known.good,
+            own=self._addresses(),
+            failed=lambda address: self._failed.wait(_key(address, peer), now) > 0,
+        )
+        attempt = _Attempt({*addresses, *candidates}, places)
         if peer == self._own:
             attempt.error = "That is this node itself"
         elif not self._admit(peer):
@@ -93,18 +183,11 @@ class Dialer:
         elif not candidates:
             attempt.error = f"No address of {peer} is known"
         if attempt.error:
-            attempt.done.set()
+            attempt.done = True
         else:
             self._attempts[peer] = attempt
             self._nursery.start_soon(self._dial, peer, candidates[:ADDRESSES_PER_PEER], attempt)
         return attempt
-
-    def _peerstore(self, peer: PeerId) -> list[str]:
-        try:
-            return [str(address) for address in self._swarm.peerstore.addrs(ID.from_string(peer))]
-        except Exception:
-            # it raises errors of several kinds for a peer that it has never heard of
-            return []
 
     async def _dial(self, peer: PeerId, candidates: Sequence[str], attempt: _Attempt) -> None:
         attempt.error = "The dial was cancelled"
@@ -112,39 +195,53 @@ class Dialer:
             failures: dict[str, str] = {}
             winner = None
             with trio.move_on_after(DIAL_SECONDS):
-                winner = await self._race(peer, candidates, failures)
+                winner = await self._race(peer, candidates, attempt, failures)
             if winner is not None:
                 attempt.error = ""
                 self.remember(peer, [winner])
+                self._known[peer].good = winner
             elif self.connected(peer):
                 attempt.error = ""  # the peer dialled us in the meantime
             else:
                 tried = "; ".join(f"{a}: {failures.get(a, 'no answer')}" for a in candidates)
                 attempt.error = f"Cannot reach {peer} ({tried})"
+                self._peers.fail(peer, trio.current_time())
         finally:
             del self._attempts[peer]
-            attempt.done.set()
+            attempt.done = True
+            attempt.tell()
 
-    async def _race(self, peer: PeerId, candidates: Sequence[str], failures: dict[str, str]) -> str | None:
-        """Try the addresses, each starting STAGGER_SECONDS after the one before or when that one fails. The first that
-        connects, or None; `failures` says why of each that did not."""
+    async def _race(
+        self, peer: PeerId, candidates: Sequence[str], attempt: _Attempt, failures: dict[str, str]
+    ) -> str | None:
+        """Try the addresses, each starting STAGGER_SECONDS after the one before or when that one fails, and none once
+        the peer has come to us. The first that connects, or None; `failures` says why of each that did not."""
         winner: str | None = None
         async with trio.open_nursery() as nursery:
 
-            async def attempt(address: str, failed: trio.Event) -> None:
+            async def try_one(address: str, failed: trio.Event, places: trio.CapacityLimiter) -> None:
                 nonlocal winner
+                key = _key(address, peer)
                 try:
                     await self._dial_address(peer, address)
                 except HostError as error:
                     failures[address] = str(error)
+                    self._failed.fail(key, trio.current_time())
                     failed.set()
                 else:
+                    self._failed.forget(key)
                     winner = winner or address
                     nursery.cancel_scope.cancel()
+                finally:
+                    places.release_on_behalf_of(failed)
 
             for address in candidates:
                 failed = trio.Event()
-                nursery.start_soon(attempt, address, failed)
+                places = await attempt.place(failed)
+                if self.connected(peer):
+                    places.release_on_behalf_of(failed)
+                    break
+                nursery.start_soon(try_one, address, failed, places)
                 with trio.move_on_after(STAGGER_SECONDS):
                     await failed.wait()
         return winner
@@ -159,6 +256,8 @@ class Dialer:
         named = address.rpartition("/p2p/")[2] if "/p2p/" in address else peer
         if named != peer:
             raise HostError(f"that is the address of {named}")
+        if "/p2p-circuit" in address:
+            raise HostError("not a TCP or WebSocket address")
         try:
             with trio.fail_after(ADDRESS_SECONDS):
                 await self._swarm._dial_addr_single_attempt(parsed, ID.from_string(peer))
@@ -166,6 +265,10 @@ class Dialer:
             raise HostError("no answer") from error
         except Exception as error:
             raise HostError(_reason(error)) from error
+
+
+def _key(address: str, peer: PeerId) -> str:
+    return f"{address.partition('/p2p/')[0]}/p2p/{peer}"
 
 
 def _reason(error: BaseException) -> str:

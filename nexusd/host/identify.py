@@ -42,8 +42,6 @@ a dialler drops what it does not need."""
 ADDRESSES: Final = 32
 PROTOCOLS: Final = 128
 TEXT_CHARS: Final = 128
-ADDRESS_TTL: Final = 7200
-"""Seconds that libp2p's own parts (Kademlia) may dial an address that a peer told of itself."""
 PUSH_DELAY: Final = 0.2
 """Handlers are added in groups: one push tells of the group."""
 
@@ -190,15 +188,7 @@ class Identify:
         after = replace(before, **said)
         if after != self._peers.get(peer):
             self._peers[peer] = after
-            self._remember(after)
             self._known(after)
-
-    def _remember(self, said: PeerIdentified) -> None:
-        """Tell libp2p's own parts, which look into the peer store."""
-        store, peer = self._host.get_peerstore(), ID.from_string(said.peer)
-        store.set_protocols(peer, list(said.protocols))
-        store.clear_addrs(peer)
-        store.add_addrs(peer, [Multiaddr(a) for a in said.listen_addresses], ADDRESS_TTL)
 
 
 def decode(data: bytes) -> Identity:

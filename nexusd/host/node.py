@@ -131,7 +131,7 @@ class Node:
         dial_nobody(self._swarm)
         self._gate = Gate(figures, lambda peer: self._accounts.balance(peer, trio.current_time()))
         admission = Admission(self._swarm, self._gate, self._allowed, self._spawn)
-        self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed)
+        self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed, self._homes, SystemRandom())
         for peer, addresses in (known_addresses or {}).items():
             self._dialer.remember(peer, addresses)
         self._opener = Opener(self._swarm)
@@ -158,7 +158,7 @@ class Node:
             role,
             schema or NoRecords(),
             streams=self.streams,
-            connect=self.connect,
+            connect=self._dialer.try_connect,
             remote=self._peers.remote,
             addresses=self._advertised,
             learned=self._dialer.remember,
@@ -256,6 +256,11 @@ class Node:
         bound = [str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs()]
         return list(dict.fromkeys(each for address in bound for each in interfaces.expand(address)))
 
+    def _homes(self) -> list[str]:
+        """Where this host listens: as it was bound, which says whether on all interfaces, and as others see it."""
+        bound = [str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs()]
+        return [*bound, *self._advertised()]
+
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
         """Have a connection, as `ports.Network.connect`."""
         await self._dialer.connect(peer, addresses)
@@ -347,6 +352,7 @@ class Node:
             self._nursery.start_soon(_guarded, function, *args)
 
     def _arrived(self, peer: PeerId) -> None:
+        self._dialer.arrived(peer)
         self._spawn(self._identify.ask, peer)
 
     def _left(self, peer: PeerId) -> None:
@@ -355,6 +361,7 @@ class Node:
         self.dht.left(peer)
 
     def _identified(self, said: PeerIdentified) -> None:
+        self._dialer.remember(said.peer, said.listen_addresses)
         self._opener.learn(said.peer, said.protocols)
         self._feed.announce(said)
         self.topics.identified(said.peer, said.protocols)
