@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nexusd_protocols.gossipsub.params import Params, ScoreParams, TopicScoreParams
@@ -14,7 +16,8 @@ HEARD = 0.999
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_what_honest_hosts_say_is_heard_in_time(scenario: Scenario, nodes: int) -> None:
     seed = scenario.section
-    outcome = run(scenario, nodes, seed)
+    # fewer messages in the quick check, and not one attacker less
+    outcome = run(scenario if nodes == 1000 else replace(scenario, rate=0.5), nodes, seed)
     print("seed", seed, outcome)
     assert outcome.in_time >= HEARD
     assert outcome.victim_in_time >= HEARD
