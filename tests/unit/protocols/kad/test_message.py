@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,10 +42,9 @@ def test_what_is_encoded_is_decoded(message):
 def test_messages_split_and_merged_anywhere(messages, data):
     wire = b"".join(MessageStream().send(message) for message in messages)
     stream, found = MessageStream(), []
-    while wire:
-        cut = data.draw(st.integers(1, len(wire)))
-        found += stream.receive(wire[:cut])
-        wire = wire[cut:]
+    cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=8))
+    for start, end in pairwise([0, *sorted(cuts), len(wire)]):
+        found += stream.receive(wire[start:end])
     assert found == messages
     assert stream.receive_eof() == []
 
