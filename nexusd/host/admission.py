@@ -51,14 +51,16 @@ class Admission:
         self._spawn = spawn
         self._dial = swarm._dial_addr_single_attempt
         swarm._dial_addr_single_attempt = self._outbound
-        swarm._do_handle_inbound_connection = self._from_transport
+        swarm._do_handle_inbound_connection = lambda raw, _listen_address, _failure: self.take(raw)
         swarm._inbound_limiter.total_tokens = math.inf
 
     async def serve(self, raw: Any, pass_: Pass) -> None:
         """Until the connection is over. Run it in the scope of the pass. Raises RefusedError, and what the upgrade
         raises."""
         upgrader = self._swarm.upgrader
-        secured = await upgrader.upgrade_security(RawConnection(raw, False), False)
+        # a relayed connection brings its address, which no socket knows
+        raw = raw if isinstance(raw, RawConnection) else RawConnection(raw, False)
+        secured = await upgrader.upgrade_security(raw, False)
         peer_id = secured.get_remote_peer()
         peer = PeerId(str(peer_id))
         pass_.authenticated(peer)
@@ -72,8 +74,9 @@ class Admission:
         # the swarm's own event comes before the muxer has sent its last words
         await muxed.event_closed.wait()
 
-    async def _from_transport(self, raw: Any, _listen_address: object, _failure: object) -> None:
-        """Inbound from a transport of libp2p's kind, which has a listener of its own."""
+    async def take(self, raw: Any) -> None:
+        """An inbound connection that did not come to a listener of ours, until it is over: a relayed one, or from a
+        transport of libp2p's kind, which has a listener of its own."""
         remote = raw.get_remote_address()
         pass_ = self._gate.accept(remote[0] if remote else "")
         try:

@@ -107,6 +107,9 @@ def _direction(connection: Any) -> Literal["in", "out"]:
 
 
 def _address(connection: Any) -> str:
-    """The remote multiaddr without /p2p, or the empty text if the transport does not know."""
+    """The remote multiaddr without the peer's own /p2p, or the empty text if the transport does not know."""
     addresses = connection.get_transport_addresses()
-    return str(addresses[0]).partition("/p2p/")[0] if addresses else ""
+    if not addresses:
+        return ""
+    before, circuit, _ = str(addresses[0]).partition("/p2p-circuit")
+    return before + circuit if circuit else before.partition("/p2p/")[0]

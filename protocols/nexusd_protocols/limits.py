@@ -161,6 +161,10 @@ KAD_SUBNET_PROVIDERS: Final = 4
 KAD_OWN: Final = 1024
 """Records and announcements of this node's own, each: every one costs 20 messages a day."""
 
+# --- relays -----------------------------------------------------------------------------------------------------------
+RELAY_MESSAGE_BYTES: Final = 4 * KIB
+"""One message to or from a relay, as the specification bounds it."""
+
 # --- Noise and Yamux --------------------------------------------------------------------------------------------------
 NOISE_MESSAGE_BYTES: Final = 65_535
 """One Noise message: its length has 16 bits."""
