@@ -136,6 +136,7 @@ async def daemon(
             role=config.role,
             transports=transports,
             agent_version=f"nexusd/{__version__}",
+            relays=config.relay,
             shelf=store.dht,
             wall_clock=wall_clock,
             figures=_figures(config),

@@ -50,6 +50,8 @@ class Config:
     loopback: bool = False
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs to dial at start, each ending in /p2p/<peerId>."""
+    relay: tuple[str, ...] = ()
+    """Multiaddrs of relays to be reachable through, each ending in /p2p/<peerId>."""
     mdns: bool = True
     role: Role = "full"
     log_level: LogLevel = "info"
@@ -293,6 +295,14 @@ def _listed(parse: Callable[[str], object], expected: str, *, beginnings: bool =
     return check
 
 
+def _check_relay(value: Any) -> tuple[str, ...]:
+    return _addresses(
+        value,
+        "a list of multiaddrs of relays such as /ip4/203.0.113.5/tcp/4001/p2p/12D3KooW…, each with its peer id",
+        lambda address: _has_peer(address) and "/p2p-circuit" not in address,
+    )
+
+
 def _has_peer(address: str) -> bool:
     _, mark, peer = address.rpartition("/p2p/")
     try:
@@ -351,6 +361,7 @@ SETTINGS: Final = (
     Setting("listen", "multiaddrs to listen on, instead of all interfaces", _words(_check_listen), _check_listen),
     Setting("loopback", "listen on 127.0.0.1 only", _read_bool, _check_bool),
     Setting("bootstrap", "multiaddrs to dial at start", _words(_check_bootstrap), _check_bootstrap),
+    Setting("relay", "multiaddrs of relays to be reachable through", _words(_check_relay), _check_relay),
     Setting("mdns", "find peers on the LAN", _read_bool, _check_bool),
     Setting("role", "light (DHT client), full or storage", _role, _role),
     Setting("log_level", "debug, info, warning or error", _level, _level),

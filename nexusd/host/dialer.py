@@ -248,6 +248,8 @@ class Dialer:
 
     async def _dial_address(self, peer: PeerId, address: str) -> None:
         """One address, once. Raises HostError with the reason."""
+        if address.endswith("/p2p-circuit"):
+            address = f"{address}/p2p/{peer}"
         try:
             parsed = Multiaddr(address)
         except Exception as error:
@@ -256,8 +258,6 @@ class Dialer:
         named = address.rpartition("/p2p/")[2] if "/p2p/" in address else peer
         if named != peer:
             raise HostError(f"that is the address of {named}")
-        if "/p2p-circuit" in address:
-            raise HostError("not a TCP or WebSocket address")
         try:
             with trio.fail_after(ADDRESS_SECONDS):
                 await self._swarm._dial_addr_single_attempt(parsed, ID.from_string(peer))

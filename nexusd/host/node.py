@@ -44,6 +44,7 @@ from nexusd.host.peer_feed import PeerEvents, PeerFeed
 from nexusd.host.peer_table import PeerTable
 from nexusd.host.ports import PeerIdentified
 from nexusd.host.pubsub.topics import TopicMesh
+from nexusd.host.relay import Circuits, Reservations
 from nexusd.host.release import check_release
 from nexusd.host.router import Router
 from nexusd.host.security import key_pair_of, noise_only
@@ -86,6 +87,7 @@ class Node:
         schema: RecordSchema | None = None,
         keepalive: float = INTERVAL,
         figures: Figures | None = None,
+        relays: Sequence[str] = (),
         shelf: Shelf | None = None,
         wall_clock: Callable[[], int] = clock.now_ms,
         slots: StreamSlots | None = None,
@@ -97,6 +99,8 @@ class Node:
         self._listen = list(listen)
         self._memory = transports is not None
         self._admit: Callable[[PeerId], bool] = lambda _peer: True
+        # a stock host asks for its addresses while it is made
+        self._relayed: Callable[[], list[str]] = list
         self._feed = PeerFeed()
         self._accounts = Accounts()
         self._convict: Callable[[PeerId, str, str], None] = lambda *_: None
@@ -112,11 +116,13 @@ class Node:
         upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(figures.peer_bytes), self.penalise, guard.serve, bounds)
         store = PeerStore()
         store.add_key_pair(ID.from_string(signer.peer_id), keys)
+        circuits = Circuits()
         self._swarm = Swarm(
             ID.from_string(signer.peer_id),
             store,
             upgrader,
-            list(transports) if transports is not None else [TCP(), WebSockets()],
+            # relayed addresses begin like others
+            [circuits, *(transports if transports is not None else (TCP(), WebSockets()))],
             connection_config=boundless(NEGOTIATE_SECONDS),
         )
         self._host = BasicHost(
@@ -166,6 +172,20 @@ class Node:
             clock=wall_clock,
             shelf=shelf,
         )
+        self._reservations = Reservations(
+            relays,
+            opener=self._opener,
+            connect=self.connect,
+            connected=self._dialer.connected,
+            accept=admission.take,
+            charge=self.penalise,
+            changed=self._identify.changed,
+            now=wall_clock,
+            random=SystemRandom(),
+        )
+        self._reservations.register(self._host)
+        self._relayed = self._reservations.addresses
+        circuits.start(self.connect, self._opener)
         self._listeners = Listeners([] if self._memory else self._listen, self._gate, admission.serve)
         self._nursery: trio.Nursery | None = None
 
@@ -218,6 +238,7 @@ class Node:
         nursery.start_soon(self._identify.run)
         nursery.start_soon(self._keepalive.run)
         nursery.start_soon(self._forgive)
+        nursery.start_soon(self._reservations.run)
 
     async def _listen_in_memory(self) -> None:
         if self._listen and not await self._swarm.listen(*(Multiaddr(a) for a in self._listen)):
@@ -253,13 +274,15 @@ class Node:
         return [f"{address}/p2p/{self.peer_id}" for address in self._advertised()]
 
     def _advertised(self) -> list[str]:
-        bound = [str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs()]
-        return list(dict.fromkeys(each for address in bound for each in interfaces.expand(address)))
+        own = [each for address in self._bound() for each in interfaces.expand(address)]
+        return list(dict.fromkeys([*own, *self._relayed()]))
 
     def _homes(self) -> list[str]:
         """Where this host listens: as it was bound, which says whether on all interfaces, and as others see it."""
-        bound = [str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs()]
-        return [*bound, *self._advertised()]
+        return [*self._bound(), *(each for address in self._bound() for each in interfaces.expand(address))]
+
+    def _bound(self) -> list[str]:
+        return [str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs()]
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> None:
         """Have a connection, as `ports.Network.connect`."""
@@ -359,6 +382,7 @@ class Node:
         self._identify.forget(peer)
         self.topics.left(peer)
         self.dht.left(peer)
+        self._reservations.left(peer)
 
     def _identified(self, said: PeerIdentified) -> None:
         self._dialer.remember(said.peer, said.listen_addresses)

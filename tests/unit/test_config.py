@@ -23,6 +23,7 @@ LAYERS = {
     ),
     "loopback": ((True, True), ("yes", True), ("true", True), False),
     "bootstrap": (([DIAL], (DIAL,)), (f"{DIAL} {DIAL}", (DIAL, DIAL)), (f'["{DIAL}"]', (DIAL,)), ()),
+    "relay": (([DIAL], (DIAL,)), (f"{DIAL} {DIAL}", (DIAL, DIAL)), (f'["{DIAL}"]', (DIAL,)), ()),
     "mdns": ((False, False), ("off", False), ("false", False), True),
     "role": (("light", "light"), ("storage", "storage"), ('"light"', "light"), "full"),
     "log_level": (("debug", "debug"), ("warning", "warning"), ('"error"', "error"), "info"),

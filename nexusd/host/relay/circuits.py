@@ -75,7 +75,7 @@ async def ask(
 
 
 class Circuits(ITransport):  # type: ignore[misc] # libp2p is not typed
-    """The transport. It never dials through a relay to reach a relay."""
+    """The transport. The dialler dials the relay, and has its deadline also where relays point to one another."""
 
     def __init__(self) -> None:
         self._connect: Connect | None = None

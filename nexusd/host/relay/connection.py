@@ -28,10 +28,10 @@ class RelayedConnection(ReadWriteCloser):  # type: ignore[misc] # libp2p is not 
         """1 to `n` bytes, or none at the end. Raises ConnectionClosedError."""
         if self._rest:
             cut = len(self._rest) if n is None or n < 0 else n
-            data, self._rest = self._rest[:cut], self._rest[cut:]
-            return data
+            ahead, self._rest = self._rest[:cut], self._rest[cut:]
+            return ahead
         try:
-            data = await self._stream.read(n)
+            data: bytes = await self._stream.read(n)
         except StreamEOF:
             return b""
         except StreamError as error:

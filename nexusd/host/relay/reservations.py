@@ -13,7 +13,6 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
-
 from multiaddr import Multiaddr
 
 from nexusd.host.opener import Opener

@@ -1,7 +1,7 @@
 """Asking a relay (libp2p specs, relay/circuit-v2.md, "Hop protocol"): one question, one answer.
 
-    question = reserve() | connect(peer)
-    Hop().receive(bytes) -> None | Reserved | Connected | Refused; then `rest` belongs to the relayed connection
+question = reserve() | connect(peer)
+Hop().receive(bytes) -> None | Reserved | Connected | Refused; then `rest` belongs to the relayed connection
 """
 
 from __future__ import annotations

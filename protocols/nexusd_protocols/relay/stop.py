@@ -1,6 +1,6 @@
 """Being reached through a relay (libp2p specs, relay/circuit-v2.md, "Stop protocol"): the relay asks, we answer.
 
-    Stop().receive(bytes) -> None | Incoming; then accept() or refuse(), and `rest` belongs to the relayed connection
+Stop().receive(bytes) -> None | Incoming; then accept() or refuse(), and `rest` belongs to the relayed connection
 """
 
 from __future__ import annotations
