@@ -22,7 +22,7 @@ from nexusd.cli.session import Session, use
 # where each command lives, its summary and an example: a module is imported when one of its commands is used
 COMMANDS: Final = {
     "status": ("node:status", "What this daemon is and does.", "nexus status"),
-    "peers": ("peers:app", "Peers: list, block, unblock.", ""),
+    "peers": ("peers:app", "Peers: list, ban, block; and the other way.", ""),
     "connect": ("node:connect", "Dial an address.", "nexus connect /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…"),
     "room": ("rooms:app", "Public rooms: join, say, read, watch.", ""),
     "dm": ("messages:app", "Direct messages: send, read, watch.", ""),
