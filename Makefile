@@ -54,7 +54,7 @@ types: $(READY)
 	@$(BIN)/mypy
 
 check: lint types ## format, lint, types, import contracts, unit and simulation tests (under a minute)
-	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m "not slow" tests/sim tests/unit
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m "not slow" --hypothesis-profile=quick tests/sim tests/unit
 
 test: lint types ## everything
 	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests

@@ -60,6 +60,7 @@ async def test_twenty_hosts_hear_a_thousand_messages_once(tmp_path: Path, clock:
     await talk(tmp_path, 20, 1000)
 
 
+@pytest.mark.slow
 async def test_members_come_go_and_fall_silent(tmp_path: Path, clock: MockClock) -> None:
     async with mesh(3, tmp_path) as (alice, bob, carol):
         for host in (alice, bob, carol):
@@ -376,6 +377,7 @@ async def test_the_handshake_tells_what_is_offered(tmp_path: Path, clock: MockCl
         assert (row.name, row.available, row.free, row.description) == ("work", True, True, "works")
 
 
+@pytest.mark.slow
 async def test_a_served_command_is_served_again_after_a_restart(tmp_path: Path, clock: MockClock) -> None:
     async with mesh(2, tmp_path) as (alice, bob):
         code = "import sys; sys.stdout.write(sys.stdin.read().upper())"

@@ -134,6 +134,7 @@ def test_a_logger_cut_off_from_the_root_does_not_write_raw(capsys):
     assert "the end" in stream.getvalue()
 
 
+@pytest.mark.slow
 def test_importing_libp2p_afterwards_neither_prints_nor_takes_over():
     import subprocess
     import sys

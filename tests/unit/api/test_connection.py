@@ -172,6 +172,7 @@ async def test_requests_are_answered_at_once_up_to_a_bound(path: Path) -> None:
         assert door.fakes.node.most == 8
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_is_not_read_from(path: Path) -> None:
     """A thousand large answers are asked for and none is read: only a few are made."""
     async with open_door(path) as door:

@@ -181,6 +181,7 @@ async def eventually(condition):
             await trio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_two_nodes_find_each_other_and_a_later_one_both(people, multicast):
     alice, bob = node(people.alice, 4001), node(people.bob, 4002)
     assert alice.describe() == "not running"
@@ -205,6 +206,7 @@ async def test_two_nodes_find_each_other_and_a_later_one_both(people, multicast)
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_new_addresses_are_announced(people, multicast):
     ports = [4001]
     alice = Mdns(
@@ -294,6 +296,7 @@ async def test_it_ends_within_a_second_and_leaves_no_thread(people, multicast):
     )
 
 
+@pytest.mark.slow
 async def test_it_can_be_run_again(people, multicast):
     send, receive = trio.open_memory_channel(100)
     alice = node(people.alice, 4001)

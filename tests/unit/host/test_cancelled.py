@@ -156,7 +156,7 @@ async def leave_nothing(carrier: str, kind: str, times: int, most: int) -> None:
 
 @pytest.mark.parametrize("kind", TURNS)
 async def test_cancelled_operations_leave_nothing(autojump_clock, kind: str) -> None:
-    await leave_nothing("memory", kind, 40, TURNS[kind][0])
+    await leave_nothing("memory", kind, 20, TURNS[kind][0])
 
 
 @pytest.mark.slow

@@ -133,6 +133,7 @@ async def test_an_inbox_counts_what_it_cannot_hold():
 # --- loggers
 
 
+@pytest.mark.slow
 def test_libp2p_writes_nothing_to_stderr():
     """If the first assertion fails, py-libp2p has given `swarm_connection` a logger: its name need not be replaced."""
     script = """

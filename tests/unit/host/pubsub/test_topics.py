@@ -350,6 +350,7 @@ async def test_validators_that_wait_are_bounded(pair, monkeypatch):
     await bob.topics.leave(TOPIC)
 
 
+@pytest.mark.slow
 async def test_a_subscriber_that_takes_nothing_holds_nobody_up(monkeypatch):
     """Its stream is given up after a while, what waits for it is dropped, and others hear everything meanwhile."""
     monkeypatch.setattr("nexusd.host.pubsub.line.STALL_SECONDS", 0.3)

@@ -274,6 +274,4 @@ class TwoMachines(RuleBasedStateMachine):
 
 
 TestTwoMachines = TwoMachines.TestCase
-TestTwoMachines.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestTwoMachines.settings = settings(stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))

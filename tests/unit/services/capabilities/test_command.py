@@ -157,6 +157,7 @@ async def test_the_last_words_of_a_command_are_told_however_much_it_said(tmp_pat
             await python(code, tmp_path).call(FakeIncoming())
 
 
+@pytest.mark.slow
 async def test_a_child_that_holds_stderr_open_does_not_hold_up_the_failure(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); sys.exit('sorry')"
     with trio.fail_after(10), pytest.raises(CallFailed, match="sorry"):
