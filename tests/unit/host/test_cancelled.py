@@ -19,6 +19,8 @@ from tests.unit.host.conftest import TOY
 
 TOPIC = "/nexus/room/general"
 SIZE = 300_000
+QUICK = ("connect", "read", "write", "get")
+"""`make check` cancels these only."""
 Operation = Callable[[], Awaitable[object]]
 
 
@@ -154,7 +156,9 @@ async def leave_nothing(carrier: str, kind: str, times: int, most: int) -> None:
             await operations.open()
 
 
-@pytest.mark.parametrize("kind", TURNS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in TURNS]
+)
 async def test_cancelled_operations_leave_nothing(autojump_clock, kind: str) -> None:
     await leave_nothing("memory", kind, 20, TURNS[kind][0])
 
