@@ -221,7 +221,7 @@ async def _start(
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
     policy = Policy(_trust_lists(config), now)
-    peers = Peers(node, store, emit, now, random, policy)
+    peers = Peers(node, store, emit, now, random, policy, node.topics.scores)
     bans = Bans(
         policy=policy,
         network=node,

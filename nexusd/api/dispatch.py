@@ -86,6 +86,7 @@ def handlers(services: Services) -> dict[str, Handler]:
         "room.send": lambda params, session: services.rooms.send(params),
         "room.history": lambda params, session: services.rooms.history(params),
         "room.members": lambda params, session: services.rooms.members(params),
+        "room.stats": lambda params, session: services.rooms.stats(params),
         "dm.send": lambda params, session: services.inbox.send(params),
         "dm.list": lambda params, session: services.inbox.list(params),
         "capability.list": lambda params, session: services.capabilities.list(params),

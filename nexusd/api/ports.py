@@ -69,6 +69,8 @@ class RoomsService(Protocol):
 
     async def members(self, params: schema.RoomParams) -> schema.RoomMembers | Refusal: ...
 
+    async def stats(self, params: schema.RoomStatsParams) -> schema.RoomsStats | Refusal: ...
+
 
 class InboxService(Protocol):
     """Direct messages."""

@@ -13,6 +13,7 @@ from nexusd.cli.session import call
 from nexusd.cli.terminal import SHORT, ago, clean, clock, duration, short, table
 from nexusd.cli.usage import UsageError
 from nexusd_protocols import limits
+from nexusd_protocols.room.topics import parse_topic
 from nexusd_protocols.rpc.schema import Done, Peer, PeersList
 
 app = App(name="peers", help=summaries.of("peers.list", "nexus peers --connected"), help_format="plaintext")
@@ -24,7 +25,12 @@ Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 @app.default
 def bare(
-    *, connected: Flag = False, blocked: Flag = False, banned: Flag = False, full: Flag = False
+    *,
+    connected: Flag = False,
+    blocked: Flag = False,
+    banned: Flag = False,
+    scores: Flag = False,
+    full: Flag = False,
 ) -> Answer[PeersList]:
     """Peers seen.
 
@@ -36,18 +42,24 @@ def bare(
         Only the blocked.
     banned
         Only those banned now: since when, until when, why.
+    scores
+        Only those connected now, by their conduct, the worst first; --json shows each part of a score.
     full
         Show whole peer ids and all addresses.
     """
-    shown = _bans if banned else _table
-    return Answer(
-        call("peers.list", connected=connected, blocked=blocked, banned=banned), lambda found: shown(found.peers, full)
-    )
+    shown = _scores if scores else _bans if banned else _table
+    found = call("peers.list", connected=connected, blocked=blocked, banned=banned, scores=scores)
+    return Answer(found, lambda found: shown(found.peers, full))
 
 
 @app.command(name="list", help=summaries.of("peers.list", "nexus peers list --full"))
 def list_(
-    *, connected: Flag = False, blocked: Flag = False, banned: Flag = False, full: Flag = False
+    *,
+    connected: Flag = False,
+    blocked: Flag = False,
+    banned: Flag = False,
+    scores: Flag = False,
+    full: Flag = False,
 ) -> Answer[PeersList]:
     """Peers seen.
 
@@ -59,10 +71,12 @@ def list_(
         Only the blocked.
     banned
         Only those banned now: since when, until when, why.
+    scores
+        Only those connected now, by their conduct, the worst first; --json shows each part of a score.
     full
         Show whole peer ids and all addresses.
     """
-    return bare(connected=connected, blocked=blocked, banned=banned, full=full)
+    return bare(connected=connected, blocked=blocked, banned=banned, scores=scores, full=full)
 
 
 @app.command(help=summaries.of("peers.block", 'nexus peers block 9fKq2LmX --reason "spam"'))
@@ -156,6 +170,36 @@ def _bans(peers: list[Peer], full: bool) -> str:
     if rows:
         shown += "\n\nA ban ends by itself; `nexus peers unban <peer>` ends it now."
     return shown
+
+
+def _scores(peers: list[Peer], full: bool) -> str:
+    rows = [
+        [
+            peer.peer_id if full else short(peer.peer_id),
+            peer.display_name or "",
+            "none" if peer.score.total is None else _points(peer.score.total),
+            _points(peer.score.penalty),
+            ", ".join(_where(each.topic) for each in peer.score.topics if each.in_mesh),
+            peer.agent_version or "",
+            _address(peer.addresses[0] if peer.addresses else "", full),
+        ]
+        for peer in peers
+        if peer.score is not None
+    ]
+    header = ["PEER", "NAME", "SCORE", "OWES", "IN THE MESH OF", "VERSION", "ADDRESS"]
+    shown = table(header, rows, empty="nobody is connected")
+    if rows:
+        shown += "\n\nSCORE below 0: in no mesh of ours. OWES 1000: banned; half of what is owed fades in ten minutes."
+    return shown
+
+
+def _points(value: float) -> str:
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def _where(topic: str) -> str:
+    known = parse_topic(topic)
+    return known.name if known is not None and known.kind == "room" else topic
 
 
 def _table(peers: list[Peer], full: bool) -> str:

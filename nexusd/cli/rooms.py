@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from nexusd.cli import feed, stdin, summaries
 from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import call
-from nexusd.cli.terminal import ago, block, clean, clock, short, table, who
+from nexusd.cli.terminal import ago, block, clean, clock, pairs, short, size, table, who
 from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import (
     Done,
@@ -21,6 +21,8 @@ from nexusd_protocols.rpc.schema import (
     RoomMessage,
     RoomSent,
     RoomsList,
+    RoomsStats,
+    RoomStats,
 )
 
 app = App(name="room", help="Public rooms: join, say, read, watch.", help_format="plaintext")
@@ -130,6 +132,18 @@ def members(room: str, /) -> Answer[RoomMembers]:
     return Answer(call("room.members", room=room), lambda found: _members(found.members))
 
 
+@app.command(help=summaries.of("room.stats", "nexus room stats general"))
+def stats(room: str | None = None, /) -> Answer[RoomsStats]:
+    """Stats.
+
+    Parameters
+    ----------
+    room
+        A room that was joined; without it, all of them.
+    """
+    return Answer(call("room.stats", room=room), lambda found: _stats(found.rooms))
+
+
 @app.command
 def watch(room: str, /, *, cursor: int | None = None) -> Stream[NodeEvent]:
     """Print messages as they come.
@@ -173,6 +187,27 @@ def _rooms(found: RoomsList) -> str:
 
 def _history(page: RoomHistory) -> str:
     return "\n".join(message_text(message) for message in page.messages) or "nothing was said yet"
+
+
+def _stats(rooms: list[RoomStats]) -> str:
+    return "\n\n".join(map(_one, rooms)) or "no rooms; join one with `nexus room join NAME`"
+
+
+def _one(room: RoomStats) -> str:
+    refused = f"{room.rejected} rejected, {room.ignored} ignored, {room.throttled} throttled"
+    return pairs(
+        [
+            ("room", room.room),
+            ("peers", f"{room.peers} subscribed, {room.mesh} in the mesh"),
+            ("received", f"{room.delivered} messages, {room.duplicates} duplicates, {size(room.bytes_received)}"),
+            ("refused", refused),
+            ("sent", f"{room.published} of our own, {room.forwarded} copies of all, {size(room.bytes_sent)}"),
+            ("dropped", f"{room.dropped} copies for slow peers"),
+            ("offers", f"{room.offers_received} received (IHAVE), {room.requests_sent} taken up (IWANT)"),
+            ("", f"{room.offers_sent} made, {room.requests_answered} taken up"),
+            ("broken", f"{room.promises_broken} promises"),
+        ]
+    )
 
 
 def _members(members: list[RoomMember]) -> str:

@@ -135,7 +135,7 @@ class Node:
         handlers.update(self._host.get_mux().handlers)
         self._host.get_mux().handlers = handlers
         dial_nobody(self._swarm)
-        self._gate = Gate(figures, lambda peer: self._accounts.balance(peer, trio.current_time()))
+        self._gate = Gate(figures, self.balance)
         admission = Admission(self._swarm, self._gate, self._allowed, self._spawn)
         self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed, self._homes, SystemRandom())
         for peer, addresses in (known_addresses or {}).items():
@@ -341,6 +341,10 @@ class Node:
     def set_judge(self, convict: Callable[[PeerId, str, str], None]) -> None:
         """Have peers judged that owe too much, as `ports.Network.set_judge`."""
         self._convict = convict
+
+    def balance(self, peer: PeerId) -> float:
+        """What a peer owes now, as `ports.Network.balance`."""
+        return self._accounts.balance(peer, trio.current_time())
 
     def pardon(self, peer: PeerId) -> None:
         """Forget what a peer owes."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
+from nexusd_protocols.gossipsub.counters import TopicCounters
+from nexusd_protocols.gossipsub.score import PeerScore
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.machine import StreamMachine
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -173,6 +175,17 @@ class Streams(Protocol):
 Verdict = Literal["accept", "ignore", "reject"]
 
 
+@dataclass(frozen=True, slots=True)
+class TopicStats:
+    """A joined topic now, and what happened in it since it was joined. `dropped`: copies of messages that a peer which
+    took too little did not get."""
+
+    peers: int
+    mesh: tuple[PeerId, ...]
+    counters: TopicCounters
+    dropped: int
+
+
 class Topics(Protocol):
     """GossipSub."""
 
@@ -197,6 +210,14 @@ class Topics(Protocol):
 
     def peers(self, topic: str) -> Sequence[PeerId]:
         """Connected peers that are subscribed to the topic."""
+        ...
+
+    def stats(self, topic: str) -> TopicStats | None:
+        """How a joined topic fares; None for another. Its counters go on counting: read them at once."""
+        ...
+
+    def scores(self) -> Sequence[PeerScore]:
+        """The scores of connected peers that speak GossipSub, in their parts."""
         ...
 
 
@@ -234,6 +255,10 @@ class Network(Protocol):
 
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
         """Charge a peer's account."""
+        ...
+
+    def balance(self, peer: PeerId) -> float:
+        """What a peer owes now: points that fade."""
         ...
 
     def pardon(self, peer: PeerId) -> None:

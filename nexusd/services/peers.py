@@ -10,7 +10,7 @@ from 1 s to 5 min, with jitter so that a restarted network does not dial in step
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, LiveEvent, WallClock, refusal_of
 from nexusd.store import Store
 from nexusd.store import bans as kept
+from nexusd_protocols.gossipsub import score
 from nexusd_protocols.identity import PeerId, parse_peer_id
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
@@ -38,9 +39,11 @@ from nexusd_protocols.rpc.schema import (
     Peer,
     PeersBlockParams,
     PeersConnectParams,
+    PeerScore,
     PeersList,
     PeersListParams,
     PeersUnblockParams,
+    TopicScore,
 )
 
 log = structlog.get_logger(__name__)
@@ -96,8 +99,16 @@ class Peers:
     """The peers of this node."""
 
     def __init__(
-        self, network: Network, store: Store, emit: Emit, clock: WallClock, random: Random, policy: Policy
+        self,
+        network: Network,
+        store: Store,
+        emit: Emit,
+        clock: WallClock,
+        random: Random,
+        policy: Policy,
+        scores: Callable[[], Sequence[score.PeerScore]],
     ) -> None:
+        """`scores` are those of the topics' router."""
         self._network = network
         self._store = store
         self._emit = emit
@@ -105,6 +116,7 @@ class Peers:
         self._random = random
         self._known: dict[PeerId, Known] = {}
         self._policy = policy
+        self._scores = scores
         self._due: list[_Due] = []
         self._wake = trio.Event()
         self._identified: list[Callable[[PeerIdentified], Awaitable[None]]] = []
@@ -308,18 +320,29 @@ class Peers:
         return len(self._network.connected()), len(self._known)
 
     async def list(self, params: PeersListParams) -> PeersList:
-        """Connected first, then the most recently seen; the blocked and the banned are there even if never seen."""
+        """Connected first, then the most recently seen; the blocked and the banned are there even if never seen. With
+        scores, the worst first."""
         banned = {ban.peer: ban for ban in self._policy.bans.holding(self._clock())}
         unseen = (peer for peer in {**self._policy.blocks, **banned} if peer not in self._known)
         shown = [
             self._view(known, banned.get(known.peer))
             for known in (*self._known.values(), *(Known(peer, "", 0, 0) for peer in unseen))
-            if (not params.connected or known.connected)
+            if (not (params.connected or params.scores) or known.connected)
             and (not params.blocked or known.peer in self._policy.blocks)
             and (not params.banned or known.peer in banned)
         ]
         shown.sort(key=lambda peer: (not peer.connected, -peer.last_seen, peer.peer_id))
-        return PeersList(peers=shown)
+        return PeersList(peers=[*self._scored(shown)] if params.scores else shown)
+
+    def _scored(self, shown: Sequence[Peer]) -> Sequence[Peer]:
+        found = {each.peer: each for each in self._scores()}
+        scored = [
+            msgspec.structs.replace(
+                peer, score=_score(found.get(PeerId(peer.peer_id)), self._network.balance(PeerId(peer.peer_id)))
+            )
+            for peer in shown
+        ]
+        return sorted(scored, key=_merit)
 
     def _view(self, known: Known, ban: kept.Ban | None = None) -> Peer:
         return Peer(
@@ -388,6 +411,21 @@ class Peers:
         self._policy.blocks.pop(peer, None)
         self.readmit(peer)
         return Done()
+
+
+def _score(found: score.PeerScore | None, penalty: float) -> PeerScore:
+    if found is None:
+        return PeerScore(penalty=penalty)
+    topics = [
+        TopicScore(topic=each.topic, in_mesh=each.in_mesh, p1=each.p1, p2=each.p2, p3=each.p3, p3b=each.p3b, p4=each.p4)
+        for each in found.topics
+    ]
+    return PeerScore(total=found.total, penalty=penalty, topics=topics, p5=found.p5, p6=found.p6, p7=found.p7)
+
+
+def _merit(peer: Peer) -> tuple[float, float, str]:
+    assert peer.score is not None
+    return peer.score.total or 0.0, -peer.score.penalty, peer.peer_id
 
 
 def _ban(ban: kept.Ban) -> Ban:

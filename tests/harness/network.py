@@ -25,6 +25,7 @@ class FakeNetwork:
         self.gate: Callable[[PeerId], bool] = lambda _: True
         self.convict: Callable[[PeerId, str, str], None] = lambda *_: None
         self.pardoned: list[PeerId] = []
+        self.balances: dict[PeerId, float] = {}
         self.feed = PeerFeed()
         self._connected: list[PeerId] = []
 
@@ -59,6 +60,9 @@ class FakeNetwork:
 
     def set_judge(self, convict: Callable[[PeerId, str, str], None]) -> None:
         self.convict = convict
+
+    def balance(self, peer: PeerId) -> float:
+        return self.balances.get(peer, 0.0)
 
     def pardon(self, peer: PeerId) -> None:
         self.pardoned.append(peer)

@@ -210,6 +210,9 @@ class FakeRooms:
     async def members(self, params: schema.RoomParams) -> schema.RoomMembers:
         return schema.RoomMembers(members=[])
 
+    async def stats(self, params: schema.RoomStatsParams) -> schema.RoomsStats:
+        return schema.RoomsStats(rooms=[])
+
 
 class FakeInbox:
     """Direct messages that are always stored."""

@@ -26,7 +26,7 @@ from libp2p.host.basic_host import BasicHost
 from libp2p.network.stream.exceptions import StreamEOF
 
 from nexusd.host.opener import Opener
-from nexusd.host.ports import Verdict
+from nexusd.host.ports import TopicStats, Verdict
 from nexusd.host.pubsub.inbox import Deliver, Inbox, Validate
 from nexusd.host.pubsub.line import Line
 from nexusd.host.pubsub.outbox import Backlog, Encoded, Outbox
@@ -53,6 +53,7 @@ from nexusd_protocols.gossipsub.outputs import Validate as Question
 from nexusd_protocols.gossipsub.params import Params
 from nexusd_protocols.gossipsub.router import GossipSub
 from nexusd_protocols.gossipsub.rpc import Rpc, Subscription
+from nexusd_protocols.gossipsub.score import PeerScore
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.pubsub.framing import FrameBuffer
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -135,6 +136,8 @@ class TopicMesh:
         self._waiting_validators = 0
         self._nursery: trio.Nursery | None = None
         self.drops = Drops()
+        self._dropped: Counter[str] = Counter()
+        """Of joined topics: copies of messages that found an outbox full."""
         for protocol in PROTOCOLS:
             host.set_stream_handler(protocol, self._read)
 
@@ -161,6 +164,7 @@ class TopicMesh:
         if inbox is not None:
             inbox.scope.cancel()
             self._tell(Leave(topic))
+            self._dropped.pop(topic, None)
         await trio.lowlevel.checkpoint()
 
     async def publish(self, message: SignedMessage) -> int:
@@ -184,6 +188,19 @@ class TopicMesh:
     def peers(self, topic: str) -> Sequence[PeerId]:
         """Connected peers that are subscribed."""
         return self.router.subscribers(topic)
+
+    def stats(self, topic: str) -> TopicStats | None:
+        """How a joined topic fares, as `ports.Topics.stats`."""
+        counters = self.router.counters.topics.get(topic)
+        if counters is None:
+            return None
+        return TopicStats(
+            len(self.router.subscribers(topic)), self.router.mesh(topic), counters, self._dropped.get(topic, 0)
+        )
+
+    def scores(self) -> Sequence[PeerScore]:
+        """Scores in their parts, as `ports.Topics.scores`."""
+        return self.router.scores()
 
     # --- what the host tells ----------------------------------------------------------------------------------------
     def identified(self, peer: PeerId, protocols: Iterable[str]) -> None:
@@ -234,8 +251,10 @@ class TopicMesh:
         encoded = Encoded(codec.encode(rpc), plain=rpc.control is None and not rpc.subscriptions)
         for name in send.peers:
             peer = self._peers.get(name)
-            if peer is not None:
-                peer.outbox.push(encoded, send.priority)
+            if peer is not None and not peer.outbox.push(encoded, send.priority) and not peer.outbox.closed:
+                for message in rpc.messages:
+                    if message.topic in self._inboxes:
+                        self._dropped[message.topic] += 1
 
     async def _beat(self) -> None:
         while True:

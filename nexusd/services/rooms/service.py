@@ -19,9 +19,9 @@ from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, LiveEvent, NameOf, PersonaOf, WallClock
 from nexusd.services.rooms.admission import Admission
 from nexusd.services.rooms.sequence import Sequence
+from nexusd.services.rooms.views import room_member, room_stats, stored
 from nexusd.services.views import room_message
 from nexusd.store import Store
-from nexusd.store.rooms import RoomRow
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import RoomId, parse_room_id, uuid7
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -49,6 +49,8 @@ from nexusd_protocols.rpc.schema import (
     RoomSendParams,
     RoomSent,
     RoomsList,
+    RoomsStats,
+    RoomStatsParams,
 )
 
 log = structlog.get_logger(__name__)
@@ -239,7 +241,7 @@ class Rooms:
                 except trio.WouldBlock:
                     break
             now = self._clock()
-            rows = [(joined.agent.id, _row(joined, message, read, now)) for joined, message, read in batch]
+            rows = [(joined.agent.id, stored(joined.room, message, read, now)) for joined, message, read in batch]
             try:
                 appended = await self._store.rooms.append_many(rows, now=now)
             except OSError as error:
@@ -277,15 +279,7 @@ class Rooms:
         for output in outputs:
             if isinstance(output, MemberChanged):
                 member = output.member
-                view = RoomMember(
-                    agent=member.agent,
-                    name=member.name or None,
-                    agent_type=member.agent_type or None,
-                    status=member.status,
-                    capabilities=list(member.capabilities),
-                    last_seen=member.last_seen,
-                )
-                data = {**msgspec.to_builtins(view), "room": joined.room}
+                data = {**msgspec.to_builtins(room_member(member)), "room": joined.room}
                 self._emit(
                     LiveEvent(
                         kind="presence",
@@ -438,7 +432,7 @@ class Rooms:
 
     async def _send(self, joined: _Joined, data: bytes, read: wire.RoomMessage, now: int) -> RoomSent:
         message = await self._sign(joined, data)
-        appended = await self._store.rooms.append(joined.agent.id, _row(joined, message, read, now), now=now)
+        appended = await self._store.rooms.append(joined.agent.id, stored(joined.room, message, read, now), now=now)
         assert appended is not None  # a new UUID
         joined.messages += 1
         peers = await self._publish(joined, message)
@@ -475,34 +469,20 @@ class Rooms:
             capabilities=list(persona.capabilities),
             last_seen=self._clock(),
         )
-        others = [
-            RoomMember(
-                agent=member.agent,
-                name=member.name or None,
-                agent_type=member.agent_type or None,
-                status=member.status,
-                capabilities=list(member.capabilities),
-                last_seen=member.last_seen,
-            )
-            for member in reversed(joined.roster.members())
-        ]
-        return RoomMembers(members=[me, *others])
+        return RoomMembers(members=[me, *map(room_member, reversed(joined.roster.members()))])
 
-
-def _row(joined: _Joined, message: SignedMessage, read: wire.RoomMessage, now: int) -> RoomRow:
-    chat = read.payload
-    assert isinstance(chat, wire.Chat)
-    return RoomRow(
-        room=joined.room,
-        message_id=read.message_id,
-        sender=read.sender,
-        timestamp=read.timestamp,
-        received_at=now,
-        content=chat.content,
-        format=chat.format,
-        reply_to=chat.reply_to or "",
-        thread_id=chat.thread_id or "",
-        references=msgspec.json.encode(read.references).decode(),
-        digest=message.digest,
-        signed=message.encode(),
-    )
+    async def stats(self, params: RoomStatsParams) -> RoomsStats | Refusal:
+        """How one room fares, or each."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        names = self.names() if params.room is None else [params.room]
+        rooms = []
+        for name in names:
+            joined = self._find(params.agent, name)
+            if isinstance(joined, Refusal):
+                if params.room is not None:
+                    return joined
+            elif (found := self._topics.stats(joined.topic)) is not None:
+                rooms.append(room_stats(joined.room, found))
+        return RoomsStats(rooms=rooms)

@@ -21,6 +21,13 @@ class TopicCounters:
     bytes_received: int = 0
     """Data of messages, with duplicates."""
     bytes_sent: int = 0
+    ihave_ids_received: int = 0
+    ihave_ids_sent: int = 0
+    iwant_ids_sent: int = 0
+    """Asked of peers that offered them."""
+    iwant_messages_sent: int = 0
+    """Sent to peers that asked. Their questions name no topic, so that what they asked in vain is counted for all."""
+    promises_broken: int = 0
 
 
 @dataclass(slots=True)

@@ -67,6 +67,8 @@ class LazyGossip:
     def _offer(self, peers: tuple[PeerId, ...], topic: str, ids: list[bytes]) -> None:
         if peers:
             self._counters.ihave_ids_sent += len(ids) * len(peers)
+            if (counters := self._counters.topics.get(topic)) is not None:
+                counters.ihave_ids_sent += len(ids) * len(peers)
             rpc = Rpc(control=Control(ihave=(IHave(topic, tuple(ids)),)))
             self._outbox.put(Send(peers, rpc, Priority.GOSSIP))
 
@@ -75,7 +77,7 @@ class LazyGossip:
         # "Score Thresholds": "gossip from that peer is ignored"
         if peer.card.score < self._params.score.gossip_threshold:
             return
-        wanted: dict[bytes, None] = {}
+        wanted: dict[bytes, str] = {}
         for offer in offers:
             self._counters.ihave_ids_received += len(offer.message_ids)
             peer.ihaves += 1
@@ -83,24 +85,28 @@ class LazyGossip:
             if peer.ihaves > self._params.max_ihave_messages:
                 break
             if offer.topic in topics:
-                self._pick(offer.message_ids, wanted)
+                self._counters.topics[offer.topic].ihave_ids_received += len(offer.message_ids)
+                self._pick(offer, wanted)
         ids = some(self._chance, list(wanted), self._params.max_ihave_length - peer.asked)
         if not ids:
             return
         peer.asked += len(ids)
         self._counters.iwant_ids_sent += len(ids)
+        for wire_id in ids:
+            self._counters.topics[wanted[wire_id]].iwant_ids_sent += 1
         # "the router tracks a random message ID within the advertised set"; the sample is in random order
-        self.promises.add(ids[0], peer.id, now + self._params.iwant_followup)
+        self.promises.add(ids[0], peer.id, now + self._params.iwant_followup, wanted[ids[0]])
         self._outbox.put(Send((peer.id,), Rpc(control=Control(iwant=(IWant(tuple(ids)),))), Priority.CONTROL))
 
-    def _pick(self, ids: tuple[bytes, ...], wanted: dict[bytes, None]) -> None:
+    def _pick(self, offer: IHave, wanted: dict[bytes, str]) -> None:
         known = self._seen.known
+        ids = offer.message_ids
         several = Counter(ids) if len(set(ids)) < len(ids) else None
         for wire_id in ids:
             count = known(wire_id)
             # an id that is offered more often than we know it belongs to a message of another author too
             if not count or (several is not None and several[wire_id] > count):
-                wanted[wire_id] = None
+                wanted[wire_id] = offer.topic
 
     def asked(self, peer: Peer, wants: Iterable[IWant]) -> None:
         """gossipsub-v1.0 "IWANT": send what is in the cache."""
@@ -129,4 +135,6 @@ class LazyGossip:
             entry.answered[peer.id] = times + 1
             peer.sent_bytes += size
             self._counters.iwant_messages_sent += 1
+            if (counters := self._counters.topics.get(entry.message.topic)) is not None:
+                counters.iwant_messages_sent += 1
             self._outbox.put(Send((peer.id,), Rpc(messages=(entry.message,)), Priority.GOSSIP))

@@ -372,11 +372,13 @@ class GossipSub:
 
     def _collect(self, now: float) -> None:
         """What has become old."""
-        for offender in self._gossip.promises.broken(now):
+        for offender, topic in self._gossip.promises.broken(now):
             # "If the message is not received (from any peer) within a period of time, then a behavioural penalty is
             # applied to the advertising peer through P₇"
             if (peer := self._table.peers.get(offender)) is not None:
                 self.counters.promises_broken += 1
+                if (counters := self.counters.topics.get(topic)) is not None:
+                    counters.promises_broken += 1
                 self._scores.misbehaved(peer.card, 1.0)
         for validation in self._validations.end_overdue(now - self._params.bounds.validation_seconds):
             self.counters.validations_expired += 1

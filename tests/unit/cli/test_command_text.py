@@ -117,6 +117,9 @@ def test_what_peers_say_does_not_reach_the_terminal_raw(nexus, daemon):
                     agent_version=NASTY,
                     addresses=[NASTY],
                     source=NASTY,
+                    score=schema.PeerScore(
+                        total=-1.0, topics=[schema.TopicScore(topic=NASTY, in_mesh=True, p1=0, p2=0, p3=0, p3b=0, p4=0)]
+                    ),
                 )
             ]
         ),
@@ -137,6 +140,7 @@ def test_what_peers_say_does_not_reach_the_terminal_raw(nexus, daemon):
     for args in (
         ["peers"],
         ["peers", "--full"],
+        ["peers", "--scores"],
         ["room", "history", "general"],
         ["room", "members", "general"],
         ["dm", "list"],

@@ -21,6 +21,7 @@ from nexusd.services.policy import Policy, TrustLists
 from nexusd.services.ports import LiveEvent
 from nexusd.store.errors import StorageFullError
 from nexusd.store.peers import PeerRow
+from nexusd_protocols.gossipsub.score import PeerScore, TopicScore
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
@@ -83,9 +84,12 @@ class Running:
     def __init__(self, memory: MemoryPeers) -> None:
         self.network = FakeNetwork(ALICE)
         self.events: list[LiveEvent] = []
+        self.scores: list[PeerScore] = []
         store: Any = SimpleNamespace(peers=memory)
         self.policy = Policy(TrustLists(), self.now)
-        self.peers = Peers(self.network, store, self.events.append, self.now, Random(1), self.policy)
+        self.peers = Peers(
+            self.network, store, self.events.append, self.now, Random(1), self.policy, lambda: self.scores
+        )
 
     def now(self) -> int:
         return 1_800_000_000_000 + round(trio.current_time() * 1000)
@@ -318,3 +322,33 @@ async def test_a_full_disk_does_not_end_the_daemon(memory: MemoryPeers, autojump
         running.network.go(BOB)
         await trio.sleep(2)
         assert list(memory.rows) == [BOB]
+
+
+async def test_scores_are_of_the_connected_the_worst_first(memory: MemoryPeers, autojump_clock: MockClock) -> None:
+    carol, dave = signer("carol").peer_id, signer("dave").peer_id
+    general = TopicScore("/nexus/room/general", True, 1.5, 2.0, -0.5, 0.0, -20.0)
+    async with alice(memory, up={MALLORY}) as running:
+        for peer in (BOB, MALLORY, carol):
+            running.network.come(peer, "in")
+        await running.peers.offer(dave, AT, "mdns")  # away
+        running.network.balances[carol] = 3.0
+        running.scores = [
+            PeerScore(BOB, 4.0, (), 0.0, 0.0, 0.0),
+            PeerScore(MALLORY, -17.0, (general,), -4.0, -5.0, -6.0),
+        ]
+        await trio.sleep(0.1)
+        rows = (await running.peers.list(schema.PeersListParams(scores=True))).peers
+        assert [row.peer_id for row in rows] == [MALLORY, carol, BOB]
+        worst, silent, best = (row.score for row in rows)
+        assert worst == schema.PeerScore(
+            total=-17.0,
+            topics=[
+                schema.TopicScore(topic=general.topic, in_mesh=True, p1=1.5, p2=2.0, p3=-0.5, p3b=0.0, p4=-20.0),
+            ],
+            p5=-4.0,
+            p6=-5.0,
+            p7=-6.0,
+        )
+        assert silent == schema.PeerScore(total=None, penalty=3.0)
+        assert best == schema.PeerScore(total=4.0)
+        assert (await running.shown(BOB)).score is None

@@ -62,6 +62,7 @@ from nexusd_protocols.rpc.schema.peers import (
     PeersBanParams,
     PeersBlockParams,
     PeersConnectParams,
+    PeerScore,
     PeersList,
     PeersListParams,
     PeersUnbanParams,
@@ -69,6 +70,7 @@ from nexusd_protocols.rpc.schema.peers import (
     Profile,
     ProfileGetParams,
     ProfileSetParams,
+    TopicScore,
 )
 from nexusd_protocols.rpc.schema.rooms import (
     Room,
@@ -81,6 +83,9 @@ from nexusd_protocols.rpc.schema.rooms import (
     RoomSendParams,
     RoomSent,
     RoomsList,
+    RoomsStats,
+    RoomStats,
+    RoomStatsParams,
 )
 from nexusd_protocols.rpc.schema.shape import (
     Acting,
@@ -139,6 +144,7 @@ __all__ = [
     "Page",
     "Params",
     "Peer",
+    "PeerScore",
     "PeersBanParams",
     "PeersBlockParams",
     "PeersConnectParams",
@@ -159,9 +165,13 @@ __all__ = [
     "RoomParams",
     "RoomSendParams",
     "RoomSent",
+    "RoomStats",
+    "RoomStatsParams",
     "RoomsList",
+    "RoomsStats",
     "SubscribeParams",
     "Subscription",
     "SubscriptionEnded",
+    "TopicScore",
     "UnsubscribeParams",
 ]

@@ -60,6 +60,8 @@ from nexusd_protocols.rpc.schema.rooms import (
     RoomSendParams,
     RoomSent,
     RoomsList,
+    RoomsStats,
+    RoomStatsParams,
 )
 from nexusd_protocols.rpc.schema.shape import Done, Empty, Result
 
@@ -108,6 +110,7 @@ METHODS: Final[dict[str, Method]] = {
         Method("room.send", RoomSendParams, RoomSent, "Say something to a room", "nexus room send", ("invalid_name", "not_joined", "too_large")),
         Method("room.history", RoomHistoryParams, RoomHistory, "What was said in a room", "nexus room history", ("invalid_name",)),
         Method("room.members", RoomParams, RoomMembers, "Who is in a room", "nexus room members", ("invalid_name", "not_joined")),
+        Method("room.stats", RoomStatsParams, RoomsStats, "How messages fare in rooms: meshes, deliveries, duplicates, losses", "nexus room stats", ("invalid_name", "not_joined")),
         Method("dm.send", DmSendParams, DmSent, "Send a direct message", "nexus dm send", (*_REACH, "too_large")),
         Method("dm.list", DmListParams, DmList, "Direct messages, sent and received", "nexus dm list", _PEER),
         Method("capability.list", CapabilityListParams, CapabilityList, "What a peer, or this daemon, can do", "nexus capability list", _REACH),

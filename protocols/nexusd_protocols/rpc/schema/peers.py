@@ -21,6 +21,32 @@ class Ban(Result, frozen=True, kw_only=True):
     by_hand: bool = False
 
 
+class TopicScore(Result, frozen=True, kw_only=True):
+    """What a peer's conduct in one topic adds to its score, each part with its weight: `p1` its time in the mesh, `p2`
+    what it delivered first, `p3` and `p3b` what it owed the mesh and did not deliver, `p4` what did not verify."""
+
+    topic: str
+    in_mesh: bool
+    p1: float
+    p2: float
+    p3: float
+    p3b: float
+    p4: float
+
+
+class PeerScore(Result, frozen=True, kw_only=True):
+    """`total` is the GossipSub score: below 0 a peer is in no mesh; None for one that does not speak GossipSub. Its
+    parts: `topics`, `p5` for what it owes, `p6` for peers behind one address, `p7` for rules broken. `penalty` is what
+    the peer owes for breaking protocols of whatever kind: points that fade, and a ban at 1000."""
+
+    total: float | None = None
+    penalty: float = 0.0
+    topics: list[TopicScore] = []
+    p5: float = 0.0
+    p6: float = 0.0
+    p7: float = 0.0
+
+
 class Peer(Result, frozen=True, kw_only=True):
     """A peer that was seen. `displayName` and `agentVersion` are the peer's own words: untrusted."""
 
@@ -37,14 +63,18 @@ class Peer(Result, frozen=True, kw_only=True):
     blocked: bool = False
     block_reason: str | None = None
     ban: Ban | None = None
+    score: PeerScore | None = None
+    """Only if it was asked for, and the peer is connected."""
 
 
 class PeersListParams(Params, frozen=True, kw_only=True):
-    """`connected`: only those connected now. `blocked`: only the blocked. `banned`: only those banned now."""
+    """`connected`: only those connected now. `blocked`: only the blocked. `banned`: only those banned now. `scores`:
+    only those connected now, with their scores, the worst first."""
 
     connected: bool = False
     blocked: bool = False
     banned: bool = False
+    scores: bool = False
 
 
 class PeersList(Result, frozen=True, kw_only=True):

@@ -80,6 +80,46 @@ class RoomHistory(Result, frozen=True, kw_only=True):
     last: int | None = None
 
 
+class RoomStatsParams(Acting, frozen=True, kw_only=True):
+    """Without `room`: all rooms that were joined."""
+
+    room: str | None = None
+
+
+class RoomStats(Result, frozen=True, kw_only=True):
+    """How messages fare in a room: `peers` are subscribed, `mesh` of them exchange messages with this daemon directly.
+
+    The rest counts since the room was joined, or the daemon started. Of messages by others `delivered` were new and
+    valid, `duplicates` known, `rejected` wrongly signed or no messages, `ignored` not acceptable to this daemon, and
+    `throttled` one too many at a time. `published` are this daemon's own, `forwarded` all copies sent, `dropped` the
+    copies that a slow peer did not get. Bytes are those of messages alone. Offers (IHAVE) and requests (IWANT) are
+    counted in messages; a promise is broken by a peer that offered a message and did not send it.
+    """
+
+    room: str
+    peers: int
+    mesh: int
+    published: int
+    delivered: int
+    duplicates: int
+    rejected: int
+    ignored: int
+    throttled: int
+    forwarded: int
+    dropped: int
+    bytes_received: int
+    bytes_sent: int
+    offers_received: int
+    offers_sent: int
+    requests_sent: int
+    requests_answered: int
+    promises_broken: int
+
+
+class RoomsStats(Result, frozen=True, kw_only=True):
+    rooms: list[RoomStats]
+
+
 class RoomMember(Result, frozen=True, kw_only=True):
     """`status` is offline once 120 s passed without a presence message."""
 

@@ -9,7 +9,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils import encode_varint_prefixed
 
-from nexusd.host.pubsub import topics
+from nexusd.host.pubsub import outbox, topics
 from nexusd.host.pubsub.topics import Drops
 from nexusd_protocols.identity import peer_id_bytes
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -396,3 +396,32 @@ async def test_a_stream_that_breaks_is_opened_again(pair, monkeypatch):
     await until(lambda: alice.topics.peers(TOPIC))
     await alice.topics.publish(message(2))
     assert (await reader.has(2))[-1] == b"message 2"
+
+
+async def test_a_topic_tells_how_it_fares(pair, monkeypatch):
+    alice, bob = pair
+    _, reader = await joined(alice, bob)
+    assert alice.topics.stats("/nexus/room/unknown") is None
+    await until(lambda: alice.topics.stats(TOPIC).mesh and bob.topics.stats(TOPIC).mesh)
+    await alice.topics.publish(message(1))
+    await reader.has(1)
+    ours, theirs = alice.topics.stats(TOPIC), bob.topics.stats(TOPIC)
+    assert (ours.peers, ours.mesh, ours.counters.published, ours.dropped) == (1, (bob.peer_id,), 1, 0)
+    assert (theirs.counters.delivered, theirs.counters.bytes_received) == (1, len(b"message 1"))
+    (score,) = bob.topics.scores()
+    assert (score.peer, [(each.topic, each.in_mesh) for each in score.topics]) == (alice.peer_id, [(TOPIC, True)])
+
+
+async def test_copies_that_find_no_room_are_counted_for_their_topic(monkeypatch):
+    async with loopback("alice", "bob", "carol") as (alice, bob, carol):
+        await alice.connect(bob.peer_id, bob.addresses())
+        await bob.connect(carol.peer_id, carol.addresses())
+        for node in (alice, bob, carol):
+            await node.topics.join(TOPIC, accept, Reader())
+        await until(lambda: len(bob.topics.stats(TOPIC).mesh) == 2)
+        monkeypatch.setattr(outbox, "PEER_BYTES", 0)
+        await alice.topics.publish(message(1))
+        await until(lambda: bob.topics.stats(TOPIC).dropped == 1)
+        await bob.topics.leave(TOPIC)
+        await bob.topics.join(TOPIC, accept, Reader())
+        assert bob.topics.stats(TOPIC).dropped == 0

@@ -304,3 +304,25 @@ def test_a_message_by_iwant_is_delivered_and_passed_on():
     outputs = node.message("carol", said())
     assert delivered(outputs) == [said()]
     assert sends(outputs, "bob") == [Rpc(messages=(said(),))]
+
+
+# --- counted ----------------------------------------------------------------------------------------------------------
+
+
+def test_gossip_is_counted_by_topic():
+    node = busy("carol")
+    node.join("other")
+    node.message("bob", said())
+    node.beat()
+    node.iwant("carol", ONE, b"unknown")
+    node.ihave("carol", b"new", ONE)
+    node.ihave("carol", b"elsewhere", topic="other")
+    node.ihave("carol", b"strange", topic="not joined")
+    node.wait(4)
+    counters = node.router.counters.topics[TOPIC]
+    assert counters.ihave_ids_sent == 3  # one at each of three heartbeats
+    assert counters.iwant_messages_sent == 1
+    assert (counters.ihave_ids_received, counters.iwant_ids_sent, counters.promises_broken) == (2, 1, 1)
+    other = node.router.counters.topics["other"]
+    assert (other.ihave_ids_received, other.iwant_ids_sent, other.promises_broken) == (1, 1, 1)
+    assert set(node.router.counters.topics) == {TOPIC, "other"}

@@ -11,11 +11,14 @@ import pytest
 import trio
 
 from nexusd.agents import Agents
+from nexusd.host.ports import TopicStats
 from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona
 from nexusd.services.rooms import Rooms
 from nexusd.store import Store
 from nexusd.store.errors import StorageFullError
+from nexusd_protocols.gossipsub.counters import TopicCounters
+from nexusd_protocols.gossipsub.score import PeerScore
 from nexusd_protocols.identity import PeerId, Signer
 from nexusd_protocols.ids import uuid7
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -54,6 +57,13 @@ class FakeTopics:
         return 1
 
     def peers(self, topic: str) -> list[PeerId]:
+        return []
+
+    def stats(self, topic: str) -> TopicStats | None:
+        counters = TopicCounters(published=1, delivered=2, duplicates=3, promises_broken=4)
+        return TopicStats(5, (signer("bob").peer_id,), counters, 6) if topic in self.joined else None
+
+    def scores(self) -> list[PeerScore]:
         return []
 
     async def hear(self, author: Signer, content: str, number: int = 0) -> str:
@@ -267,3 +277,20 @@ async def test_a_room_on_the_deny_list_is_not_joined_and_one_of_before_not_enter
         assert isinstance(await running.rooms.join(schema.RoomParams(room="lobby")), schema.Room)
     async with alice(tmp_path) as running:
         assert running.rooms.names() == ["general", "lobby"], "it is entered again once it is allowed"
+
+
+async def test_stats_are_of_one_room_or_of_all(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        assert done(await running.rooms.stats(schema.RoomStatsParams())).rooms == []
+        await running.rooms.join(GENERAL)
+        await running.rooms.join(schema.RoomParams(room="other"))
+        assert [each.room for each in done(await running.rooms.stats(schema.RoomStatsParams())).rooms] == [
+            "general",
+            "other",
+        ]
+        (general,) = done(await running.rooms.stats(schema.RoomStatsParams(room="general"))).rooms
+        assert (general.peers, general.mesh, general.dropped) == (5, 1, 6)
+        assert (general.published, general.delivered, general.duplicates, general.promises_broken) == (1, 2, 3, 4)
+        refusal = await running.rooms.stats(schema.RoomStatsParams(room="elsewhere"))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == "not_joined"

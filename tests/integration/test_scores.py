@@ -1,0 +1,47 @@
+"""How peers conduct themselves and rooms fare, as a user asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.harness.daemon import Daemon, meet
+from tests.harness.process import poll
+
+TOPIC = "/nexus/room/watched"
+
+
+def stats(daemon: Daemon, room: str) -> dict[str, Any]:
+    (found,) = daemon.cli("room", "stats", room)["rooms"]
+    return dict(found)
+
+
+def test_a_room_tells_how_its_messages_fare(alice: Daemon, bob: Daemon, carol: Daemon) -> None:
+    meet("watched", alice, bob, carol)
+    poll(lambda: stats(alice, "watched")["mesh"] == 2, "alice's mesh")
+    before = stats(bob, "watched")
+    for number in range(3):
+        alice.cli("room", "send", "watched", f"message {number}")
+    poll(lambda: stats(bob, "watched")["delivered"] >= before["delivered"] + 3, "the deliveries")
+    here = stats(alice, "watched")
+    assert here["peers"] == 2
+    assert here["published"] >= 3
+    assert (here["rejected"], here["dropped"], here["promisesBroken"]) == (0, 0, 0)
+    assert stats(bob, "watched")["bytesReceived"] > before["bytesReceived"]
+    assert here["room"] in {room["room"] for room in alice.cli("room", "stats")["rooms"]}
+    assert alice.cli_error("room", "stats", "nowhere")["code"] == "not_joined"
+
+
+def test_peers_are_listed_by_their_score(alice: Daemon, bob: Daemon, carol: Daemon) -> None:
+    meet("watched", alice, bob, carol)
+
+    def neighbour() -> dict[str, Any] | None:
+        rows = alice.cli("peers", "--scores")["peers"]
+        totals = [row["score"]["total"] or 0 for row in rows]
+        assert totals == sorted(totals)
+        row = next(row for row in rows if row["peerId"] == bob.peer_id)
+        ours = [each for each in row["score"]["topics"] if each["topic"] == TOPIC and each["inMesh"]]
+        return dict(row) if ours and row["score"]["total"] > 0 else None
+
+    row = poll(neighbour, "a score for bob, for his time in the mesh", every=0.2)
+    assert row["agentVersion"].startswith("nexusd/")
+    assert row["addresses"]
