@@ -176,10 +176,10 @@ func (n *node) dial(ctx context.Context, r *request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandSeconds)
 	defer cancel()
-	// the direct way, and again after a failure at once: no memory of what failed before
-	ctx = network.WithAllowLimitedConn(network.WithForceDirectDial(ctx, "as told"), "as told")
-	if strings.Contains(r.Address, "p2p-circuit") {
-		ctx = network.WithAllowLimitedConn(context.WithoutCancel(ctx), "as told")
+	ctx = network.WithAllowLimitedConn(ctx, "as told")
+	if !strings.Contains(r.Address, "p2p-circuit") {
+		// the direct way, and again after a failure at once: no memory of what failed before
+		ctx = network.WithForceDirectDial(ctx, "as told")
 	}
 	if err := n.host.Connect(ctx, *info); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 // A js-libp2p node with the published network's protocols and settings, on loopback.
 import { bootstrap } from '@libp2p/bootstrap'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify, identifyPush } from '@libp2p/identify'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -81,9 +82,9 @@ const meshsub = (protocols, settings) => (components) => {
 
 /**
  * @param {{ seed?: string, listen?: boolean, websocket?: boolean, mdns?: boolean, bootstrap?: string[], security?: string,
- *   gossip?: string }} options
+ *   gossip?: string, relay?: boolean }} options
  *   `seed`: 32 bytes in hex, for a stable peer id; `security`: noise (default), tls or plaintext, that one alone;
- *   `gossip`: the newest version of GossipSub to speak, 1.1 or 1.2 (default)
+ *   `relay`: be a relay (circuit v2); `gossip`: the newest version of GossipSub to speak, 1.1 or 1.2 (default)
  */
 export async function createNode (options = {}) {
   const discovery = []
@@ -97,7 +98,7 @@ export async function createNode (options = {}) {
     addresses: {
       listen: options.listen === false ? [] : ['/ip4/127.0.0.1/tcp/0', ...(options.websocket === false ? [] : ['/ip4/127.0.0.1/tcp/0/ws'])]
     },
-    transports: [tcp(), webSockets()],
+    transports: [tcp(), webSockets(), circuitRelayTransport()],
     connectionEncrypters: [SECURITY[options.security ?? 'noise']()],
     streamMuxers: [yamux({ ...STREAMS, maxEarlyStreams: 1024 })],
     peerDiscovery: discovery,
@@ -109,6 +110,7 @@ export async function createNode (options = {}) {
     connectionGater: { denyDialMultiaddr: () => false },
     connectionMonitor: { enabled: false },
     services: {
+      ...(options.relay ? { relay: circuitRelayServer({ reservations: { applyDefaultLimit: false } }) } : {}),
       identify: identify(),
       identifyPush: identifyPush(),
       ping: ping({ maxInboundStreams: 16, maxOutboundStreams: 16 }),
