@@ -46,13 +46,18 @@ class Line:
         self._protocol = protocol
         self._made = made
         self._lost = lost
+        self._first: Outbox | None = None
+
+    def begin(self) -> None:
+        """Have the first outbox made before `run`: what the peer says at once must find it known."""
+        self._first = self._made(self)
 
     async def run(self) -> None:
         """Until it is cancelled by `scope`, or the peer turns out not to speak the protocol."""
         tries = 0
         with self.scope:
             while True:
-                outbox = self._made(self)
+                outbox, self._first = self._first or self._made(self), None
                 if outbox is None:
                     return
                 try:

@@ -276,6 +276,7 @@ class TopicMesh:
             return
         line = Line(self._opener, peer, protocol, made=self._made, lost=self._lost)
         self._lines[peer] = line
+        line.begin()
         self._nursery.start_soon(self._run, line)
 
     async def _run(self, line: Line) -> None:
@@ -338,12 +339,24 @@ class TopicMesh:
         for malformed in rpc.malformed:
             if malformed.blame:
                 self._charge(peer, malformed.code, 10)
+        if peer not in self._peers:
+            self._note(peer, rpc.subscriptions)
         questions = self._tell(Received(peer, rpc))
         for number, question in enumerate(questions):
             if number % TURN_MESSAGES == TURN_MESSAGES - 1:
                 await trio.lowlevel.checkpoint()
             self._judge(question)
         await trio.lowlevel.checkpoint()
+
+    def _note(self, peer: PeerId, changes: Iterable[Subscription]) -> None:
+        """Our stream to the peer is being opened again: what it subscribes to meanwhile, it says once too."""
+        said = dict.fromkeys(self._said.get(peer, ()))
+        for change in changes:
+            if not change.subscribe:
+                said.pop(change.topic, None)
+            elif len(said) < self._params.bounds.peer_topics:
+                said[change.topic] = None
+        self._said[peer] = tuple(said)
 
     # --- validation -------------------------------------------------------------------------------------------------
     def _judge(self, question: Question) -> None:

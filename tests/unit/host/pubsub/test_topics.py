@@ -12,9 +12,10 @@ from libp2p.utils import encode_varint_prefixed
 from nexusd.host.pubsub import outbox, topics
 from nexusd.host.pubsub.topics import Drops
 from nexusd_protocols.identity import peer_id_bytes
+from nexusd_protocols.multistream.messages import HEADER, encode
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.nodes import loopback, signer, until
-from tests.unit.host.conftest import dial_stock, running_stock
+from tests.unit.host.conftest import dial_stock, raw_stream, running_stock
 
 TOPIC = "/nexus/room/general"
 MESHSUB = TProtocol("/meshsub/1.1.0")
@@ -425,3 +426,37 @@ async def test_copies_that_find_no_room_are_counted_for_their_topic(monkeypatch)
         await bob.topics.leave(TOPIC)
         await bob.topics.join(TOPIC, accept, Reader())
         assert bob.topics.stats(TOPIC).dropped == 0
+
+
+def subscribed(*topics: str) -> bytes:
+    """What a peer says first, as a frame."""
+    options = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in topics]
+    return encode_varint_prefixed(rpc_pb2.RPC(subscriptions=options).SerializeToString())
+
+
+async def test_what_comes_in_one_flight_with_the_proposal_is_heard():
+    """Whoever opens its stream lazily says all in its first packet, perhaps before identify is done."""
+    async with loopback("bob") as (bob,), running_stock("carol") as carol:
+        await bob.topics.join(TOPIC, accept, Reader())
+        await dial_stock(carol, bob)
+        await until(lambda: bob._identify._peers)
+        # only now, so that identify does not tell of it
+        carol.set_stream_handler(MESHSUB, lambda stream: stream.muxed_conn.event_closed.wait())
+        stream = await raw_stream(carol, bob.peer_id)
+        await stream.write(encode(HEADER) + encode(MESHSUB) + subscribed(TOPIC))
+        await until(lambda: bob.topics.peers(TOPIC), 3)
+
+
+async def test_subscriptions_are_heard_while_our_stream_is_opened_again(pair, monkeypatch):
+    monkeypatch.setattr("nexusd.host.pubsub.line.RETRY_SECONDS", (0.5,))
+    alice, bob = pair
+    await joined(alice, bob)
+    other = "/nexus/room/other"
+    alice.topics._peers[bob.peer_id].outbox.close()
+    await until(lambda: bob.peer_id not in alice.topics._peers)
+    await bob.topics.join(other, accept, Reader())
+    await bob.topics.leave(TOPIC)
+    await until(lambda: alice.topics._said[bob.peer_id] == (other,))
+    await until(lambda: bob.peer_id in alice.topics._peers)
+    assert alice.topics.peers(other) == (bob.peer_id,)
+    assert not alice.topics.peers(TOPIC)
