@@ -35,6 +35,7 @@ from nexusd.services.bans import Bans
 from nexusd.services.capabilities import Capabilities
 from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
+from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources
 from nexusd.services.node import Facts, Gauges, NodeInfo
 from nexusd.services.peers import Peers
 from nexusd.services.policy import Policy, TrustList, TrustLists
@@ -296,6 +297,7 @@ async def _start(
     )
     services = Services(
         node=_node_info(config, signer, info, started_at, now, request_stop, node, peers, rooms, capabilities, cascade),
+        metrics=_metrics(nursery, started_at, now, node, peers, policy, rooms, capabilities, events),
         peers=peers,
         bans=bans,
         profile=profiles,
@@ -352,6 +354,41 @@ def _node_info(
         },
     )
     return NodeInfo(facts, gauges, now, request_stop)
+
+
+def _metrics(
+    nursery: trio.Nursery,
+    started_at: int,
+    now: WallClock,
+    node: Node,
+    peers: Peers,
+    policy: Policy,
+    rooms: Rooms,
+    capabilities: Capabilities,
+    events: Events,
+) -> Metrics:
+    loop_lag = LoopLag()
+    nursery.start_soon(loop_lag.run)
+
+    def gossip() -> Gossip:
+        drops = node.topics.drops
+        return Gossip(node.topics.router.counters, drops.forwarded, drops.gossip, drops.verdicts_late)
+
+    return Metrics(
+        Sources(
+            version=__version__,
+            started_at=started_at,
+            connections=lambda: _connections(node),
+            peers=lambda: peers.counts,
+            bans=lambda: len(policy.bans.holding(now())),
+            streams=node.stream_usage,
+            gossip=gossip,
+            calls=lambda: capabilities.open_calls,
+            events=events.newest,
+            rooms=rooms.figures,
+            loop_lag=loop_lag,
+        )
+    )
 
 
 def _connections(node: Node) -> ConnectionUsage:

@@ -1,7 +1,7 @@
 """`make docs`: the pages of docs/reference that follow from the code, so that they cannot differ from it.
 
     schema -> rpc.md, openrpc.json    codes -> errors.md    settings -> configuration.md    limits, figures -> limits.md
-    the two cyclopts apps -> commands.md    offences -> penalties.md
+    families of metrics -> metrics.md        the two cyclopts apps -> commands.md    offences -> penalties.md
 
 `pages` is pure and deterministic; tests/unit/test_docs.py compares it with what is committed.
 """
@@ -25,6 +25,7 @@ from cyclopts import App
 from nexusd.config import SETTINGS, Config
 from nexusd.host.limits import accounts
 from nexusd.host.limits.figures import Figures
+from nexusd.services.metrics import families
 from nexusd.services.policy import bans
 from nexusd_protocols import limits
 from nexusd_protocols.errors import FLOOD
@@ -44,6 +45,7 @@ def pages() -> dict[str, str]:
         "configuration.md": _configuration(),
         "errors.md": _errors(),
         "limits.md": _limits(),
+        "metrics.md": _metrics(),
         "penalties.md": _penalties(),
         "rpc.md": _Socket().page(),
         "openrpc.json": msgspec.json.format(msgspec.json.encode(openrpc.document()), indent=2).decode() + "\n",
@@ -77,6 +79,35 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
     return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+def _metrics() -> str:
+    def row(name: str, kind: str, help_: str) -> tuple[str, str, str]:
+        return f"`{name}_total`" if kind == "counter" else f"`{name}`", kind, help_
+
+    header = ("metric", "type", "what it tells")
+    build = row(families.BUILD + "_info", "gauge", f"{families.BUILD_HELP} (`version`)")
+    lag = row(families.LOOP_LAG, "histogram", families.LOOP_LAG_HELP)
+    body = [
+        "## The daemon",
+        _table(header, [build, *(row(each.name, each.kind, each.help) for each in families.METRICS), lag]),
+        "## Each room",
+        _paragraph("The label `room` is the room's name. Counters begin anew when a room is joined anew."),
+        _table(header, [row(each.name, each.kind, each.help) for each in families.ROOM_METRICS]),
+        "## The process",
+        _paragraph(
+            "On Linux, those that Prometheus's libraries know everywhere: `process_cpu_seconds_total`, "
+            "`process_resident_memory_bytes`, `process_virtual_memory_bytes`, `process_open_fds`, `process_max_fds`, "
+            "`process_start_time_seconds`."
+        ),
+    ]
+    intro = (
+        "What `nexus metrics` prints, and the method `node.metrics` answers: the text format of Prometheus, version "
+        "0.0.4. Counters count since the daemon started. Figures are read when somebody asks, and cost nothing until "
+        "then."
+    )
+    return _page("Metrics", "nexusd/services/metrics/families.py", intro, body)
 
 
 # --- the socket -----------------------------------------------------------------------------------------------------

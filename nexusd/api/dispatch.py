@@ -71,6 +71,7 @@ def handlers(services: Services) -> dict[str, Handler]:
         "node.status": lambda params, session: services.node.status(),
         "node.subscribe": lambda params, session: session.subscribe(params),
         "node.unsubscribe": lambda params, session: session.unsubscribe(params),
+        "node.metrics": lambda params, session: services.metrics.expose(),
         "node.shutdown": lambda params, session: services.node.shutdown(),
         "peers.list": lambda params, session: services.peers.list(params),
         "peers.connect": lambda params, session: services.peers.connect(params),

@@ -26,6 +26,12 @@ class NodeService(Protocol):
         ...
 
 
+class MetricsService(Protocol):
+    """Figures of the daemon."""
+
+    async def expose(self) -> schema.NodeMetrics: ...
+
+
 class PeersService(Protocol):
     """Peers seen."""
 
@@ -174,6 +180,7 @@ class Services:
     """All of them, as `nexusd.app` composes them."""
 
     node: NodeService
+    metrics: MetricsService
     peers: PeersService
     bans: BansService
     profile: ProfileService

@@ -36,6 +36,7 @@ COMMANDS: Final = {
         "Call any method of the socket.",
         'nexus rpc room.send \'{"room": "general", "content": "hi"}\'',
     ),
+    "metrics": ("node:metrics", "Print the figures of this daemon, for Prometheus.", "nexus metrics"),
     "stop": ("node:stop", "Drain and stop the daemon.", "nexus stop"),
     "completion": (
         "completion:completion",

@@ -10,11 +10,11 @@ import msgspec
 
 from nexusd import lockfile
 from nexusd.cli.options import STDIN
-from nexusd.cli.outcome import Answer
+from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call, current
 from nexusd.cli.terminal import clean, duration, pairs
 from nexusd.cli.usage import UsageError
-from nexusd_protocols.rpc.schema import ConnectionUsage, Done, NodeStatus, Peer
+from nexusd_protocols.rpc.schema import ConnectionUsage, Done, NodeMetrics, NodeStatus, Peer
 
 STOP_S: Final = 10.0
 """Twice what the daemon promises."""
@@ -23,6 +23,12 @@ STOP_S: Final = 10.0
 def status() -> Answer[NodeStatus]:
     """What this daemon is and does."""
     return Answer(call("node.status"), _status)
+
+
+def metrics() -> Verbatim:
+    """Print the figures of this daemon, for Prometheus."""
+    found: NodeMetrics = call("node.metrics")
+    return Verbatim(found.text.rstrip("\n"))
 
 
 def connect(address: str, /) -> Answer[Peer]:

@@ -316,6 +316,10 @@ class Node:
         """How many connections there are and may be."""
         return self._gate.usage()
 
+    def stream_usage(self) -> tuple[int, int]:
+        """Open inbound streams, and how many were refused since the start."""
+        return self._slots.inbound, self._slots.refused
+
     def penalise(self, peer: PeerId, reason: str, points: int) -> None:
         """Charge a peer's account, log the line that a log watcher can act on, and have the peer judged if it owes too
         much."""

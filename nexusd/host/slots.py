@@ -31,6 +31,11 @@ class StreamSlots:
         self.refused = 0
         """Streams refused since the start."""
 
+    @property
+    def inbound(self) -> int:
+        """Inbound streams that are open."""
+        return sum(self._inbound.values())
+
     def enter(self, peer: PeerId) -> bool:
         """Count an inbound stream, before anybody knows its protocol; False if that is one too many."""
         if self._inbound[peer] >= self._per_peer:

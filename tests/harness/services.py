@@ -33,6 +33,9 @@ class FakeNode:
     most: int = 0
     padding: int = 0
 
+    async def expose(self) -> schema.NodeMetrics:
+        return schema.NodeMetrics(text="up 1\n")
+
     async def status(self) -> schema.NodeStatus:
         self.running += 1
         self.most = max(self.most, self.running)
@@ -414,6 +417,7 @@ class Fakes:
     def services(self) -> Services:
         return Services(
             node=self.node,
+            metrics=self.node,
             peers=self.peers,
             bans=self.bans,
             profile=self.profile,

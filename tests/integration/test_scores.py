@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from tests.harness.daemon import Daemon, meet
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness.daemon import Daemon, Home, meet
 from tests.harness.process import poll
 
 TOPIC = "/nexus/room/watched"
@@ -45,3 +48,22 @@ def test_peers_are_listed_by_their_score(alice: Daemon, bob: Daemon, carol: Daem
     row = poll(neighbour, "a score for bob, for his time in the mesh", every=0.2)
     assert row["agentVersion"].startswith("nexusd/")
     assert row["addresses"]
+
+
+def test_metrics_are_what_prometheus_reads(alice: Daemon, bob: Daemon, home: Home) -> None:
+    meet("measured", alice, bob)
+    poll(lambda: stats(alice, "measured")["mesh"] >= 1, "the mesh")
+    printed = home.nexus("--name", "alice", "metrics")
+    assert printed.returncode == 0, printed.stderr
+    found = {
+        (sample.name, sample.labels.get("room", "")): sample.value
+        for family in text_string_to_metric_families(printed.stdout)
+        for sample in family.samples
+    }
+    assert found[("nexusd_peers_connected", "")] >= 2
+    assert found[("nexusd_room_mesh_peers", "measured")] >= 1
+    assert found[("nexusd_room_rejected_total", "measured")] == 0
+    assert found[("nexusd_gossip_rpcs_received_total", "")] > 0
+    if Path("/proc/self/stat").exists():
+        assert found[("process_resident_memory_bytes", "")] > 1 << 20
+    assert alice.rpc("node.metrics")["text"].startswith("# HELP nexusd_build_info")

@@ -106,6 +106,11 @@ class Capabilities:
             task_status.started()
             await trio.sleep_forever()
 
+    @property
+    def open_calls(self) -> tuple[int, int]:
+        """Calls under way: those made, and those answered."""
+        return len(self._calling), len(self._answering)
+
     async def aclose(self) -> None:
         """Give up what runs, each with a word to the other side, and finish the record."""
         self._closing = True

@@ -50,12 +50,14 @@ from nexusd_protocols.rpc.schema import (
     RoomSent,
     RoomsList,
     RoomsStats,
+    RoomStats,
     RoomStatsParams,
 )
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Figures = list[RoomStats]
 
 ROOMS: Final = 256
 """Rooms that a node is in: each costs a mesh of its own and a heartbeat a minute."""
@@ -476,13 +478,19 @@ class Rooms:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        names = self.names() if params.room is None else [params.room]
-        rooms = []
-        for name in names:
-            joined = self._find(params.agent, name)
-            if isinstance(joined, Refusal):
-                if params.room is not None:
-                    return joined
-            elif (found := self._topics.stats(joined.topic)) is not None:
-                rooms.append(room_stats(joined.room, found))
-        return RoomsStats(rooms=rooms)
+        if params.room is None:
+            return RoomsStats(rooms=self.figures(agent.id))
+        joined = self._find(params.agent, params.room)
+        if isinstance(joined, Refusal):
+            return joined
+        return RoomsStats(rooms=[each for each in self.figures(agent.id) if each.room == joined.room])
+
+    def figures(self, agent: AgentId | None = None) -> Figures:
+        """How the rooms fare that an agent is in, or any."""
+        found = []
+        for name in self.names():
+            joined = self._joined[RoomId(name)]
+            stats = self._topics.stats(joined.topic)
+            if stats is not None and agent in (None, joined.agent.id):
+                found.append(room_stats(joined.room, stats))
+        return found

@@ -32,6 +32,7 @@ from nexusd_protocols.rpc.schema.events import (
 from nexusd_protocols.rpc.schema.inbox import DmList, DmListParams, DmSendParams, DmSent
 from nexusd_protocols.rpc.schema.node import (
     ConfigShow,
+    NodeMetrics,
     NodeStatus,
     OpenRpcDocument,
     SubscribeParams,
@@ -95,6 +96,7 @@ METHODS: Final[dict[str, Method]] = {
         Method("node.status", Empty, NodeStatus, "What this daemon is and does", "nexus status"),
         Method("node.subscribe", SubscribeParams, Subscription, "Receive events as node.event notifications", "nexus events", ("bad_cursor",)),
         Method("node.unsubscribe", UnsubscribeParams, Done, "End a subscription"),
+        Method("node.metrics", Empty, NodeMetrics, "Figures of this daemon, for Prometheus", "nexus metrics"),
         Method("node.shutdown", Empty, Done, "Drain and stop the daemon", "nexus stop"),
         Method("peers.list", PeersListParams, PeersList, "Peers seen, the connected ones first", "nexus peers"),
         Method("peers.connect", PeersConnectParams, Peer, "Dial an address", "nexus connect", ("invalid_address", *_REFUSED, "unreachable", "timeout")),

@@ -45,6 +45,12 @@ class NodeStatus(Result, frozen=True, kw_only=True):
     """What each source of peers is doing, such as `{"mdns": "on 127.0.0.1", "bootstrap": "2 addresses"}`."""
 
 
+class NodeMetrics(Result, frozen=True, kw_only=True):
+    """Figures of this daemon in the text format of Prometheus, version 0.0.4: docs/reference/metrics.md lists them."""
+
+    text: str
+
+
 class SubscribeParams(Params, frozen=True, kw_only=True):
     """`cursor`: continue behind this event; without it, begin now; 0 begins with the oldest that is stored."""
 
