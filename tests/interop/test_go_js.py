@@ -6,6 +6,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,14 @@ def test_streams(peers: tuple[ForeignPeer, ForeignPeer]) -> None:
         sent = mine.call("upload", peer=theirs.peer_id, protocol=SINK, bytes=1_000_000)
         assert json.loads(sent.pop("answer")) == sent == digest(1_000_000)
         assert mine.call("fetch", peer=theirs.peer_id, protocol=SOURCE, bytes=1_000_000) == digest(1_000_000)
+
+
+def test_a_relay(tmp_path: Path) -> None:
+    """Among three Go nodes: that what relay clients of ours are held against works."""
+    go.require()
+    with GoPeer("go", tmp_path, nodes=[{"relay": True}, {}, {}]) as bob:
+        relay = next(address for address in bob.nodes[0]["addrs"] if "/ws" not in address)
+        address = bob.call("reserve", node=1, address=relay)["address"]
+        behind = bob.nodes[1]["peerId"]
+        assert "/p2p-circuit" in bob.call("dial", node=2, address=address)["address"]
+        assert bob.call("fetch", node=2, peer=behind, protocol=SOURCE, bytes=1_000_000) == digest(1_000_000)
