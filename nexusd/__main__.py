@@ -49,6 +49,7 @@ def run(
     port: int | None = None,
     listen: _Listed = (),
     bootstrap: _Listed = (),
+    relay: _Listed = (),
     mdns: _Switch = None,
     loopback: _Switch = None,
     role: Role | None = None,
@@ -85,6 +86,8 @@ def run(
         Multiaddr to listen on, instead of all interfaces; repeatable.
     bootstrap
         Multiaddr of a peer to dial at start, ending in /p2p/<peerId>; repeatable.
+    relay
+        Multiaddr of a relay to be reachable through, ending in /p2p/<peerId>; repeatable.
     mdns
         Find peers on the LAN (default: yes).
     loopback

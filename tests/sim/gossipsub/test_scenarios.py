@@ -10,15 +10,10 @@ from nexusd_protocols.gossipsub.params import Params, ScoreParams, TopicScorePar
 from tests.sim.gossipsub.scenarios import SCENARIOS, Scenario, run
 
 HEARD = 0.999
-QUICK = ("baseline", "censorship")
-"""Of these, `make check` plays the smaller."""
 
 
 @pytest.mark.parametrize("nodes", [100, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-@pytest.mark.parametrize(
-    "scenario",
-    [pytest.param(each, id=each.name, marks=[] if each.name in QUICK else pytest.mark.slow) for each in SCENARIOS],
-)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_what_honest_hosts_say_is_heard_in_time(scenario: Scenario, nodes: int) -> None:
     seed = scenario.section
     # fewer messages in the quick check, and not one attacker less
