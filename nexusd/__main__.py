@@ -66,6 +66,8 @@ def run(
     allow_rooms: _Listed = (),
     deny_capabilities: _Listed = (),
     allow_capabilities: _Listed = (),
+    metrics_listen: str | None = None,
+    metrics_public: _Switch = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
@@ -120,6 +122,10 @@ def run(
         Capability that others may not call; gpt-* stands for all that begin so.
     allow_capabilities
         Capability that others may call, and no others.
+    metrics_listen
+        Answer `GET /metrics` at this IP address and port, such as 127.0.0.1:9464.
+    metrics_public
+        Let that be an address that others reach.
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
     """
@@ -238,6 +244,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _sentence(error: BaseException) -> str | None:
     """What to tell the user, or None if the error is not the user's business but a bug."""
+    from nexusd.api.metrics_http import MetricsAddressError
     from nexusd.host.ports import HostError
     from nexusd.store.errors import StorageError
 
@@ -245,6 +252,7 @@ def _sentence(error: BaseException) -> str | None:
         AlreadyRunning,
         ConfigError,
         KeyFileError,
+        MetricsAddressError,
         PortInUseError,
         UnsafePathError,
         HostError,

@@ -24,9 +24,9 @@ import trio
 
 from nexusd import __version__, clock, keystore, listen, lockfile, paths
 from nexusd.agents import Agents
-from nexusd.api import socket
+from nexusd.api import metrics_http, socket
 from nexusd.api.ports import Services
-from nexusd.config import Config
+from nexusd.config import Config, metrics_address
 from nexusd.host.limits import descriptors
 from nexusd.host.limits.figures import Figures
 from nexusd.host.node import Node
@@ -306,6 +306,10 @@ async def _start(
         capabilities=capabilities,
         events=events,
     )
+    if config.metrics_listen:
+        address, port = metrics_address(config.metrics_listen)
+        await nursery.start(metrics_http.serve, str(address), port, services.metrics)
+        log.info("metrics", address=f"http://{config.metrics_listen}/metrics")
     door = _Door(socket_path, services)
     await nursery.start(door.run)
     return Running(info, store, services, door, capabilities, rooms)

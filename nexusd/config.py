@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -73,6 +74,10 @@ class Config:
     deny_capabilities: tuple[str, ...] = ()
     allow_capabilities: tuple[str, ...] = ()
     """Names, or beginnings of names and a `*`. Capabilities: which of ours others may call."""
+    metrics_listen: str = ""
+    """IP address and port to answer `GET /metrics` on; empty: nowhere."""
+    metrics_public: bool = False
+    """Whether that address may be one that others reach."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
 
@@ -198,6 +203,15 @@ def _check_together(config: Config) -> None:
                 f"bootstrap ({config.origins['bootstrap']}) names {peer}, which {key} ({config.origins[key]}) refuses: "
                 "change one of them"
             )
+    if (
+        config.metrics_listen
+        and not config.metrics_public
+        and not metrics_address(config.metrics_listen)[0].is_loopback
+    ):
+        raise ConfigError(
+            f"metrics_listen = {config.metrics_listen!r} ({config.origins['metrics_listen']}): others could read the "
+            "metrics there; listen on 127.0.0.1, or set metrics_public if that is what you want"
+        )
     if not config.listen:
         return
     for key, given in (("port", config.port != 0), ("loopback", config.loopback)):
@@ -326,6 +340,24 @@ def _addresses(value: Any, expected: str, fits: Callable[[str], bool]) -> tuple[
     return tuple(value)
 
 
+def metrics_address(text: str) -> tuple[IPv4Address | IPv6Address, int]:
+    """Address and port of `127.0.0.1:9464` or `[::1]:9464`. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+        raise ValueError("no port")
+    if host.startswith("[") and host.endswith("]"):
+        return IPv6Address(host[1:-1]), int(port)
+    return IPv4Address(host), int(port)
+
+
+def _check_metrics(value: Any) -> str:
+    try:
+        metrics_address(value)
+    except (ValueError, AttributeError):
+        raise _WrongError("an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464") from None
+    return cast("str", value)
+
+
 def _words(check: Callable[[Any], Any]) -> Callable[[str], Any]:
     return lambda text: check(text.replace(",", " ").split())
 
@@ -377,5 +409,7 @@ SETTINGS: Final = (
     Setting("allow_rooms", "be in no other rooms", _words(_rooms), _rooms),
     Setting("deny_capabilities", "capabilities that others may not call", _words(_capabilities), _capabilities),
     Setting("allow_capabilities", "others may call no other capabilities", _words(_capabilities), _capabilities),
+    Setting("metrics_listen", "answer `GET /metrics` here: 127.0.0.1:9464", _check_metrics, _check_metrics),
+    Setting("metrics_public", "let that be an address that others reach", _read_bool, _check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.daemon import Daemon, Home, meet
@@ -67,3 +69,22 @@ def test_metrics_are_what_prometheus_reads(alice: Daemon, bob: Daemon, home: Hom
     if Path("/proc/self/stat").exists():
         assert found[("process_resident_memory_bytes", "")] > 1 << 20
     assert alice.rpc("node.metrics")["text"].startswith("# HELP nexusd_build_info")
+
+
+def test_prometheus_scrapes_where_it_was_told(own_home: Home) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with Daemon("alice", own_home, "--metrics-listen", address):
+        answer = httpx.get(f"http://{address}/metrics", trust_env=False, timeout=30)
+        assert answer.status_code == 200
+        names = {family.name for family in text_string_to_metric_families(answer.text)}
+        assert {"nexusd_build", "nexusd_peers_connected", "nexusd_loop_lag_seconds"} <= {*names} | {
+            name.removesuffix("_info") for name in names
+        }
+        taken = own_home.nexusd("run", "--name", "bob", "--loopback", "--no-mdns", "--metrics-listen", address)
+        assert taken.returncode == 1
+        assert "metrics_listen" in taken.stderr
+    refused = own_home.nexusd("run", "--name", "bob", "--metrics-listen", "0.0.0.0:9464")
+    assert refused.returncode == 1
+    assert "metrics_public" in refused.stderr

@@ -38,6 +38,13 @@ LAYERS = {
     "deny_rooms": ((["spam*"], ("spam*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
     "allow_rooms": ((["spam*"], ("spam*",)), ("a, b-*", ("a", "b-*")), ('["x", "x"]', ("x",)), ()),
     "deny_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
+    "metrics_listen": (
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("[::1]:9464", "[::1]:9464"),
+        ('"127.5.5.5:65535"', "127.5.5.5:65535"),
+        "",
+    ),
+    "metrics_public": ((True, True), ("yes", True), ("true", True), False),
     "allow_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
 }
 
@@ -254,3 +261,18 @@ def test_who_is_dialled_at_the_start_must_not_be_refused(environment, key, liste
     ):
         load({"bootstrap": [DIAL], key: [listed]}, environment)
     assert load({"bootstrap": [DIAL], "allow_peers": [OTHER, PEER]}, environment).bootstrap == (DIAL,)
+
+
+@pytest.mark.parametrize(
+    "text", ["9464", ":9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "[::1]:x"]
+)
+def test_metrics_want_an_address_and_a_port(text, environment):
+    with pytest.raises(ConfigError, match="an IP address and a port"):
+        load({"metrics_listen": text}, environment)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:9464", "[::]:9464", "192.168.1.5:9464"])
+def test_metrics_are_not_shown_to_others_by_mistake(text, environment):
+    with pytest.raises(ConfigError, match="metrics_public"):
+        load({"metrics_listen": text}, environment)
+    assert load({"metrics_listen": text, "metrics_public": True}, environment).metrics_listen == text
