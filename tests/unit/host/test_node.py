@@ -217,3 +217,20 @@ async def test_nothing_works_before_it_runs():
     node = loopback_node("alice")
     with pytest.raises(Exception, match="not running"):
         await node.connect(signer("bob").peer_id, ["/ip4/127.0.0.1/tcp/1"])
+
+
+async def test_a_peer_that_takes_nothing_costs_the_others_no_farewell(pair, monkeypatch):
+    alice, _bob = pair
+    heard = []
+
+    async def echoed() -> None:
+        heard.append("echo")
+
+    async def kept() -> None:
+        heard.append("records")
+
+    monkeypatch.setattr(alice.topics, "flush", trio.sleep_forever)
+    monkeypatch.setattr(alice._keepalive, "round", echoed)
+    monkeypatch.setattr(alice.dht, "flush", kept)
+    await alice.aclose()
+    assert sorted(heard) == ["echo", "records"]
