@@ -28,7 +28,8 @@ RETRY_SECONDS: Final = (1.0, 5.0, 30.0)
 
 class Line:
     """To one peer. `made` gives a fresh outbox, with what a peer must hear first in it, or None if the peer is not
-    wanted any more; `lost` is told that what was in it is gone."""
+    wanted any more; `moved` is told of a stream that goes on over another connection, `lost` that what was in the
+    outbox is gone."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Line:
         protocol: str,
         *,
         made: Callable[[Line], Outbox | None],
+        moved: Callable[[Outbox], None],
         lost: Callable[[Line], None],
     ) -> None:
         self.peer = peer
@@ -45,6 +47,7 @@ class Line:
         self._opener = opener
         self._protocol = protocol
         self._made = made
+        self._told_moved = moved
         self._lost = lost
         self._first: Outbox | None = None
 
@@ -105,4 +108,5 @@ class Line:
             raise
         fresh.muxed_conn.when_spare.add(outbox.nudge)
         stream.muxed_conn.when_spare.discard(outbox.nudge)
+        self._told_moved(outbox)
         return fresh

@@ -266,7 +266,7 @@ class TopicMesh:
         while True:
             await trio.sleep(WATCH_SECONDS)
             for peer in list(self._peers):
-                if self.router.graylisted(peer):
+                if self.router.at_fault(peer):
                     self._charge(peer, "graylisted", GRAYLIST_POINTS)
 
     # --- streams ----------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ class TopicMesh:
         """Have a line to a peer. One that is there stays: what the peer speaks does not change under a connection."""
         if self._nursery is None or peer in self._lines or self._connection_of(peer) is None:
             return
-        line = Line(self._opener, peer, protocol, made=self._made, lost=self._lost)
+        line = Line(self._opener, peer, protocol, made=self._made, moved=self._moved, lost=self._lost)
         self._lines[peer] = line
         line.begin()
         self._nursery.start_soon(self._run, line)
@@ -299,6 +299,12 @@ class TopicMesh:
             self._tell(Received(line.peer, Rpc(subscriptions=tuple(Subscription(topic, True) for topic in said))))
         return outbox
 
+    def _moved(self, outbox: Outbox) -> None:
+        """Say hello again: the peer may have been started anew, and its end of the old stream be nobody's."""
+        if topics := self.router.topics():
+            hello = Rpc(subscriptions=tuple(Subscription(topic, True) for topic in topics))
+            outbox.push(Encoded(codec.encode(hello), plain=False), Priority.CONTROL)
+
     def _lost(self, line: Line) -> None:
         peer = self._peers.get(line.peer)
         if peer is not None and peer.line is line:
@@ -315,10 +321,14 @@ class TopicMesh:
         self._begin(peer, stream.get_protocol())
         frames = FrameBuffer()
         self._reading[peer] += 1
+        kept = 0
         try:
             while True:
                 for raw in frames.feed(await stream.read(READ_BYTES)):
                     await self._take(peer, raw)
+                if len(frames) != kept:
+                    kept = len(frames)
+                    stream.keep(kept)
         except StreamEOF:
             await stream.close()
         except RemoteProtocolError as error:

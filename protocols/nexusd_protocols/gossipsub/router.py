@@ -139,6 +139,16 @@ class GossipSub:
         known = self._table.peers.get(peer)
         return known is not None and self._ignores(known)
 
+    def at_fault(self, peer: PeerId) -> bool:
+        """Whether a peer is on the graylist for what it did itself. Neighbours at one address cost it the mesh (P6),
+        and are no offence of its own."""
+        known = self._table.peers.get(peer)
+        return (
+            known is not None
+            and self._ignores(known)
+            and self._scores.conduct(known.card) < self._params.score.graylist_threshold
+        )
+
     # --- peers ----------------------------------------------------------------------------------------------------
 
     def _joined(self, event: PeerJoined, now: float) -> None:

@@ -243,6 +243,10 @@ class Scores:
             total += params.app_specific_weight * card.application
         return total + self._p6(card) + self._p7(card)
 
+    def conduct(self, card: Scorecard) -> float:
+        """The score without P6: what the peer did itself, whoever shares its address."""
+        return self._total(card) - self._p6(card)
+
     def _p6(self, card: Scorecard) -> float:
         surplus = self._addresses.get(card.address, 0) - self._params.ip_colocation_factor_threshold
         return self._params.ip_colocation_factor_weight * surplus**2 if surplus > 0 else 0.0

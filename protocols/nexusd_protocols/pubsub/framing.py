@@ -31,6 +31,10 @@ class FrameBuffer:
         self._max_frame = max_frame
         self._buffer = bytearray()
 
+    def __len__(self) -> int:
+        """Bytes of a frame that is not complete."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are now complete. Raises RemoteProtocolError `rpc_too_large`, `bad_length`."""
         self._buffer += data

@@ -11,6 +11,7 @@ from libp2p.utils import encode_varint_prefixed
 
 from nexusd.host.pubsub import outbox, topics
 from nexusd.host.pubsub.topics import Drops
+from nexusd_protocols.gossipsub.inputs import PeerJoined, PeerLeft, Version
 from nexusd_protocols.identity import peer_id_bytes
 from nexusd_protocols.multistream.messages import HEADER, encode
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -460,3 +461,48 @@ async def test_subscriptions_are_heard_while_our_stream_is_opened_again(pair, mo
     await until(lambda: bob.peer_id in alice.topics._peers)
     assert alice.topics.peers(other) == (bob.peer_id,)
     assert not alice.topics.peers(TOPIC)
+
+
+async def test_neighbours_at_one_address_are_not_charged_for_one_another(monkeypatch):
+    """Thirty honest peers behind one router are in nobody's mesh together; a ban would be for what they did not do."""
+    monkeypatch.setattr(topics, "WATCH_SECONDS", 0.05)
+    async with loopback("carol") as (carol,):
+        await carol.topics.join(TOPIC, accept, Reader())
+        crowd = [signer(f"neighbour-{number}").peer_id for number in range(30)]
+        for peer in crowd:
+            carol.topics._peers[peer] = None
+            carol.topics._tell(PeerJoined(peer, Version.V1_2, outbound=False, address="192.0.2.1"))
+        assert carol.topics.router.graylisted(crowd[-1])
+        assert not any(carol.topics.router.at_fault(peer) for peer in crowd)
+        await trio.sleep(0.2)
+        assert not any(carol._accounts.balance(peer, trio.current_time()) for peer in crowd)
+        carol.topics._peers.clear()
+
+
+async def test_half_an_rpc_is_charged_to_the_budget_of_its_peer():
+    async with loopback("bob") as (bob,), running_stock("mallory") as mallory:
+        await bob.topics.join(TOPIC, accept, Reader())
+        await dial_stock(mallory, bob)
+        stream = await mallory.new_stream(ID.from_string(bob.peer_id), [MESHSUB])
+        # a length of 524,288, and less than that
+        await stream.write(b"\x80\x80\x20" + bytes(200_000))
+        budget = bob._swarm.get_connections()[0].muxed_conn.session.budget
+        await until(lambda: budget.held >= 200_000)
+        await trio.sleep(0.1)
+        assert budget.held >= 200_000
+        await stream.reset()
+        await until(lambda: budget.held < 1000)
+
+
+async def test_who_was_started_anew_is_told_again_what_we_subscribe_to(pair):
+    """Its old connection may be dead and still stand here: ours moves to the new one, on which it knows nothing."""
+    alice, bob = pair
+    await joined(alice, bob)
+    for node in pair:
+        for connection in node._swarm.get_connections():
+            connection.muxed_conn.since -= 100
+    bob.topics._tell(PeerLeft(alice.peer_id))
+    bob.topics._tell(PeerJoined(alice.peer_id, Version.V1_2, outbound=True))
+    assert not bob.topics.peers(TOPIC)
+    await dial_stock(bob._host, alice)
+    await until(lambda: bob.topics.peers(TOPIC) == (alice.peer_id,))

@@ -266,3 +266,13 @@ def test_scores_of_departed_peers_are_bounded():
 )
 def test_copies_count_only_where_p3_does(changes, window):
     assert scores_of(topic=TopicScoreParams(**changes)).delivery_window("t") == window
+
+
+def test_who_shares_an_address_is_not_at_fault_for_it():
+    scores = scores_of(ip_colocation_factor_threshold=2, ip_colocation_factor_weight=-10.0)
+    cards = [scores.arrive(f"peer-{number}", "192.0.2.1") for number in range(5)]
+    scores.refresh(1.0)
+    assert [card.score for card in cards] == [-90.0] * 5
+    assert [scores.conduct(card) for card in cards] == [0.0] * 5
+    scores.invalid(cards[0], "t")
+    assert scores.conduct(cards[0]) < 0
