@@ -234,7 +234,9 @@ class Peers:
         known = self._known.get(peer)
         if known is None:
             if len(self._known) >= KNOWN_PEERS:
-                oldest = min((k for k in self._known.values() if not k.connected), key=lambda k: k.last_seen)
+                # strangers come without end: whom a person named goes after all of them
+                away = (k for k in self._known.values() if not k.connected)
+                oldest = min(away, key=lambda k: (k.source in NAMED_BY_A_PERSON, k.last_seen))
                 del self._known[oldest.peer]
             known = self._known[peer] = Known(peer, source, now, now)
         known.last_seen = now

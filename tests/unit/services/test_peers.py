@@ -306,6 +306,18 @@ async def test_the_longest_unseen_make_room(
         assert [row.peer_id for row in listed.peers] == [BOB, signer("peer-9").peer_id, signer("peer-8").peer_id]
 
 
+async def test_strangers_do_not_crowd_out_whom_a_person_named(
+    memory: MemoryPeers, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "KNOWN_PEERS", 3)
+    async with alice(memory) as running:
+        await running.peers.offer(BOB, (), "bootstrap")
+        for number in range(10):
+            await trio.sleep(1)
+            await running.peers.offer(signer(f"sybil-{number}").peer_id, (), "mdns")
+        assert running.peers.vouched(BOB)
+
+
 async def test_a_full_disk_does_not_end_the_daemon(memory: MemoryPeers, autojump_clock: MockClock) -> None:
     """What is not stored of a peer is stored when it is seen again."""
     memory.full = True
