@@ -78,6 +78,9 @@ GRAYLIST_POINTS: Final = 100
 """Charged to a peer for each WATCH_SECONDS below the graylist threshold: its words are wasted work, and two minutes of
 them are a ban."""
 
+SMALL_DEBT: Final = 100.0
+"""Points: ten broken messages, or one flood. A tenth of a ban."""
+
 Charge = Callable[[PeerId, str, int], None]
 
 
@@ -217,8 +220,9 @@ class TopicMesh:
             line.scope.cancel()
 
     def charged(self, peer: PeerId, balance: float) -> None:
-        """What a peer owes for breaking protocols counts against it here too: P5."""
-        self._tell(ApplicationScore(peer, -balance))
+        """What a peer owes for breaking protocols counts against it here too: P5. Not the small debts: a score below
+        zero costs the place in every mesh, and one bad frame of a call is no reason to be deaf in a room."""
+        self._tell(ApplicationScore(peer, min(0.0, SMALL_DEBT - balance)))
 
     async def flush(self) -> None:
         """Until everything that was queued is with the transport."""

@@ -98,8 +98,8 @@ class ScoreParams:
 class Bounds:
     """What a peer may make us hold or do."""
 
-    rpc_bytes: int = MIB
-    """The specification's maximum, and every implementation's."""
+    rpc_bytes: int = 4 * MIB
+    """As `pubsub.framing.RPC_BYTES` reads."""
     topic_bytes: int = limits.TOPIC_BYTES
     message_id_bytes: int = 128
     """Ours have 64 at most; those of other networks are hashes, or a PeerId and a number."""

@@ -8,8 +8,9 @@ from typing import Final
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 
-RPC_BYTES: Final = limits.MIB
-"""The specification's maximum, and every implementation's."""
+RPC_BYTES: Final = 4 * limits.MIB
+"""What is read. Nobody sends a message of more than 1 MiB, the specification's maximum; but js-libp2p and py-libp2p
+answer one IWANT with one RPC, however many messages that is, and we ask for hundreds."""
 _HEADER_BYTES: Final = 4
 """Of the length: 2^28 and more is over any limit."""
 

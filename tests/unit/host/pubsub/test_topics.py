@@ -506,3 +506,11 @@ async def test_who_was_started_anew_is_told_again_what_we_subscribe_to(pair):
     assert not bob.topics.peers(TOPIC)
     await dial_stock(bob._host, alice)
     await until(lambda: bob.topics.peers(TOPIC) == (alice.peer_id,))
+
+
+async def test_a_small_debt_costs_no_place_in_the_mesh(pair):
+    alice, bob = pair
+    await joined(alice, bob)
+    for points, score in ((50, 0.0), (200, -150.0)):
+        alice.penalise(bob.peer_id, "test", points)
+        await until(lambda score=score: abs(next(iter(alice.topics.router.scores())).p5 - score) < 10)

@@ -95,7 +95,7 @@ def test_a_refused_encoding(row):
 
 def test_an_rpc_over_the_bound():
     with pytest.raises(RemoteProtocolError) as caught:
-        codec.decode(bytes(limits.MIB + 1))
+        codec.decode(bytes(4 * limits.MIB + 1))
     assert (caught.value.code, caught.value.penalty) == ("rpc_too_large", 10)
 
 
