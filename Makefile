@@ -69,6 +69,7 @@ coverage: $(READY) ## branch coverage of the muxer and Noise cores (100 %, or it
 bench: $(READY) ## measure against other implementations doing the same work
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.transport
+	@$(BIN)/python -m bench.gossip
 
 fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
 	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}

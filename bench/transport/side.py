@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import psutil
-
+from bench.program import Program
 from tests.harness import go, js
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -25,46 +21,6 @@ def _command(stack: str, role: str, transport: str) -> list[str]:
     if stack == "go":
         return [str(go.build("transport")), role, transport]
     return [sys.executable, "-m", f"bench.transport.{stack}", role, transport]
-
-
-class Program:
-    """One process that takes commands."""
-
-    def __init__(self, argv: Sequence[str], cpu: int | None) -> None:
-        pinned = ["taskset", "-c", str(cpu)] if cpu is not None else []
-        self._process = subprocess.Popen([*pinned, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ready = self._read()
-
-    def ask(self, cmd: str, **options: Any) -> dict[str, Any]:
-        """Have a command carried out."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"cmd": cmd, **options}) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args!r} ended")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    @property
-    def seconds(self) -> float:
-        """Processor time so far."""
-        times = psutil.Process(self._process.pid).cpu_times()
-        return float(times.user + times.system)
-
-    @property
-    def rss(self) -> int:
-        """Bytes resident."""
-        return int(psutil.Process(self._process.pid).memory_info().rss)
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
 
 
 class Pair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.gossip import __main__ as gossip
 from bench.transport.__main__ import FIGURES, LEFT_OUT, QUICK, measure
 from bench.transport.side import TRANSPORTS
 from tests.harness import go, js
@@ -21,3 +22,15 @@ def test_every_stack_can_be_measured(stack: str, transport: str) -> None:
     found = measure(stack, transport, QUICK, pin=False)
     assert set(found) == {figure.key for figure in FIGURES} - LEFT_OUT.get(stack, set())
     assert all(value > 0 for key, value in found.items() if key != "memory")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stack", gossip.STACKS)
+def test_every_gossip_can_be_measured(stack: str) -> None:
+    if stack == "js":
+        js.require()
+    found = gossip.measure(stack, quick=True)
+    assert set(found) == {figure.key for figure in gossip.FIGURES}
+    assert found["rate200"] > 0
+    if stack == "ours":
+        assert found["loss200"] == found["loss1024"] == found["crowd-loss"] == 0

@@ -19,7 +19,7 @@ import { createHash } from 'node:crypto'
 import { records } from './dht.mjs'
 
 // for programs in other folders, which do not see these packages
-export { createLibp2p, noise, tcp, webSockets, yamux }
+export { createLibp2p, gossipsub, identify, noise, tcp, webSockets, yamux }
 export { peerIdFromString } from '@libp2p/peer-id'
 export { multiaddr } from '@multiformats/multiaddr'
 
