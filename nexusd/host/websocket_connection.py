@@ -29,6 +29,8 @@ from nexusd_protocols import limits
 from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 
 _log = logging.getLogger(__name__)
+_library_log = _log.getChild("protocol")
+_library_log.setLevel(logging.WARNING)  # it tells of every connection
 
 MESSAGE_BYTES: Final = limits.MIB
 """A message holds Noise frames, 64 KiB each; libp2p peers batch a few."""
@@ -237,7 +239,7 @@ class WebSocketConnection(ReadWriteCloser):  # type: ignore[misc] # libp2p is no
 
 async def accept(stream: trio.abc.Stream, remote: tuple[str, int]) -> WebSocketConnection:
     """Answer a request to open a WebSocket, on any path. Raises HandshakeError, trio's errors of a broken stream."""
-    protocol = ServerProtocol(max_size=MESSAGE_BYTES, logger=_log)
+    protocol = ServerProtocol(max_size=MESSAGE_BYTES, logger=_library_log)
     request = await _handshake(stream, protocol)
     if isinstance(request, Request):
         if protocol.events or protocol.reader.buffer:
@@ -252,7 +254,7 @@ async def connect(
 ) -> WebSocketConnection:
     """Ask for a WebSocket at `/`; `host` and `port` are what the request names. Raises HandshakeError, trio's errors
     of a broken stream."""
-    protocol = ClientProtocol(WebSocketURI(secure, host, port, "/", ""), max_size=MESSAGE_BYTES, logger=_log)
+    protocol = ClientProtocol(WebSocketURI(secure, host, port, "/", ""), max_size=MESSAGE_BYTES, logger=_library_log)
     protocol.send_request(protocol.connect())
     await stream.send_all(b"".join(protocol.data_to_send()))
     await _handshake(stream, protocol)

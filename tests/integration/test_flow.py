@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import psutil
@@ -18,8 +19,12 @@ CREDIT = 64 << 10
 
 def commands(daemon: Daemon) -> list[psutil.Process]:
     """What the daemon runs for its callers."""
-    found = psutil.Process(daemon.pid).children(recursive=True)
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for process in psutil.Process(daemon.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def test_a_caller_who_never_reads_holds_back_the_provider(alice: Daemon, bob: Daemon) -> None:
