@@ -45,7 +45,7 @@ class Amount:
     trips: int = 5000
     calls: int = 2000
     dials: int = 50
-    crowd: int = 64
+    crowd: int = 24
 
 
 QUICK = Amount(bulk=8_000_000, small=2_000_000, trips=100, calls=64, dials=3, crowd=3)

@@ -78,7 +78,9 @@ def _listen(transport: str) -> str:
 
 def make(name: str, transport: str) -> Node:
     """A node that listens on loopback. Must be run."""
-    return Node(Signer(hashlib.sha256(name.encode()).digest()), listen=[_listen(transport)], figures=FIGURES)
+    return Node(
+        Signer(hashlib.sha256(name.encode()).digest()), listen=[_listen(transport)], figures=FIGURES, role="light"
+    )
 
 
 async def serve(transport: str) -> None:
