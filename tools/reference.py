@@ -12,8 +12,7 @@ import ast
 import inspect
 import re
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -31,10 +30,10 @@ from nexusd_protocols import limits
 from nexusd_protocols.errors import FLOOD
 from nexusd_protocols.rpc import openrpc, schema
 from nexusd_protocols.rpc.codes import CODES
+from tools import markdown
 from tools.offences import offences
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "reference"
-_MADE: Final = "<!-- made by `make docs` from {source}: do not edit -->"
 _REF: Final = "#/components/schemas/"
 
 
@@ -60,27 +59,6 @@ def main() -> None:
     sys.stdout.write(f"{FOLDER.name}: {', '.join(pages())}\n")
 
 
-def _page(title: str, source: str, intro: str, body: Iterable[str]) -> str:
-    text = "\n\n".join([f"# {title}", _paragraph(intro), *body]).rstrip()
-    return f"{_MADE.format(source=source)}\n\n{_escape(text)}\n"
-
-
-def _paragraph(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
-
-
-def _escape(text: str) -> str:
-    """A placeholder such as <name> would pass for HTML, unless it stands in `code`."""
-    return re.sub(r"(`[^`]*`)|<(?!br>)(\w+)>", lambda found: found[1] or f"\\<{found[2]}>", text)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
-
-
 # --- metrics --------------------------------------------------------------------------------------------------------
 def _metrics() -> str:
     def row(name: str, kind: str, help_: str) -> tuple[str, str, str]:
@@ -91,12 +69,12 @@ def _metrics() -> str:
     lag = row(families.LOOP_LAG, "histogram", families.LOOP_LAG_HELP)
     body = [
         "## The daemon",
-        _table(header, [build, *(row(each.name, each.kind, each.help) for each in families.METRICS), lag]),
+        markdown.table(header, [build, *(row(each.name, each.kind, each.help) for each in families.METRICS), lag]),
         "## Each room",
-        _paragraph("The label `room` is the room's name. Counters begin anew when a room is joined anew."),
-        _table(header, [row(each.name, each.kind, each.help) for each in families.ROOM_METRICS]),
+        markdown.paragraph("The label `room` is the room's name. Counters begin anew when a room is joined anew."),
+        markdown.table(header, [row(each.name, each.kind, each.help) for each in families.ROOM_METRICS]),
         "## The process",
-        _paragraph(
+        markdown.paragraph(
             "On Linux, those that Prometheus's libraries know everywhere: `process_cpu_seconds_total`, "
             "`process_resident_memory_bytes`, `process_virtual_memory_bytes`, `process_open_fds`, `process_max_fds`, "
             "`process_start_time_seconds`."
@@ -107,7 +85,7 @@ def _metrics() -> str:
         "0.0.4. Counters count since the daemon started. Figures are read when somebody asks, and cost nothing until "
         "then."
     )
-    return _page("Metrics", "nexusd/services/metrics/families.py", intro, body)
+    return markdown.page("Metrics", "nexusd/services/metrics/families.py", intro, body)
 
 
 # --- the socket -----------------------------------------------------------------------------------------------------
@@ -133,12 +111,12 @@ class _Socket:
             f"may answer {_codes(openrpc.ANY_METHOD)}; each method lists what else it may."
         )
         index = (
-            [f"[`{one['name']}`](#{_anchor(one['name'])})", one["summary"], _code(one.get("x-command"))]
+            [f"[`{one['name']}`](#{markdown.anchor(one['name'])})", one["summary"], markdown.code(one.get("x-command"))]
             for one in asked
         )
         body = [
             "## Methods",
-            _table(["method", "", "command"], index),
+            markdown.table(["method", "", "command"], index),
             *(self._asked(one) for one in asked),
             "## What the daemon sends",
             "Notifications, and one request: `capability.invoke`, to the connection that serves the capability.",
@@ -146,7 +124,7 @@ class _Socket:
             "## Types",
             *(self._type(name) for name in self._named(methods) if _fields(self._types[name])),
         ]
-        return _page("The socket", "nexusd_protocols.rpc.schema", intro, body)
+        return markdown.page("The socket", "nexusd_protocols.rpc.schema", intro, body)
 
     def _asked(self, method: dict[str, Any]) -> str:
         command = f" Typed: `{method['x-command']}`." if "x-command" in method else ""
@@ -174,7 +152,7 @@ class _Socket:
     def _params(self, method: dict[str, Any], struct: type[msgspec.Struct]) -> str:
         notes = self._notes_of(struct)
         rows = [_row(one["name"], one["schema"], one["required"], notes) for one in method["params"]]
-        return _table(["parameter", "type", "default", ""], rows) if rows else "No parameters."
+        return markdown.table(["parameter", "type", "default", ""], rows) if rows else "No parameters."
 
     def _result(self, method: dict[str, Any]) -> str:
         name = method["result"]["name"]
@@ -186,7 +164,9 @@ class _Socket:
         notes = self._notes_of(self._structs[name])
         rows = [_row(key, field, key in required, notes) for key, field in _fields(described).items()]
         text = described.get("description", "")
-        return "\n\n".join([f"### {name}", *([text] if text else []), _table(["field", "type", "default", ""], rows)])
+        return "\n\n".join(
+            [f"### {name}", *([text] if text else []), markdown.table(["field", "type", "default", ""], rows)]
+        )
 
     @staticmethod
     def _notes_of(struct: type[msgspec.Struct]) -> dict[str, str]:
@@ -224,17 +204,17 @@ def _documented(struct: type) -> dict[str, str]:
 def _row(name: str, described: dict[str, Any], required: bool, notes: dict[str, str]) -> list[str]:
     default = "required" if required else ""
     if "default" in described:
-        default = _code(msgspec.json.encode(described["default"]).decode())
+        default = markdown.code(msgspec.json.encode(described["default"]).decode())
     remarks = [one for one in (_bounds(described), notes.get(name, "")) if one]
-    return [_code(name), _type_of(described), default, "; ".join(remarks)]
+    return [markdown.code(name), _type_of(described), default, "; ".join(remarks)]
 
 
 def _type_of(described: dict[str, Any]) -> str:
     if "$ref" in described:
         name = _last(described)
-        return f"[{name}](#{_anchor(name)})"
+        return f"[{name}](#{markdown.anchor(name)})"
     if "enum" in described:
-        return ", ".join(_code(str(word)) for word in described["enum"])
+        return ", ".join(markdown.code(str(word)) for word in described["enum"])
     if "anyOf" in described:
         return " or ".join(_type_of(one) for one in described["anyOf"])
     if described.get("type") == "array":
@@ -273,15 +253,6 @@ def _codes(codes: Iterable[str]) -> str:
     return ", ".join(f"[`{code}`](errors.md#{code})" for code in codes)
 
 
-def _code(text: str | None) -> str:
-    return f"`{text}`" if text else ""
-
-
-def _anchor(heading: str) -> str:
-    """As GitHub makes them."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
 # --- error codes ----------------------------------------------------------------------------------------------------
 def _errors() -> str:
     intro = (
@@ -297,8 +268,11 @@ def _errors() -> str:
         [f'<a id="{row.code}"></a>`{row.code}`', str(row.number), str(row.exit_code), row.message, row.try_]
         for row in CODES.values()
     )
-    return _page(
-        "Error codes", "nexusd_protocols.rpc.codes", intro, [_table(["word", "number", "exit", "means", "try"], rows)]
+    return markdown.page(
+        "Error codes",
+        "nexusd_protocols.rpc.codes",
+        intro,
+        [markdown.table(["word", "number", "exit", "means", "try"], rows)],
     )
 
 
@@ -307,12 +281,12 @@ def _configuration() -> str:
     defaults = Config(name="default", data_dir=Path("$XDG_DATA_HOME/nexusd/<name>"))
     rows = []
     for setting, value in zip(SETTINGS, defaults.values(), strict=True):
-        default = "" if value.value in (None, []) else _code(_toml(value.value))
+        default = "" if value.value in (None, []) else markdown.code(_toml(value.value))
         rows.append(
             [
-                _code(setting.key),
-                _code(_flag(setting.flag, value.value)),
-                _code(setting.environment),
+                markdown.code(setting.key),
+                markdown.code(_flag(setting.flag, value.value)),
+                markdown.code(setting.environment),
                 default,
                 setting.summary,
             ]
@@ -341,8 +315,8 @@ def _configuration() -> str:
         "on macOS), "
         "`XDG_RUNTIME_DIR` (where the socket goes if its path would be over 100 bytes)."
     )
-    body = [_table(["key", "flag", "environment", "default", ""], rows), notes]
-    return _page("Configuration", "nexusd.config", intro, body)
+    body = [markdown.table(["key", "flag", "environment", "default", ""], rows), notes]
+    return markdown.page("Configuration", "nexusd.config", intro, body)
 
 
 def _flag(flag: str, value: Any) -> str:
@@ -365,19 +339,19 @@ def _limits() -> str:
         "daemon uses "
         "these values. A reason below several names is that of all of them."
     )
-    body = ["## Connections", _table(["limit", "value", "reason"], _figures())]
+    body = ["## Connections", markdown.table(["limit", "value", "reason"], _figures())]
     for title, rows in _sections(Path(inspect.getfile(limits)).read_text()):
         body.append(f"## {title}")
         body.append(
-            _table(
+            markdown.table(
                 ["limit", "value", "reason"],
                 (
-                    ["<br>".join(map(_code, row.names)), "<br>".join(_amount(n) for n in row.names), row.reason]
+                    ["<br>".join(map(markdown.code, row.names)), "<br>".join(_amount(n) for n in row.names), row.reason]
                     for row in rows
                 ),
             )
         )
-    return _page("Limits", "nexusd_protocols.limits and nexusd.host.limits.figures", intro, body)
+    return markdown.page("Limits", "nexusd_protocols.limits and nexusd.host.limits.figures", intro, body)
 
 
 def _figures() -> Iterator[list[str]]:
@@ -387,7 +361,7 @@ def _figures() -> Iterator[list[str]]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             name, value = field.target.id, getattr(Figures(), field.target.id)
             shown = _toml(value) if isinstance(value, bool) else _shown(name.upper(), value)
-            yield [_code(name), shown, ast.literal_eval(text.value)]
+            yield [markdown.code(name), shown, ast.literal_eval(text.value)]
 
 
 def _sections(source: str) -> Iterator[tuple[str, list[_Limit]]]:
@@ -453,7 +427,7 @@ def _penalties() -> str:
         "who is banned and why, `nexus peers unban` ends it. Whoever passes on what others wrote is charged for what "
         "no honest peer passes on, and for nothing else."
     )
-    scale = _table(
+    scale = markdown.table(
         ["points", "for"],
         [
             ["1", "carelessness: a stream that ends in the middle, a field that is wrong"],
@@ -466,9 +440,9 @@ def _penalties() -> str:
     for title, rows in offences().items():
         body += [
             f"## {title}",
-            _table(["offence", "points", ""], ([_code(r.code), str(r.points), r.detail] for r in rows)),
+            markdown.table(["offence", "points", ""], ([markdown.code(r.code), str(r.points), r.detail] for r in rows)),
         ]
-    return _page("Penalties", "the places that charge them", intro, body)
+    return markdown.page("Penalties", "the places that charge them", intro, body)
 
 
 def _time(seconds: float) -> str:
@@ -494,7 +468,9 @@ def _commands() -> str:
         "without an envelope. The `data` of a command is the result of the method behind it: see [rpc.md](rpc.md)."
     )
     options = f"```text\n{HELP}\n```"
-    return _page("Commands", "the commands' own help", intro, [options, *(_app_text(one) for one in (nexusd, build()))])
+    return markdown.page(
+        "Commands", "the commands' own help", intro, [options, *(_app_text(one) for one in (nexusd, build()))]
+    )
 
 
 def _app_text(app: App) -> str:

@@ -75,7 +75,9 @@ class Session:
         self._ids = StreamIds(1 if dialer else 2)
         self._peer_ids = StreamIds(2 if dialer else 1)
         self._streams: dict[int, Stream] = {}
-        self._inbound = self._outbound = self._unacknowledged = 0
+        self.inbound = 0
+        """Open streams that the peer opened."""
+        self._outbound = self._unacknowledged = 0
         self._backlog: dict[int, Stream] = {}
         self.over = False
         """The connection is lost, or the peer broke the protocol."""
@@ -86,8 +88,7 @@ class Session:
 
         self._head = b""  # an incomplete header
         self._body: Stream | None = None  # whose payload comes
-        self._body_left = 0
-        self._body_ends = False
+        self._body_left, self._body_ends = 0, False
         self._now = now
         self._heartbeat = Heartbeat(now, interval=bounds.ping_seconds, timeout=bounds.ping_timeout)
         self._tolerance = Tolerance(now)
@@ -99,11 +100,6 @@ class Session:
     def streams(self) -> int:
         """Streams that are open, or have unread bytes."""
         return len(self._streams)
-
-    @property
-    def inbound(self) -> int:
-        """Those of them that the peer opened."""
-        return self._inbound
 
     @property
     def round_trip(self) -> float | None:
@@ -331,7 +327,7 @@ class Session:
         """The peer opens a stream. None if it is refused."""
         self._peer_ids.use(stream_id)
         bounds = self.bounds
-        full = self._inbound >= bounds.inbound_streams or len(self._backlog) >= bounds.backlog
+        full = self.inbound >= bounds.inbound_streams or len(self._backlog) >= bounds.backlog
         if full or self.leaving or flags & RST:
             self._tolerance.reset(self._now)
             if not flags & RST:
@@ -340,7 +336,7 @@ class Session:
             return None
         self._tolerance.opening(self._now)
         stream = self._add(stream_id, self._now, outbound=False)
-        self._inbound += 1
+        self.inbound += 1
         self._backlog[stream_id] = stream
         self._events.append(_incoming)
         return stream
@@ -472,7 +468,7 @@ class Session:
             self._outbound -= 1
             self._unacknowledged -= not stream.acknowledged
         else:
-            self._inbound -= 1
+            self.inbound -= 1
         self._tell_openable(could)
         self._drain()
 
