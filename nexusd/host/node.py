@@ -36,7 +36,7 @@ from nexusd.host.keepalive import INTERVAL, Keepalive
 from nexusd.host.limits.accounts import BAN_POINTS, Accounts
 from nexusd.host.limits.figures import Figures
 from nexusd.host.limits.gate import Gate, Usage
-from nexusd.host.limits.origin import ip_of
+from nexusd.host.limits.origin import ip_of, origin_of
 from nexusd.host.listener import ListenError, Listeners
 from nexusd.host.loggers import quieten
 from nexusd.host.opener import Opener
@@ -370,12 +370,13 @@ class Node:
         return self._feed.subscribe()
 
     def _connection_of(self, peer: PeerId) -> tuple[str, bool] | None:
-        """Where a peer is connected from (nothing for loopback, where peers are many) and whether we dialled it."""
+        """Where a peer is connected from, in the size of a customer, since one who holds a /56 has addresses without
+        end (nothing for loopback, where peers are many), and whether we dialled it."""
         for connection in self._swarm.get_connections(ID.from_string(peer)):
             if not connection.is_closed:
                 remote = connection.muxed_conn.get_remote_address()
-                ip = remote[0] if remote else ""
-                return "" if ip.startswith("127.") or ip == "::1" else ip, connection.muxed_conn.is_initiator
+                origin = origin_of(remote[0] if remote else "")
+                return "" if origin.loopback else origin.customer, connection.muxed_conn.is_initiator
         return None
 
     def _allowed(self, peer: PeerId) -> bool:

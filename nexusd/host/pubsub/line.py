@@ -24,6 +24,8 @@ STALL_SECONDS: Final = 10.0
 publishes, nor keep what waits in memory."""
 RETRY_SECONDS: Final = (1.0, 5.0, 30.0)
 """Before the stream is opened again; the last for ever."""
+STEADY_SECONDS: Final = 60.0
+"""A stream that lasted for so long was a good one: the next is opened soon."""
 
 
 class Line:
@@ -63,9 +65,9 @@ class Line:
                 outbox, self._first = self._first or self._made(self), None
                 if outbox is None:
                     return
+                began = trio.current_time()
                 try:
                     await self._carry(outbox)
-                    tries = 0
                 except UnsupportedError:
                     return
                 except Exception as error:
@@ -74,6 +76,8 @@ class Line:
                 finally:
                     outbox.close()
                     self._lost(self)
+                if trio.current_time() - began >= STEADY_SECONDS:
+                    tries = 0
                 await trio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                 tries += 1
 

@@ -124,7 +124,7 @@ class TopicMesh:
         chance: Chance,
         params: Params | None = None,
     ) -> None:
-        """`connection_of` tells the IP address of a connected peer (empty for loopback) and whether we dialled it."""
+        """`connection_of` tells where a connected peer counts for P6 (empty for nowhere) and whether we dialled it."""
         self._opener = opener
         self._charge = charge
         self._connection_of = connection_of

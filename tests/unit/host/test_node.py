@@ -12,6 +12,7 @@ from multiaddr import Multiaddr
 from trio.testing import MockClock
 
 from nexusd.host import interfaces
+from nexusd.host.node import Node
 from nexusd.host.ports import PeerConnected, PeerDisconnected, PeerIdentified
 from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, next_event, running, signer, until
 from tests.unit.host.conftest import address_of, dial_stock, running_stock, stock_host
@@ -234,3 +235,32 @@ async def test_a_peer_that_takes_nothing_costs_the_others_no_farewell(pair, monk
     monkeypatch.setattr(alice.dht, "flush", kept)
     await alice.aclose()
     assert sorted(heard) == ["echo", "records"]
+
+
+@pytest.mark.parametrize(
+    ("ip", "counts"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:200::1", "20010db8000102/56"),
+        ("2001:db8:1:2ff::2", "20010db8000102/56"),
+        ("127.0.0.9", ""),
+        ("::ffff:127.0.0.1", ""),
+        ("::1", ""),
+    ],
+)
+async def test_where_a_peer_counts_for_the_score(ip, counts):
+    """One who holds an IPv6 /56 has addresses without end: they are one."""
+
+    class Connection:
+        is_closed = is_initiator = False
+
+        def __init__(self) -> None:
+            self.muxed_conn = self
+
+        def get_remote_address(self):
+            return ip, 4001
+
+    node = Node(signer("alice"), listen=[])
+    node._swarm.get_connections = lambda _peer: [Connection()]
+    assert node._connection_of(signer("bob").peer_id) == (counts, False)
