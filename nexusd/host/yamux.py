@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import trio
 from libp2p.abc import IMuxedConn
@@ -89,6 +90,8 @@ class YamuxMuxer(MuxerMultistream):  # type: ignore[misc] # libp2p is not typed
     ) -> None:
         super().__init__({YAMUX: YamuxConnection}, negotiate_timeout)
         self._budget = budget
+        # each for as long as a connection has it
+        self._shares: WeakValueDictionary[ID, Budget] = WeakValueDictionary()
         self._charge = charge
         self._bounds = bounds
         self._serve = serve
@@ -96,8 +99,11 @@ class YamuxMuxer(MuxerMultistream):  # type: ignore[misc] # libp2p is not typed
     async def new_conn(self, conn: NoiseConnection, peer_id: ID) -> Any:
         """As the upgrader wants it."""
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
+        share = self._shares.get(peer_id)
+        if share is None:
+            share = self._shares[peer_id] = self._budget.child()
         muxed = YamuxConnection(
-            conn, peer_id, budget=self._budget.child(), charge=self._charge, bounds=self._bounds, serve=self._serve
+            conn, peer_id, budget=share.child(), charge=self._charge, bounds=self._bounds, serve=self._serve
         )
         return self._annotate_connection(muxed, conn, protocol)
 

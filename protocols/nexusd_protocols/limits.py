@@ -161,6 +161,15 @@ KAD_SUBNET_PROVIDERS: Final = 4
 KAD_OWN: Final = 1024
 """Records and announcements of this node's own, each: every one costs 20 messages a day."""
 
+# --- content ----------------------------------------------------------------------------------------------------------
+BLOCK_BYTES: Final = 2 * MIB
+"""One block: what bitswap peers accept. Ours have 256 KiB, directories and the objects of a room up to 1 MiB."""
+DAG_CBOR_DEPTH: Final = 32
+"""Nesting of maps and lists. Nothing of ours nests deeper than 4."""
+DAG_CBOR_ITEMS: Final = 65_536
+"""Values in one DAG-CBOR object, keys counted: a room's checkpoint over 20 years has 51,000. A million would fit into
+a block, and keep a core busy for seconds."""
+
 # --- relays -----------------------------------------------------------------------------------------------------------
 RELAY_MESSAGE_BYTES: Final = 4 * KIB
 """One message to or from a relay, as the specification bounds it."""
@@ -177,10 +186,11 @@ YAMUX_INITIAL_WINDOW: Final = 256 * KIB
 """Both sides assume it of every stream; the specification fixes it."""
 YAMUX_WINDOW_BYTES: Final = 4 * MIB
 """To what a receive window grows: 134 Mbit/s at 250 ms, once round the planet. A faster path is a shorter one."""
-YAMUX_CONNECTION_BYTES: Final = 16 * MIB
-"""Unread bytes and grown windows of one connection: four streams at their widest, or 64 at the initial window."""
+YAMUX_PEER_BYTES: Final = 16 * MIB
+"""Unread bytes and grown windows of one peer, over all its connections: four streams at their widest, or 64 at the
+initial window."""
 YAMUX_DAEMON_BYTES: Final = 64 * MIB
-"""The same for all connections together: what a small host can spare for peers."""
+"""The same for all peers together: what a small host can spare for them."""
 YAMUX_INBOUND_STREAMS: Final = 256
 """Streams that the peer has open on one connection. The specification wants 256 at least."""
 YAMUX_OUTBOUND_STREAMS: Final = 256

@@ -95,24 +95,30 @@ class Side:
     budget: Budget = field(default_factory=Budget)
     bounds: Bounds | None = None
     charged: list[tuple[str, str, int]] = field(default_factory=list)
+    _muxer: Any = None
 
     def muxer(self) -> Any:
-        if self.stock:
-            return MuxerMultistream({YAMUX: Yamux}, 10)
-        return YamuxMuxer(self.budget, lambda *charge: self.charged.append(charge), 10, self.bounds)
+        """One for all connections of the host."""
+        if self._muxer is None:
+            self._muxer = (
+                MuxerMultistream({YAMUX: Yamux}, 10)
+                if self.stock
+                else YamuxMuxer(self.budget, lambda *charge: self.charged.append(charge), 10, self.bounds)
+            )
+        return self._muxer
 
 
 @asynccontextmanager
 async def muxed(
-    raws: tuple[Any, Any] | None = None, alice: Side | None = None, bob: Side | None = None
+    raws: tuple[Any, Any] | None = None, alice: Side | None = None, bob: Side | None = None, *, dialler: str = "alice"
 ) -> AsyncIterator[tuple[Any, Any]]:
-    """Alice's and bob's multiplexed connection, running; closed at the end."""
+    """Alice's and bob's multiplexed connection, running; closed at the end. Bob takes her for `dialler`."""
     sides = (alice or Side(), bob or Side())
     ends = await secured(raws or memory_raws(), stock=(sides[0].stock, sides[1].stock))
     made: list[Any] = [None, None]
 
     async def upgrade(index: int) -> None:
-        made[index] = await sides[index].muxer().new_conn(ends[index], peer_of(("bob", "alice")[index]))
+        made[index] = await sides[index].muxer().new_conn(ends[index], peer_of(("bob", dialler)[index]))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(upgrade, 0)

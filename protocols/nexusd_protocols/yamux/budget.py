@@ -1,4 +1,5 @@
-"""Memory that peers may take, as a tree: the daemon's budget, in it one of each connection, charged for its streams.
+"""Memory that peers may take, as a tree: the daemon's budget, in it one of each peer, in that one of each connection,
+which is charged for its streams. So a peer has the same share by four connections as by one.
 
 1. Unread bytes are *held*, and so are those of an unfinished message in a reader (`Stream.keep`). They are charged as
    they come; a peer may send what its windows allow, so a charge always succeeds, and says which budget is overdrawn.
@@ -27,7 +28,7 @@ class Debtor(Protocol):
 
 
 class Budget:
-    """`held` and `promised` bytes, of `limit`. The root is the daemon's; `child` makes that of a connection."""
+    """`held` and `promised` bytes, of `limit`. The root is the daemon's; `child` makes those within it."""
 
     def __init__(self, limit: int = limits.YAMUX_DAEMON_BYTES, parent: Budget | None = None) -> None:
         self._parent: Budget | None = None
@@ -49,7 +50,7 @@ class Budget:
             self._parent.release(self.held)
             self._parent.withdraw(self.promised)
 
-    def child(self, limit: int = limits.YAMUX_CONNECTION_BYTES) -> Budget:
+    def child(self, limit: int = limits.YAMUX_PEER_BYTES) -> Budget:
         """A budget within this one: what it holds and promises counts here too."""
         return Budget(limit, self)
 

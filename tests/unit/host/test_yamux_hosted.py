@@ -10,8 +10,10 @@ import trio.testing
 
 from nexusd.host import yamux
 from nexusd.host.ports import PeerDisconnected
+from nexusd_protocols.yamux.budget import Budget
 from tests.harness.memnet import MemoryNetwork
-from tests.harness.nodes import LOOPBACK, Bytes, ip_of, loopback, next_event, swarm
+from tests.harness.muxed import Side, muxed, read_exactly, talk
+from tests.harness.nodes import LOOPBACK, Bytes, ip_of, loopback, next_event, swarm, until
 
 MEMORY, TCP = "memory", "tcp"
 
@@ -59,9 +61,31 @@ async def test_a_frozen_peer_of_a_node_is_dropped(autojump_clock):
         assert trio.current_time() - started < 15
 
 
-async def test_connections_share_the_nodes_memory():
+async def test_peers_share_the_nodes_memory():
     async with loopback("alice", "bob", "carol") as (alice, bob, carol):
         for other in (bob, carol):
             await alice.connect(other.peer_id, other.addresses())
-        parents = {id(each.muxed_conn.session.budget._parent) for each in alice._swarm.get_connections()}
-        assert len(parents) == 1
+        budgets = [each.muxed_conn.session.budget for each in alice._swarm.get_connections()]
+        assert len({id(budget._parent) for budget in budgets}) == 2
+        assert len({id(budget._parent._parent) for budget in budgets}) == 1
+
+
+async def test_a_peer_has_no_more_memory_by_more_connections():
+    """Mallory holds less than carol on each of hers, and more than carol on all."""
+    bob = Side(budget=Budget(450_000))
+    async with (
+        muxed(None, None, bob, dialler="mallory") as (one, one_end),
+        muxed(None, None, bob, dialler="mallory") as (two, two_end),
+        muxed(None, None, bob, dialler="carol") as (carol, carol_end),
+    ):
+        ends = []
+        for dialled, accepted, size in ((one, one_end, 150_000), (two, two_end, 140_000), (carol, carol_end, 200_000)):
+            held = bob.budget.held
+            mine, theirs = await talk(dialled, accepted)
+            await mine.write(bytes(size))
+            ends.append(theirs)
+            await until(lambda: any(end.reset_by for end in ends) or bob.budget.held == held + size)  # noqa: B023
+        await until(lambda: ends[0].reset_by == "memory")
+        assert [end.reset_by for end in ends] == ["memory", None, None]
+        assert await read_exactly(ends[2], 200_000) == bytes(200_000)
+    assert bob.budget.held == bob.budget.promised == 0
