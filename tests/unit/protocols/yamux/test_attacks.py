@@ -348,3 +348,13 @@ def test_memory_that_no_session_holds_is_nobodys_to_give_back():
     fill(bob, 1, 10)
     stream = accepted(bob)
     assert stream.reset_by is None
+
+
+def test_memory_that_no_stream_holds_is_not_looked_for_without_end():
+    bob = session(budget=Budget().child(INITIAL))
+    bob.budget.charge(2 * INITIAL)
+    fill(bob, 1, 10)
+    assert Frame(1, RST, 1, 0) in output(bob)
+    assert bob.streams == 0
+    assert not bob.over
+    assert bob.budget.held == 2 * INITIAL
