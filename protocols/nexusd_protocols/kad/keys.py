@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import Final
 
 import base58
 
-from nexusd_protocols import limits, varint
+from nexusd_protocols import limits, multibase, varint
 
 _CID_CHARS: Final = 128
 """A CIDv1 of a SHA-512 has 112 characters in base32."""
@@ -57,16 +56,4 @@ def check_multihash(raw: bytes) -> None:
 
 def _decoded(cid: str) -> bytes:
     """The bytes behind multibase (or of a CIDv0, which has none)."""
-    if cid.startswith("Qm"):
-        return bytes(base58.b58decode(cid))
-    rest = cid[1:]
-    match cid[0]:
-        case "b":
-            if rest != rest.lower():
-                raise ValueError("base32 in this form is lower case")
-            return base64.b32decode(rest.upper() + "=" * (-len(rest) % 8))
-        case "z":
-            return bytes(base58.b58decode(rest))
-        case "f":
-            return bytes.fromhex(rest)
-    raise ValueError("of the bases, base32 (b), base58btc (z) and base16 (f) are read")
+    return bytes(base58.b58decode(cid)) if cid.startswith("Qm") else multibase.decode(cid)
