@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 import trio
 from libp2p.network.stream.exceptions import StreamEOF
 
+from nexusd.host.patience import Patience
 from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError
 from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import reset_stream
@@ -28,8 +29,6 @@ CHUNK_BYTES: Final = limits.NOISE_TEXT_BYTES - 12
 READ_BYTES: Final = 64 * limits.KIB
 WRITE_SECONDS: Final = 60.0
 """For one chunk, if the caller sets no deadline: a peer may rest, but not hold a stream for ever."""
-REQUEST_SECONDS: Final = 30.0
-"""For the whole of what a peer asks on a stream that it opened: a request that comes a byte at a time ends here."""
 CLOSE_SECONDS: Final = 2.0
 """For a close, which only puts a frame in a queue."""
 REFUSAL_SECONDS: Final = 1.0
@@ -68,8 +67,7 @@ class StreamChannel(Generic[EventT, CommandT]):
         self._charge = charge
         self._release = release
         self._linger = linger
-        self._first_byte = first_byte
-        self._request_by = float("inf") if first_byte is None else trio.current_time() + REQUEST_SECONDS
+        self._patience = Patience(trio.current_time(), first_byte=first_byte)
         self._events: deque[EventT] = deque()
         self._kept = 0
         self._more = False  # the machine may hold complete input that it has not handed out yet
@@ -104,7 +102,7 @@ class StreamChannel(Generic[EventT, CommandT]):
                 await self._refuse(error)
                 raise
             if events:
-                self._request_by = float("inf")
+                self._patience.understood()
             self._keep(0 if events or data is None else self._kept + len(data))
             self._read_ended = data is None
             self._more = len(events) >= limits.LINES_PER_READ
@@ -122,6 +120,7 @@ class StreamChannel(Generic[EventT, CommandT]):
         if count != self._kept:
             self._kept = count
             self._stream.keep(count)
+            self._patience.begun(count)
 
     async def _read(self, timeout: float | None) -> bytes | None:
         """Bytes, or None at the end of input."""
@@ -138,17 +137,23 @@ class StreamChannel(Generic[EventT, CommandT]):
         except Exception as error:
             # StreamReset, and what the muxer and the socket raise of their own
             raise ConnectionLostError(self._break("was reset")) from error
-        self._first_byte = None
+        self._patience.heard()
         return data
 
     async def _wait(self, timeout: float | None) -> bytes:
         """The next bytes, which are not there yet."""
-        bounds = (timeout, self._first_byte, self._request_by - trio.current_time())
-        seconds = max(0.0, min(bound for bound in bounds if bound is not None))
+        began = trio.current_time()
+        left = self._patience.left(began)
+        seconds = left if timeout is None else min(left, timeout)
         if seconds == float("inf"):
             return await self._stream.read(READ_BYTES)
-        with trio.CancelScope(deadline=trio.current_time() + seconds):
-            return await self._stream.read(READ_BYTES)
+        try:
+            with trio.CancelScope(deadline=began + seconds):
+                return await self._stream.read(READ_BYTES)
+        finally:
+            self._patience.waited(trio.current_time() - began)
+        if seconds == left:
+            self._charge(self._peer, "too_slow", 1)
         raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s")
 
     def _break(self, how: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -41,6 +42,23 @@ class Lines:
 
     def sent(self, size: int) -> None:
         self.sent_sizes.append(size)
+
+
+@asynccontextmanager
+async def trickling(channel):
+    """A line that comes a letter at a time, and never ends."""
+    channel._machine.send = str.encode
+
+    async def trickle():
+        with contextlib.suppress(ConnectionLostError):
+            while True:
+                await channel.send("x")
+                await trio.sleep(0.02)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trickle)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
@@ -176,21 +194,45 @@ async def test_the_first_byte_has_a_deadline_of_its_own(talk, monkeypatch):
 
 
 async def test_a_request_that_trickles_in_has_an_end(talk, monkeypatch):
-    monkeypatch.setattr("nexusd.host.channel.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("nexusd.host.patience.REQUEST_SECONDS", 0.3)
     mine, theirs = await talk()
-    mine._machine.send = str.encode  # no newline: the line never ends
-
-    async def trickle():
-        with contextlib.suppress(ConnectionLostError):
-            while True:
-                await mine.send("x")
-                await trio.sleep(0.02)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trickle)
+    async with trickling(mine):
         with trio.fail_after(20), pytest.raises(DeadlineError):
             await theirs.receive()
-        nursery.cancel_scope.cancel()
+
+
+async def test_any_message_that_trickles_in_has_an_end_and_is_charged(pair, talk, monkeypatch):
+    """However long the stream has been good, and whatever time its handler would give it."""
+    monkeypatch.setattr("nexusd.host.patience.SLACK_SECONDS", 0.3)
+    alice, bob = pair
+    mine, theirs = await talk()
+    await mine.send("good")
+    assert await theirs.receive() == "good"
+    with trio.move_on_after(0.5) as between:
+        await theirs.receive()
+    assert between.cancelled_caught, "between messages it may rest"
+    assert bob.balance(alice.peer_id) == 0
+
+    async def receive() -> None:
+        while True:  # nothing is forgotten from one wait to the next
+            with trio.move_on_after(0.05):
+                await theirs.receive(timeout=60)
+
+    async with trickling(mine):
+        with trio.fail_after(20), pytest.raises(DeadlineError):
+            await receive()
+    assert round(bob.balance(alice.peer_id)) == 1
+
+
+async def test_who_reads_late_does_not_blame_the_writer(talk, monkeypatch):
+    monkeypatch.setattr("nexusd.host.patience.SLACK_SECONDS", 0.3)
+    mine, theirs = await talk()
+    await mine._write(b"be", float("inf"))
+    with trio.move_on_after(0.05):
+        await theirs.receive()
+    await trio.sleep(0.5)
+    await mine._write(b"gun\n", float("inf"))
+    assert await theirs.receive() == "begun"
 
 
 async def test_an_opener_has_no_deadline_for_the_first_byte(talk, monkeypatch):
