@@ -170,6 +170,14 @@ DAG_CBOR_ITEMS: Final = 65_536
 """Values in one DAG-CBOR object, keys counted: a room's checkpoint over 20 years has 51,000. A million would fit into
 a block, and keep a core busy for seconds."""
 
+# --- pointers ---------------------------------------------------------------------------------------------------------
+POINTER_BYTES: Final = 1 * KIB
+"""One envelope: the longest that there is, of a room with 64 characters, has about 650."""
+POINTER_DOCUMENT_BYTES: Final = 64 * KIB
+"""What a pointer points to: a profile with 32 capabilities and 16 addresses has about 20 KiB if all is escaped."""
+PROFILE_TRANSPORTS: Final = 16
+"""Addresses in a profile: what the published validators accept."""
+
 # --- relays -----------------------------------------------------------------------------------------------------------
 RELAY_MESSAGE_BYTES: Final = 4 * KIB
 """One message to or from a relay, as the specification bounds it."""
