@@ -44,6 +44,20 @@ class Chat(msgspec.Struct, frozen=True, rename="camel"):
     thread_id: str | None = None
 
 
+class Edit(msgspec.Struct, frozen=True, rename="camel"):
+    """What a message of the same author says from now on. The newest edit is shown, and all are kept."""
+
+    message_id: str
+    content: str
+    format: Format
+
+
+class Retract(msgspec.Struct, frozen=True, rename="camel"):
+    """The author takes a message back. It is kept, and not shown."""
+
+    message_id: str
+
+
 class Presence(msgspec.Struct, frozen=True, rename="camel"):
     """Who is here. As read, the texts are shortened and cleaned for display; they are still the sender's words."""
 
@@ -89,7 +103,9 @@ class Sync(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     newest_timestamp: int | None = None
 
 
-Payload = Chat | Presence | Meta | Capabilities | Sync
+Payload = Chat | Edit | Retract | Presence | Meta | Capabilities | Sync
+HISTORY: Final = (Chat, Edit, Retract, Meta)
+"""What a room's history keeps. The rest is about now."""
 
 
 class NexusMessage(msgspec.Struct, frozen=True):
@@ -122,6 +138,16 @@ class RoomMessage:
     payload: Payload
     references: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> str:
+        """The `type` that it travels under."""
+        return _TYPES[type(self.payload)]
+
+    @property
+    def target(self) -> str:
+        """The id of the message that it edits or retracts, else empty. Only a message of the same sender is meant."""
+        return self.payload.message_id if isinstance(self.payload, Edit | Retract) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
@@ -137,6 +163,8 @@ _message: Final = msgspec.json.Decoder(NexusMessage)
 _head: Final = msgspec.json.Decoder(_Head)
 _PAYLOADS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "chat": msgspec.json.Decoder(Chat),
+    "edit": msgspec.json.Decoder(Edit),
+    "retract": msgspec.json.Decoder(Retract),
     "presence": msgspec.json.Decoder(Presence),
     "meta": msgspec.json.Decoder(Meta),
     "capability": msgspec.json.Decoder(Capabilities),
@@ -144,6 +172,8 @@ _PAYLOADS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 }
 _TYPES: Final[dict[type, str]] = {
     Chat: "chat",
+    Edit: "edit",
+    Retract: "retract",
     Presence: "presence",
     Meta: "meta",
     Capabilities: "capability",
@@ -211,6 +241,33 @@ def chat(
         timestamp=timestamp,
         references=references,
     )
+
+
+def edit(
+    *,
+    topic: str,
+    sender: PeerId,
+    message_id: str,
+    timestamp: int,
+    target: str,
+    content: str,
+    format: Format = "text/plain",  # noqa: A002 - the name of the field
+    references: Sequence[str] = (),
+) -> bytes:
+    """Another text for the sender's message `target`. Raises as `build`."""
+    return build(
+        Edit(target, content, format),
+        topic=topic,
+        sender=sender,
+        message_id=message_id,
+        timestamp=timestamp,
+        references=references,
+    )
+
+
+def retract(*, topic: str, sender: PeerId, message_id: str, timestamp: int, target: str) -> bytes:
+    """Take the sender's message `target` back. Raises as `build`."""
+    return build(Retract(target), topic=topic, sender=sender, message_id=message_id, timestamp=timestamp)
 
 
 def presence(
@@ -365,12 +422,17 @@ def _references_fault(references: Sequence[str]) -> str | None:
     return None
 
 
+def _id_fault(field: str, text: str) -> str | None:
+    try:
+        parse_message_id(text)
+    except ValueError as error:
+        return f"{field}: {error}"
+    return None
+
+
 def _chat_fault(payload: Chat) -> str | None:
-    if payload.reply_to is not None:
-        try:
-            parse_message_id(payload.reply_to)
-        except ValueError as error:
-            return f"replyTo: {error}"
+    if payload.reply_to is not None and (fault := _id_fault("replyTo", payload.reply_to)):
+        return fault
     thread = payload.thread_id
     if thread is not None and not (0 < len(thread) <= limits.MESSAGE_ID_CHARS and thread.isprintable()):
         return f"a thread id has 1 to {limits.MESSAGE_ID_CHARS} printable characters"
@@ -417,6 +479,8 @@ def _capabilities_fault(payload: Capabilities) -> str | None:
 
 _FAULTS: Final[dict[type, Callable[[Any], str | None]]] = {
     Chat: _chat_fault,
+    Edit: lambda edit: _id_fault("messageId", edit.message_id),
+    Retract: lambda retract: _id_fault("messageId", retract.message_id),
     Presence: _presence_fault,
     Meta: _meta_fault,
     Capabilities: _capabilities_fault,

@@ -28,9 +28,8 @@ capability_names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")
 
 def as_json(message: RoomMessage) -> dict:
     """A message as the vectors write it."""
-    kinds = {Chat: "chat", Presence: "presence", room.Meta: "meta", room.Capabilities: "capability", room.Sync: "sync"}
     return {
-        "type": kinds[type(message.payload)],
+        "type": message.kind,
         "id": message.message_id,
         "timestamp": message.timestamp,
         "references": list(message.references),
@@ -91,6 +90,30 @@ def test_chat_has_the_published_fields_in_their_order():
         b'"payload":{"content":"hi","format":"text/plain","replyTo":"m0","threadId":null},"references":[]}'
         % ALICE.peer_id.encode()
     )
+
+
+def test_an_edit_and_a_retraction_say_what_they_mean():
+    edit = room.edit(**{**COMMON, "message_id": "m2"}, target="m1", content="bye", format="text/markdown")
+    assert json.loads(edit)["payload"] == {"messageId": "m1", "content": "bye", "format": "text/markdown"}
+    read = room.read(TOPIC, edit, ALICE.peer_id, NOW)
+    assert isinstance(read, RoomMessage)
+    assert (read.kind, read.target, read.payload) == ("edit", "m1", room.Edit("m1", "bye", "text/markdown"))
+
+    read = room.read(TOPIC, room.retract(**COMMON, target="m0"), ALICE.peer_id, NOW)
+    assert isinstance(read, RoomMessage)
+    assert (read.kind, read.target) == ("retract", "m0")
+
+    # what chat answers is no target: it stays as it is
+    read = room.read(TOPIC, room.chat(**COMMON, content="hi", reply_to="m0"), ALICE.peer_id, NOW)
+    assert isinstance(read, RoomMessage)
+    assert (read.kind, read.target) == ("chat", "")
+
+
+def test_an_edit_or_retraction_of_no_message_is_not_built():
+    with pytest.raises(ValueError, match="messageId"):
+        room.edit(**COMMON, target="", content="x")
+    with pytest.raises(ValueError, match="messageId"):
+        room.retract(**COMMON, target="two words")
 
 
 def test_presence_and_meta_have_the_published_fields():
