@@ -10,7 +10,7 @@ from nexusd.services.ports import NameOf
 from nexusd.store.events import StoredEvent
 from nexusd.store.inbox import DmRow
 from nexusd.store.invocations import InvocationRow
-from nexusd.store.rooms import RoomRow
+from nexusd.store.room_log import RoomRow
 from nexusd_protocols.rpc.schema import DirectMessage, RoomMessage
 
 

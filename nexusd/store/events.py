@@ -15,7 +15,7 @@ from nexusd.store.event_log import StoredKind
 from nexusd.store.inbox import DM_SELECT, DmRow, dm_row
 from nexusd.store.invocations import INVOCATION_SELECT, InvocationRow, invocation_row
 from nexusd.store.paging import PAGE_CHARS
-from nexusd.store.rooms import ROOM_SELECT, RoomRow, room_row
+from nexusd.store.room_log import ROOM_SELECT, RoomRow, room_row
 from nexusd_protocols.identity import AgentId
 
 EventRow = RoomRow | DmRow | InvocationRow

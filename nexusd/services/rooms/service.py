@@ -245,7 +245,7 @@ class Rooms:
             now = self._clock()
             rows = [(joined.agent.id, stored(joined.room, message, read, now)) for joined, message, read in batch]
             try:
-                appended = await self._store.rooms.append_many(rows, now=now)
+                appended = await self._store.log.append_many(rows, now=now)
             except OSError as error:
                 # nothing was acknowledged to anyone; history sync brings it back once there is room
                 log.error("room_messages_not_stored", count=len(rows), error=str(error))
@@ -434,7 +434,7 @@ class Rooms:
 
     async def _send(self, joined: _Joined, data: bytes, read: wire.RoomMessage, now: int) -> RoomSent:
         message = await self._sign(joined, data)
-        appended = await self._store.rooms.append(joined.agent.id, stored(joined.room, message, read, now), now=now)
+        appended = await self._store.log.append(joined.agent.id, stored(joined.room, message, read, now), now=now)
         assert appended is not None  # a new UUID
         joined.messages += 1
         peers = await self._publish(joined, message)
@@ -446,7 +446,7 @@ class Rooms:
         if isinstance(found, Refusal):
             return found
         agent, name = found
-        page = await self._store.rooms.history(
+        page = await self._store.log.history(
             agent.id, name, after=params.after, before=params.before, limit=params.limit
         )
         messages = [room_message(row, self._name_of) for row in page.rows]

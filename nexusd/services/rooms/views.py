@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from nexusd.host.ports import TopicStats
-from nexusd.store.rooms import RoomRow
+from nexusd.store.room_log import RoomRow
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from nexusd.store.invocations import InvocationRow
-from nexusd.store.rooms import RoomRow
+from nexusd.store.room_log import RoomRow
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName, MessageId, RoomId
 from tests.unit.store.people import BOB

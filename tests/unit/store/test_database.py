@@ -18,7 +18,7 @@ from tests.unit.store.people import ALICE
 
 async def filled(path: Path, rows: int = 50) -> None:
     async with Store.open(path) as store:
-        await store.rooms.append_many([(ALICE, message(number)) for number in range(rows)], now=1)
+        await store.log.append_many([(ALICE, message(number)) for number in range(rows)], now=1)
 
 
 async def refusal(path: Path) -> StorageError:
@@ -62,10 +62,10 @@ async def test_two_readers_run_beside_a_writer_on_the_state_they_began_with(stor
         nursery.start_soon(store.database.read, slow)
         nursery.start_soon(store.database.read, slow)
         await trio.to_thread.run_sync(both.wait, 30)
-        await store.rooms.append(ALICE, message(1), now=1)
+        await store.log.append(ALICE, message(1), now=1)
         go_on.set()
     assert counts == [(0, 0), (0, 0)]
-    assert await store.rooms.count(ALICE, LAB) == 1
+    assert await store.log.count(ALICE, LAB) == 1
 
 
 async def test_a_reader_cannot_write(store) -> None:
@@ -151,17 +151,17 @@ async def test_integrity_reads_the_whole_file(tmp_path, store) -> None:
 async def test_a_backup_is_whole_while_the_store_is_written(store, tmp_path) -> None:
     copy = tmp_path / "copy.sqlite"
     for number in range(100):
-        await store.rooms.append(ALICE, message(number), now=1)
+        await store.log.append(ALICE, message(number), now=1)
 
     async with trio.open_nursery() as nursery:
         for number in range(100, 400):
-            nursery.start_soon(lambda number=number: store.rooms.append(ALICE, message(number), now=1))
+            nursery.start_soon(lambda number=number: store.log.append(ALICE, message(number), now=1))
         nursery.start_soon(store.backup, copy)
     assert {file.name for file in tmp_path.iterdir() if file.name.startswith("copy")} == {"copy.sqlite"}
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     async with Store.open(copy) as restored:
         assert await restored.database.integrity() == []
-        kept = await restored.rooms.count(ALICE, LAB)
+        kept = await restored.log.count(ALICE, LAB)
         assert 100 <= kept <= 400
         assert await restored.events.newest() == kept
 

@@ -22,7 +22,7 @@ async def happen(store: Store, number: int, rng: random.Random) -> None:
     peer, room = rng.choice([BOB, CAROL]), rng.choice([LAB, HALL])
     match rng.randrange(5):
         case 0:
-            await store.rooms.append(ALICE, message(number, sender=peer, room=room), now=number)
+            await store.log.append(ALICE, message(number, sender=peer, room=room), now=number)
         case 1:
             await store.inbox.receive(
                 ALICE, peer=peer, message_id=MessageId(f"d{number}"), content="psst", format="text/plain", now=number
@@ -73,7 +73,7 @@ async def test_every_filter_gives_what_it_says_in_order(store) -> None:
 
 async def test_each_event_carries_its_row(store) -> None:
     await store.rooms.join(ALICE, LAB, 1)
-    await store.rooms.append(ALICE, message(1), now=2)
+    await store.log.append(ALICE, message(1), now=2)
     await store.invocations.record(ALICE, invocation(1))
     joined, said, called = await store.events.read(after=0, limit=10)
     assert joined.row is None
@@ -90,7 +90,7 @@ async def test_kinds_that_are_never_stored_match_nothing(store) -> None:
 
 async def test_large_rows_make_short_pages(store) -> None:
     large = "x" * (PAGE_CHARS // 2)
-    await store.rooms.append_many([(ALICE, message(number, content=large)) for number in range(5)], now=1)
+    await store.log.append_many([(ALICE, message(number, content=large)) for number in range(5)], now=1)
     sizes, after = [], 0
     while page := await store.events.read(after=after, limit=100):
         sizes.append(len(page))
@@ -99,8 +99,8 @@ async def test_large_rows_make_short_pages(store) -> None:
 
 
 async def test_a_row_larger_than_a_page_comes_alone(store) -> None:
-    await store.rooms.append(ALICE, message(1, content="x" * (PAGE_CHARS + 1)), now=1)
-    await store.rooms.append(ALICE, message(2), now=1)
+    await store.log.append(ALICE, message(1, content="x" * (PAGE_CHARS + 1)), now=1)
+    await store.log.append(ALICE, message(2), now=1)
     assert [event.cursor for event in await store.events.read(after=0, limit=10)] == [1]
     assert [event.cursor for event in await store.events.read(after=1, limit=10)] == [2]
 
@@ -157,7 +157,7 @@ async def test_a_follower_misses_nothing(store) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follow)
         for number in range(300):
-            nursery.start_soon(lambda number=number: store.rooms.append(ALICE, message(number), now=number))
+            nursery.start_soon(lambda number=number: store.log.append(ALICE, message(number), now=number))
     assert seen == list(range(1, 301))
 
 

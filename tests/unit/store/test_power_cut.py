@@ -25,7 +25,7 @@ async def receive(store: Store, number: int) -> None:
 
 
 async def post(store: Store, number: int) -> None:
-    await store.rooms.append(ALICE, message(number, content="x" * 700), now=number)
+    await store.log.append(ALICE, message(number, content="x" * 700), now=number)
 
 
 async def send(store: Store, number: int) -> None:
@@ -39,8 +39,8 @@ async def stored(store: Store) -> list[str]:
     """The ids that are stored; each must have its event, and the counts must agree."""
     assert await store.database.integrity() == []
     direct = (await store.inbox.list(ALICE, limit=500)).rows
-    room = (await store.rooms.history(ALICE, LAB, limit=500)).rows
-    assert await store.rooms.count(ALICE, LAB) == len(room)
+    room = (await store.log.history(ALICE, LAB, limit=500)).rows
+    assert await store.log.count(ALICE, LAB) == len(room)
     done = [row.message_id for row in room] + [row.message_id for row in direct if row.status != "sending"]
     events = await store.events.read(after=0, limit=500)
     assert sorted(event.row.message_id for event in events) == sorted(done)

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from nexusd.store import events, inbox, invocations, peers, rooms
+from nexusd.store import events, inbox, invocations, peers, room_log
 
 QUERIES = {
-    "history forward": rooms.HISTORY.forward,
-    "history backward": rooms.HISTORY.backward,
+    "history forward": room_log.HISTORY.forward,
+    "history backward": room_log.HISTORY.backward,
     "inbox forward": inbox.ALL.forward,
     "inbox backward": inbox.ALL.backward,
     "conversation forward": inbox.WITH_PEER.forward,

@@ -28,8 +28,8 @@ async def populate(store: Store) -> None:
     await store.settings.set("profile", '{"displayName":"alice"}', agent=ALICE)
     await store.rooms.join(ALICE, LAB, 100)
     await store.rooms.join(ALICE, HALL, 101)
-    await store.rooms.append(ALICE, message(1, content="hello", references='["bafy"]', thread_id="t"), now=102)
-    await store.rooms.append(ALICE, message(2, sender=CAROL, reply_to="m1"), now=103)
+    await store.log.append(ALICE, message(1, content="hello", references='["bafy"]', thread_id="t"), now=102)
+    await store.log.append(ALICE, message(2, sender=CAROL, reply_to="m1"), now=103)
     await store.rooms.leave(ALICE, HALL, 104)
     await store.inbox.receive(ALICE, peer=BOB, message_id=MessageId("d1"), content="psst", format="text/plain", now=105)
     sent = await store.inbox.begin_send(
@@ -53,7 +53,7 @@ async def everything(store: Store) -> dict[str, object]:
         "settings": [await store.settings.get(key) for key in ("port", "role", "absent")],
         "profile": await store.settings.get("profile", agent=ALICE),
         "rooms": await store.rooms.joined(ALICE),
-        "history": await store.rooms.history(ALICE, LAB, limit=10),
+        "history": await store.log.history(ALICE, LAB, limit=10),
         "inbox": await store.inbox.list(ALICE, limit=10),
         "peers": await store.peers.list(10),
         "blocked": await store.peers.blocked(),

@@ -234,7 +234,7 @@ async def test_a_full_disk_does_not_end_the_daemon(tmp_path: Path, monkeypatch: 
     async with alice(tmp_path) as running:
         with monkeypatch.context() as patch:
             patch.setattr(running.store.settings, "set", full)
-            patch.setattr(running.store.rooms, "append_many", full)
+            patch.setattr(running.store.log, "append_many", full)
             await running.rooms.join(GENERAL)
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert await running.topics.hear(signer("bob"), "lost", 0) == "accept"
