@@ -1,0 +1,40 @@
+"""A room that an agent is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from nexusd.agents import Agent
+from nexusd_protocols.ids import RoomId
+from nexusd_protocols.room.presence import Roster
+from nexusd_protocols.rpc.schema import Room
+
+
+@dataclass(slots=True, eq=False)
+class Joined:
+    """What is kept in memory of it. `messages` counts those on disk."""
+
+    agent: Agent
+    room: RoomId
+    topic: str
+    joined_at: int
+    messages: int
+    roster: Roster = field(default_factory=Roster)
+    unheard: bool = False
+    """Whether our last presence reached no neighbour."""
+    speaking: trio.Lock = field(default_factory=trio.Lock)
+    """Held while presence is published."""
+    changed: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Ends what runs for as long as the agent is in the room."""
+
+    def view(self) -> Room:
+        """As the doors show it."""
+        return Room(
+            room=self.room,
+            joined_at=self.joined_at,
+            messages=self.messages,
+            members_online=self.roster.online() + 1,
+        )

@@ -1,0 +1,141 @@
+"""What others say, from the mesh to the disk.
+
+mesh -> judge (before it is passed on) -> deliver -> queue -> commit, many at once -> event feed
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+
+from nexusd.host.ports import Verdict
+from nexusd.services.policy import Policy
+from nexusd.services.ports import Emit, LiveEvent, WallClock
+from nexusd.services.rooms.admission import Admission
+from nexusd.services.rooms.attendance import Attendance
+from nexusd.services.rooms.joined import Joined
+from nexusd.services.rooms.views import stored
+from nexusd.store import Store
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.pubsub.signed import SignedMessage
+from nexusd_protocols.room import message as wire
+from nexusd_protocols.room.topics import META
+
+log = structlog.get_logger(__name__)
+
+RECEIVED_BACKLOG: Final = 1024
+"""Messages accepted and not yet committed. Beyond it their topic waits, and with it the mesh: nothing is dropped."""
+COMMIT_AT_ONCE: Final = 256
+UNHEARD_POINTS: Final = 1
+"""For a message of a neighbour that is not listened to for its faults, and goes on: a flood of them ends in a ban."""
+VERDICTS: Final = 2048
+"""Messages that were judged and not yet delivered, so that none is parsed twice."""
+
+
+class Receiving:
+    """Judges, delivers and keeps the messages of all rooms."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        emit: Emit,
+        clock: WallClock,
+        policy: Policy,
+        penalise: Callable[[PeerId, str, int], None],
+        attendance: Attendance,
+    ) -> None:
+        self._store = store
+        self._emit = emit
+        self._clock = clock
+        self._policy = policy
+        self._penalise = penalise
+        self._attendance = attendance
+        self._admission = Admission()
+        self._judged: OrderedDict[bytes, wire.RoomMessage] = OrderedDict()
+        self._received, self._to_commit = trio.open_memory_channel[tuple[Joined, SignedMessage, wire.RoomMessage]](
+            RECEIVED_BACKLOG
+        )
+
+    # --- rooms ------------------------------------------------------------------------------------------------------
+    def judge(self, joined: Joined, forwarder: PeerId, message: SignedMessage) -> Verdict:
+        """Before a message is passed on: quick, and on its author's account."""
+        read = self._read(joined.topic, forwarder, message)
+        if read is None:
+            return "ignore"
+        if isinstance(read, wire.Ignored):
+            log.debug("room_message_ignored", room=joined.room, author=message.sender, reason=read.reason)
+            return "ignore"
+        self._judged[message.signature] = read
+        if len(self._judged) > VERDICTS:
+            self._judged.popitem(last=False)
+        return "accept"
+
+    async def deliver(self, joined: Joined, message: SignedMessage) -> None:
+        """A message that was accepted."""
+        read = self._judged.pop(message.signature, None)
+        if read is None:
+            again = wire.read(joined.topic, message.data, message.sender, self._clock())
+            if isinstance(again, wire.Ignored):
+                return
+            read = again
+        match read.payload:
+            case wire.Chat():
+                await self._received.send((joined, message, read))
+            case wire.Presence() as presence:
+                await self._attendance.hear(joined, read, presence)
+            case _:
+                pass  # capability, sync: read and bounded, nothing here acts on them
+
+    async def commit(self) -> None:
+        """Store what was received, as many at once as are there: one fsync for all of them. Runs until cancelled."""
+        async for first in self._to_commit:
+            batch = [first]
+            while len(batch) < COMMIT_AT_ONCE:
+                try:
+                    batch.append(self._to_commit.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            now = self._clock()
+            rows = [(joined.agent.id, stored(joined.room, message, read, now)) for joined, message, read in batch]
+            try:
+                appended = await self._store.log.append_many(rows, now=now)
+            except OSError as error:
+                # nothing was acknowledged to anyone; history sync brings it back once there is room
+                log.error("room_messages_not_stored", count=len(rows), error=str(error))
+                continue
+            for (joined, _, _), result in zip(batch, appended, strict=True):
+                joined.messages += result is not None
+
+    # --- news of the network ----------------------------------------------------------------------------------------
+    def judge_meta(self, forwarder: PeerId, message: SignedMessage) -> Verdict:
+        """As `judge`."""
+        return "accept" if isinstance(self._read(META, forwarder, message), wire.RoomMessage) else "ignore"
+
+    async def deliver_meta(self, _: PeerId, message: SignedMessage) -> None:
+        """Tell who listens; nothing of it is kept."""
+        read = wire.read(META, message.data, message.sender, self._clock())
+        if isinstance(read, wire.RoomMessage) and isinstance(read.payload, wire.Meta):
+            data = {"action": read.payload.action, "room": read.payload.room_id, "sender": read.sender}
+            self._emit(LiveEvent(kind="room", type="announced", at=self._clock(), data=data, peer=read.sender))
+
+    # --- authors ----------------------------------------------------------------------------------------------------
+    def _read(self, topic: str, forwarder: PeerId, message: SignedMessage) -> wire.RoomMessage | wire.Ignored | None:
+        """The message, a fault of its author, or None where nothing of the author's is read now."""
+        now = self._clock()
+        author = message.sender
+        if not self._policy.allows(author) or self._admission.refuses(author, now):
+            if forwarder == author:
+                self._penalise(author, "not_listened_to", UNHEARD_POINTS)
+            return None
+        read = wire.read(topic, message.data, author, now)
+        if isinstance(read, wire.Ignored):
+            self._admission.charge(author, read.penalty, now)
+            # an honest neighbour passes on what others wrote, and anybody can repeat an author's old message
+            if forwarder == author:
+                self._penalise(author, read.reason, read.penalty)
+        return read
