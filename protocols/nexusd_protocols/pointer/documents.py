@@ -5,8 +5,8 @@
     nexus:capability:v1       what somebody can do, at which price and within which limits
 
 The fields of the first two, and their bounds, are those of the published network; it has no document for the third,
-whose first fields are its CapabilityDefinition. A document names its issuer and its subject, and is read only for those:
-else anybody could point to what another wrote. All text in it is the issuer's word: untrusted.
+whose first fields are its CapabilityDefinition. A document names its issuer and its subject, and is read only for
+those: else anybody could point to what another wrote. All text in it is the issuer's word: untrusted.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class RoomManifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class Price(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What a call costs: `amount` is a whole number of the currency's smallest unit, in decimal digits."""
 
-    amount: Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,77})$")]
+    amount: Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,77})\Z")]
     currency: Annotated[str, Meta(min_length=1, max_length=limits.FRAME_WORD_CHARS)]
     network: Annotated[str, Meta(max_length=limits.FRAME_WORD_CHARS)] = ""
 
@@ -186,16 +186,14 @@ def _subject(document: Document) -> str:
             return ""
 
 
-def _check_profile(profile: AgentProfile) -> None:
-    for name in profile.capabilities:
-        parse_capability_name(name)
-    _check_previous(profile.previous_version)
-
-
 def _check_manifest(manifest: RoomManifest) -> None:
     if manifest.topic != room_topic(parse_room_id(manifest.room_id)):
         raise ValueError("the topic is another room's")
     _check_previous(manifest.previous_version)
+
+
+def _check_capability(document: CapabilityDocument) -> None:
+    parse_capability_name(document.name)
 
 
 def _check_previous(cid: str | None) -> None:
@@ -204,7 +202,7 @@ def _check_previous(cid: str | None) -> None:
 
 
 _FAULTS: Final[dict[type[Any], Callable[[Any], None]]] = {
-    AgentProfile: _check_profile,
+    AgentProfile: lambda profile: _check_previous(profile.previous_version),
     RoomManifest: _check_manifest,
-    CapabilityDocument: lambda document: None if parse_capability_name(document.name) else None,
+    CapabilityDocument: _check_capability,
 }

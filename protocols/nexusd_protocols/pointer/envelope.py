@@ -19,11 +19,11 @@ import binascii
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.content.cid import RAW, Cid
@@ -113,29 +113,25 @@ class Pointer:
 
 
 def sign(signer: Signer, key: Key, cid: Cid, *, seq: int, now: int, ttl: int | None = None) -> bytes:
-    """A pointer from now on, for `ttl` milliseconds (as long as its kind may hold). Raises ValueError for what no reader
-    would take."""
+    """A pointer from now on, for `ttl` milliseconds (as long as its kind may hold). Raises PointerError for what no
+    reader would take."""
     return _signed(signer, key, cid, seq, now, now + (TTL_MS[key.kind] if ttl is None else ttl))
 
 
 def withdraw(signer: Signer, key: Key, *, seq: int, now: int) -> bytes:
-    """Take back whatever this issuer said under a key before. Raises as `sign`."""
+    """Take back what this issuer said under a key before. Raises as `sign`."""
     return _signed(signer, key, NOTHING, seq, now, now)
 
 
 def _signed(signer: Signer, key: Key, cid: Cid, seq: int, issued_at: int, expires_at: int) -> bytes:
-    claims: dict[str, Any] = {
-        "kind": key.kind,
-        "issuer": key.issuer,
-        "cid": str(cid),
-        "seq": seq,
-        "issued_at": issued_at,
-        "expires_at": expires_at,
-    }
-    body = ndjson.encode(_Claims(**claims))
-    signature = partial(_sign, signer)
-    bound = {"key": str(key), "key_sig": signature(_statement(str(key), body))} if is_named(key.kind) else {}
-    value = ndjson.encode(_Envelope(schema=SCHEMA, **claims, sig=signature(body), **bound))
+    claims = _Claims(
+        kind=key.kind, issuer=key.issuer, cid=str(cid), seq=seq, issued_at=issued_at, expires_at=expires_at
+    )
+    body = ndjson.encode(claims)
+    fields = {**asdict(claims), "sig": _sign(signer, body)}
+    if is_named(key.kind):
+        fields |= {"key": str(key), "key_sig": _sign(signer, _statement(str(key), body))}
+    value = ndjson.encode(_Envelope(**fields))
     read(str(key), value, issued_at)
     return value
 
