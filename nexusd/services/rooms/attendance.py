@@ -72,10 +72,11 @@ class Attendance:
                     await joined.changed.wait()
 
     async def hear(self, joined: Joined, read: wire.RoomMessage, presence: wire.Presence) -> None:
-        """Somebody says that it is there, or goes."""
+        """Somebody says that it is there, or goes. What gossip brings late says nothing about now."""
+        before = joined.roster.get(read.sender)
         event = PresenceReceived(sender=read.sender, presence=presence, timestamp=read.timestamp)
         self._tell(joined, joined.roster.handle(event, self._clock()))
-        if presence.agent_name:
+        if presence.agent_name and joined.roster.get(read.sender) is not before:
             await self._learn_name(read.sender, presence.agent_name)
 
     async def publish_all(self, rooms: Iterable[Joined], status: wire.Status) -> None:
@@ -91,11 +92,12 @@ class Attendance:
     async def _publish(self, joined: Joined, status: wire.Status) -> None:
         persona = self._persona_of(joined.agent.id)
         now = self._clock()
+        joined.spoke_at = max(now, joined.spoke_at + 1)  # of two in one millisecond, the second is the newer
         data = wire.presence(
             topic=joined.topic,
             sender=joined.agent.signer.peer_id,
             message_id=uuid7(now, self._entropy(10)),
-            timestamp=now,
+            timestamp=joined.spoke_at,
             status=status,
             capabilities=persona.capabilities,
             agent_name=persona.name,

@@ -26,6 +26,8 @@ class Joined:
     """Whether our last presence reached no neighbour."""
     speaking: trio.Lock = field(default_factory=trio.Lock)
     """Held while presence is published."""
+    spoke_at: int = 0
+    """The timestamp of our last presence."""
     changed: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Ends what runs for as long as the agent is in the room."""
