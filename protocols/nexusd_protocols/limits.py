@@ -39,6 +39,9 @@ PRESENCE_STALE_MS: Final = 120_000
 ROOM_MEMBERS: Final = 4096
 """Members remembered in one room, the stalest forgotten first: about 2 MiB at most, and more than a mesh holds."""
 
+SEARCH_CHARS: Final = 256
+"""Words searched for in a room. Nobody types more, and each costs a walk through its messages."""
+
 # --- streams ------------------------------------------------------------------------------------------------------
 CONTROL_LINE_BYTES: Final = 64 * KIB
 """A line that carries no content: open, accept, done, error, cancel, handshake, acknowledgement."""
@@ -169,6 +172,12 @@ DAG_CBOR_DEPTH: Final = 32
 DAG_CBOR_ITEMS: Final = 65_536
 """Values in one DAG-CBOR object, keys counted: a room's checkpoint over 20 years has 51,000. A million would fit into
 a block, and keep a core busy for seconds."""
+DIRECTORY_ENTRIES: Final = 8192
+"""Names in one directory that we make: 2 MiB with the longest ones. Sharded ones, which hold more, we do not make."""
+FILE_CHILDREN: Final = 8192
+"""Parts of a file in one node that is read. Ours have 174, the widest in use 1,024; each costs 300 bytes."""
+FILE_NAME_BYTES: Final = 255
+"""A name in a directory: what file systems take."""
 
 # --- pointers ---------------------------------------------------------------------------------------------------------
 POINTER_BYTES: Final = 1 * KIB
@@ -177,6 +186,50 @@ POINTER_DOCUMENT_BYTES: Final = 64 * KIB
 """What a pointer points to: a profile with 32 capabilities and 16 addresses has about 20 KiB if all is escaped."""
 PROFILE_TRANSPORTS: Final = 16
 """Addresses in a profile: what the published validators accept."""
+
+# --- bitswap ----------------------------------------------------------------------------------------------------------
+BITSWAP_MESSAGE_BYTES: Final = 4 * MIB + 64 * KIB
+"""One message. Others send 4 MiB at most, which some of them count without the lengths of its parts."""
+BITSWAP_ENTRIES: Final = 4096
+"""Wants, cancels and answers read out of one message: four times what go-bitswap remembers of a peer. What is behind
+them is not looked at."""
+BITSWAP_FIELDS: Final = 65_536
+"""Entries in one message above which it is not even parsed: two bytes make one, and become an object of 50."""
+BITSWAP_CID_BYTES: Final = 128
+"""A binary CID: 36 bytes as a rule, 70 with the longest digest in use."""
+BITSWAP_PEER_WANTS: Final = 1024
+"""What one peer may want of us at once, as go-bitswap and js-bitswap bound it."""
+BITSWAP_PEER_LACKING: Final = 256
+"""Of these, what is not here and may come: a hundred files that somebody waits for."""
+BITSWAP_WANTS: Final = 32_768
+"""Wants of all peers together, about 12 MiB. Beyond it each has its share."""
+BITSWAP_TURN_WANTS: Final = 64
+"""Wants looked up together for one message."""
+BITSWAP_TURN_BYTES: Final = 512 * KIB
+"""Blocks in one message that we send, unless one alone is larger: two of our usual size. What is wanted of the peer
+waits behind no more than that."""
+BITSWAP_SMALL_BYTES: Final = 1024
+"""A block that is sent instead of the word that it is here, as go-bitswap and js-bitswap do."""
+BITSWAP_SENDING_BYTES: Final = 32 * MIB
+"""Blocks read and not yet taken by their peers. Beyond it each peer has its share, which 128 peers still make 256 KiB."""
+BITSWAP_UNDER_WAY: Final = 32
+"""Blocks that one session has asked for: 8 MiB of the usual size, which is 250 ms of 268 Mbit/s."""
+BITSWAP_SESSION_PEERS: Final = 64
+"""Peers that one session asks; of those that are merely connected half as many."""
+BITSWAP_REMEMBERED: Final = 512
+"""Blocks that a peer may still send after we have cancelled them: all that can be on their way to 16 sessions."""
+
+# --- history of rooms -------------------------------------------------------------------------------------------------
+BATCH_MESSAGES: Final = 100
+"""Messages in one batch, as the published network has it."""
+BATCH_BYTES: Final = MIB
+"""One batch. At least three of the largest messages fit; a hundred ordinary ones have 50 KiB."""
+DAY_BATCHES: Final = 24_576
+"""Batches of one day: 2.4 million messages, more than the log of a room has room for, in an object of 1 MiB."""
+CHECKPOINT_DAYS: Final = 8192
+"""Days of one room: 22 years, in an object of half a MiB."""
+V1_CHECKPOINT_BATCHES: Final = 4096
+"""Batches in a checkpoint of the published network, which sets no bound. Ours have 100."""
 
 # --- relays -----------------------------------------------------------------------------------------------------------
 RELAY_MESSAGE_BYTES: Final = 4 * KIB

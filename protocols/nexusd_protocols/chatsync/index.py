@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from nexusd_protocols.content.cid import Cid
+from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.bounds import HOUR_MS, hour_of
 
 DIGEST_BYTES: Final = 32
@@ -64,16 +64,6 @@ class Summary:
 
 
 EMPTY: Final = Summary(0, 0)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class BatchRef:
-    """One batch of a closed hour (unix hours): its number among the hour's, its name, and how many messages it has."""
-
-    hour: int
-    part: int
-    cid: Cid
-    count: int
 
 
 class Index(Protocol):
