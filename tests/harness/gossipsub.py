@@ -183,8 +183,7 @@ def check_invariants(router):
     assert sum(len(peer.topics) for peer in table.peers.values()) == table._subscriptions
     for peer in table.peers.values():
         assert len(peer.topics) <= bounds.peer_topics
-        ids = params.max_idontwant_messages * params.max_idontwant_length
-        assert len(peer.dont_want) <= ids * (params.idontwant_ttl / params.heartbeat_interval + 1)
+        assert len(peer.dont_want) <= bounds.dont_want
     for topic, members in router._fanout.topics.items():
         assert members.keys() <= table.subscribers.get(topic, {}).keys()
         assert topic not in meshes.topics

@@ -4,7 +4,7 @@ Dissemination", "Spam Protection Measures")."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 
 from nexusd_protocols.gossipsub.chance import Chance, some
 from nexusd_protocols.gossipsub.counters import Counters
@@ -40,10 +40,13 @@ class LazyGossip:
         self._outbox = outbox
         self._chance = chance
         self.promises = Promises(params.bounds.promises)
+        self._offers: list[IHave] = []
+        self._offered_to: dict[PeerId, list[int]] = {}
 
     def emit(self, topic: str, members: Container[PeerId], fresh: Iterable[Peer] = ()) -> None:
         """Offer the topic's recent messages to some subscribers that are not among these members, and to the `fresh`
-        ones among them: what was said just before they came is sent to them by nobody else (specs/gossipsub.md §3)."""
+        ones among them: what was said just before they came is sent to them by nobody else (specs/gossipsub.md §3).
+        Goes out by `flush`."""
         ids = self._cache.gossip_ids(topic)
         if not ids:
             return
@@ -69,21 +72,49 @@ class LazyGossip:
             self._counters.ihave_ids_sent += len(ids) * len(peers)
             if (counters := self._counters.topics.get(topic)) is not None:
                 counters.ihave_ids_sent += len(ids) * len(peers)
-            rpc = Rpc(control=Control(ihave=(IHave(topic, tuple(ids)),)))
-            self._outbox.put(Send(peers, rpc, Priority.GOSSIP))
+            for peer in peers:
+                self._offered_to.setdefault(peer, []).append(len(self._offers))
+            self._offers.append(IHave(topic, tuple(ids)))
+
+    def flush(self) -> None:
+        """Send what a heartbeat offers, to each peer in one RPC however many topics it shares with us (gossipsub-v1.0
+        "Control Message Piggybacking"): of RPCs with IHAVEs everybody takes ten a heartbeat and no more. Peers that are
+        offered the same get the same RPC."""
+        alike: dict[tuple[int, ...], list[PeerId]] = {}
+        for peer, numbers in self._offered_to.items():
+            alike.setdefault(tuple(numbers), []).append(peer)
+        for chosen, peers in alike.items():
+            for offers in self._packed(chosen):
+                self._outbox.put(Send(tuple(peers), Rpc(control=Control(ihave=offers)), Priority.GOSSIP))
+        self._offers.clear()
+        self._offered_to.clear()
+
+    def _packed(self, numbers: tuple[int, ...]) -> Iterator[tuple[IHave, ...]]:
+        """These offers, in RPCs with as many ids as a receiver takes."""
+        offers: list[IHave] = []
+        count = 0
+        for number in numbers:
+            offer = self._offers[number]
+            if offers and count + len(offer.message_ids) > self._params.max_ihave_length:
+                yield tuple(offers)
+                offers, count = [], 0
+            offers.append(offer)
+            count += len(offer.message_ids)
+        yield tuple(offers)
 
     def offered(self, peer: Peer, offers: Iterable[IHave], topics: Container[str], now: float) -> None:
         """gossipsub-v1.0 "IHAVE": ask for what we have not seen. Counts of this heartbeat are the peer's."""
         # "Score Thresholds": "gossip from that peer is ignored"
         if peer.card.score < self._params.score.gossip_threshold:
             return
+        # "IHAVE messages are capped to a certain number of IHAVE messages and aggregate number of message IDs": of RPCs
+        # with IHAVEs, as others count; who shares fifty rooms with us offers fifty in one
+        peer.ihaves += 1
+        if peer.ihaves > self._params.max_ihave_messages:
+            return
         wanted: dict[bytes, str] = {}
         for offer in offers:
             self._counters.ihave_ids_received += len(offer.message_ids)
-            peer.ihaves += 1
-            # "IHAVE messages are capped to a certain number of IHAVE messages and aggregate number of message IDs"
-            if peer.ihaves > self._params.max_ihave_messages:
-                break
             if offer.topic in topics:
                 self._counters.topics[offer.topic].ihave_ids_received += len(offer.message_ids)
                 self._pick(offer, wanted)

@@ -167,7 +167,8 @@ class Meshes:
             self._outbox.prune(peer.id, Prune(topic))
             return
         # "The pruning peer should include the backoff period in the PRUNE message"
-        suggested = self._suggestions(topic, peer) if exchange else ()
+        # "Score Thresholds": "no PX information is emitted towards" peers with a negative score
+        suggested = self._suggestions(topic, peer) if exchange and peer.card.score >= 0 else ()
         self._outbox.prune(peer.id, Prune(topic, math.ceil(backoff), suggested))
 
     def _suggestions(self, topic: str, pruned: Peer) -> tuple[PeerInfo, ...]:

@@ -103,9 +103,9 @@ class Bounds:
     topic_bytes: int = limits.TOPIC_BYTES
     message_id_bytes: int = 128
     """Ours have 64 at most; those of other networks are hashes, or a PeerId and a number."""
-    rpc_messages: int = 4096
-    """In one RPC. A signed message takes 150 bytes and more, so an honest RPC has fewer than twice as many; what is
-    over is dropped, and comes by gossip."""
+    rpc_messages: int = 5000
+    """In one RPC: `max_ihave_length`, because js-libp2p and py-libp2p answer an IWANT with one RPC, however many ids
+    it names."""
     rpc_entries: int = 5000
     """Subscriptions, and control messages of each kind, in one RPC."""
     rpc_ids: int = 5000
@@ -138,6 +138,9 @@ class Bounds:
     shadow another's message)."""
     iwant_bytes: int = 16 * MIB
     """Data sent to one peer in answer to IWANTs, per heartbeat: more than it can be short of in a second."""
+    dont_want: int = 4096
+    """Ids of one peer's IDONTWANTs that are remembered, the oldest forgotten first: a busy room has 1,000 messages a
+    second, for `idontwant_ttl`. About 1 MiB with the longest ids."""
     backoffs: int = 4096
     """Peers in back-off in one topic, the oldest forgotten first; those who are connected fit."""
     max_backoff: float = 3600.0
@@ -195,7 +198,7 @@ class Params:
 
     max_ihave_messages: int = 10
     max_ihave_length: int = 5000
-    """IHAVEs of one peer per heartbeat, and ids asked of it. go-libp2p's values."""
+    """RPCs with IHAVEs of one peer per heartbeat, and ids asked of it. go-libp2p's values."""
     gossip_retransmission: int = 3
     """How often one peer gets one message by IWANT. go-libp2p's value."""
     iwant_followup: float = 3.0

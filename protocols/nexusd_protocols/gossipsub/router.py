@@ -135,9 +135,17 @@ class GossipSub:
         return self._scores.report()
 
     def graylisted(self, peer: PeerId) -> bool:
-        """Whether RPCs of the peer would be ignored: there is no need to decode them."""
+        """Whether RPCs of the peer are ignored."""
         known = self._table.peers.get(peer)
         return known is not None and self._ignores(known)
+
+    def ignores(self, peer: PeerId) -> bool:
+        """As `graylisted`, for an RPC that came: if so it is counted, and there is no need to decode it."""
+        if not self.graylisted(peer):
+            return False
+        self.counters.rpcs += 1
+        self.counters.graylisted += 1
+        return True
 
     def at_fault(self, peer: PeerId) -> bool:
         """Whether a peer is on the graylist for what it did itself. Neighbours at one address cost it the mesh (P6),
@@ -378,6 +386,7 @@ class GossipSub:
         self._fanout.maintain(now)
         for topic, members in self._fanout.topics.items():
             self._gossip.emit(topic, members)
+        self._gossip.flush()
         self._cache.shift()
 
     def _collect(self, now: float) -> None:

@@ -141,6 +141,8 @@ class Spread:
                 self._counters.idontwant_ids_received += 1
                 peer.dont_want.pop(wire_id, None)
                 peer.dont_want[wire_id] = until
+                if len(peer.dont_want) > self._params.bounds.dont_want:
+                    del peer.dont_want[next(iter(peer.dont_want))]
 
     def _send(self, entry: Entry, peers: tuple[PeerId, ...], priority: Priority) -> None:
         if not peers:

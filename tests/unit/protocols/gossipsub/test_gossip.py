@@ -169,6 +169,58 @@ def test_ihaves_are_capped_per_heartbeat():
     assert node.ihave("carol", b"again")
 
 
+def in_many_rooms(count, *outside, **params):
+    """A router that has heard one message in each of so many rooms, of which the others are no mesh members."""
+    node = busy(**params)
+    rooms = [f"/nexus/room/{number}" for number in range(count)]
+    for peer in ("bob", *outside):
+        node.meet(peer, topic=None)
+    node.subscribe("bob", *rooms)
+    for room in rooms:
+        node.join(room)
+    for peer in outside:
+        node.subscribe(peer, *rooms)
+    for number, room in enumerate(rooms):
+        node.message("bob", said(number=number, topic=room))
+    return node, rooms
+
+
+def test_all_rooms_are_offered_in_one_rpc():
+    node, rooms = in_many_rooms(30, "carol", "dave")
+    (send,) = [each for each in node.beat() if each.rpc.control.ihave]
+    assert set(send.peers) == {"carol", "dave"}
+    assert {offer.topic for offer in send.rpc.control.ihave} == set(rooms)
+    assert node.router.counters.ihave_ids_sent == 60
+
+
+def test_who_shares_other_rooms_is_offered_those():
+    node, rooms = in_many_rooms(3, "carol", "dave")
+    node.unsubscribe("dave", rooms[0])
+    sent = {peer: each.rpc.control.ihave for each in node.beat() for peer in each.peers}
+    assert [offer.topic for offer in sent["carol"]] == rooms
+    assert [offer.topic for offer in sent["dave"]] == rooms[1:]
+
+
+def test_rooms_with_too_many_ids_for_one_rpc_take_several():
+    node, rooms = in_many_rooms(7, "carol", max_ihave_length=3)
+    sent = controls_by_rpc(node.beat())
+    assert [len(offers) for offers in sent] == [3, 3, 1]
+    assert [offer.topic for offers in sent for offer in offers] == rooms
+    assert node.beat() != []
+    assert node.beat(3) == []
+
+
+def controls_by_rpc(outputs):
+    return [each.rpc.control.ihave for each in outputs if each.rpc.control.ihave]
+
+
+def test_what_a_neighbour_in_thirty_rooms_offers_is_asked_for():
+    node, rooms = in_many_rooms(30, "carol")
+    lacking = tuple(IHave(room, (b"new %d" % number,)) for number, room in enumerate(rooms))
+    (want,) = controls(node.receive("carol", Rpc(control=Control(ihave=lacking))), "iwant")
+    assert len(want.message_ids) == 30
+
+
 def test_ids_asked_for_are_capped_per_heartbeat():
     node = busy("carol", max_ihave_length=10)
     for count in (7, 3, 0):

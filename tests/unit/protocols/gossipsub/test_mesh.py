@@ -275,6 +275,15 @@ def test_leaving_may_give_peers_too():
     assert {each.peer_id for each in prune.peers} == {peer_id_bytes(each) for each in PEOPLE[1:]}
 
 
+def test_who_behaved_badly_is_given_no_peers():
+    node = joined(*PEOPLE, do_px=True)
+    node.application_score(ALICE.peer_id, -1)
+    outputs = node.leave()
+    (prune,) = controls(outputs, "prune", ALICE.peer_id)
+    assert prune.peers == ()
+    assert all(controls(outputs, "prune", each)[0].peers for each in PEOPLE[1:])
+
+
 @pytest.mark.parametrize(("accept", "score", "taken"), [(False, 5000, False), (True, 999, False), (True, 1000, True)])
 def test_peers_are_taken_from_trusted_peers_if_wanted(accept, score, taken):
     node = joined("bob", accept_px=accept, px_peers=2)

@@ -241,6 +241,9 @@ def test_rpcs_with_more_than_the_bounds_lead_to_the_graylist():
     node.unsubscribe("bob", TOPIC)
     assert node.router.subscribers(TOPIC) == ("bob", "carol")
     assert node.router.counters.graylisted == 2
+    assert node.router.ignores("bob")
+    assert not node.router.ignores("carol")
+    assert node.router.counters.graylisted == 3
 
 
 def test_rpcs_of_explicit_peers_are_always_accepted():

@@ -8,7 +8,7 @@ from nexusd_protocols.gossipsub.inputs import Version
 from nexusd_protocols.gossipsub.outputs import Priority, Send
 from nexusd_protocols.gossipsub.params import ScoreParams, TopicScoreParams
 from nexusd_protocols.gossipsub.rpc import Control, IDontWant, Rpc
-from tests.harness.gossipsub import ME, TOPIC, Driven, controls, receivers, said
+from tests.harness.gossipsub import ME, TOPIC, Driven, controls, receivers, said, small
 
 LARGE = bytes(1024)
 ONE = said().seqno
@@ -140,6 +140,14 @@ def test_a_flood_of_it_is_bounded():
     node.beat()
     node.idontwant("carol", said(number=2).seqno)
     assert receivers(node.message("bob", said(number=2)), said(number=2)) == []
+
+
+def test_of_too_many_ids_the_oldest_are_forgotten():
+    node = mesh_of("bob", "carol", bounds=small(dont_want=3))
+    node.idontwant("carol", *(said(number=number).seqno for number in range(5)))
+    for number, receivers_expected in ((0, ["carol"]), (1, ["carol"]), (2, []), (4, [])):
+        message = said(number=number)
+        assert receivers(node.message("bob", message), message) == receivers_expected
 
 
 def test_own_messages_are_sent_anyhow():
