@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -66,6 +66,9 @@ PROTOCOLS: Final = ("/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0")
 READ_BYTES: Final = 64 * limits.KIB
 TURN_MESSAGES: Final = 8
 """Judged in a row before other tasks have their turn: about a millisecond."""
+PART_MESSAGES: Final = 256
+"""Of one RPC that the router is given at once. js-libp2p answers an IWANT with thousands in one; so many being checked
+would be more than the router allows one peer (`Bounds.validations_per_peer`)."""
 VALIDATE_SECONDS: Final = 5.0
 """For a validator that has to wait for something. One that hangs has ignored the message."""
 VALIDATORS: Final = 256
@@ -82,6 +85,18 @@ SMALL_DEBT: Final = 100.0
 """Points: ten broken messages, or one flood. A tenth of a ban."""
 
 Charge = Callable[[PeerId, str, int], None]
+
+
+def _parts(rpc: Rpc) -> Iterator[Rpc]:
+    """An RPC, or its pieces if it has very many messages: in the order in which the router looks at its entries."""
+    messages = rpc.messages
+    if len(messages) <= PART_MESSAGES:
+        yield rpc
+        return
+    yield replace(rpc, messages=messages[:PART_MESSAGES], control=None)
+    for start in range(PART_MESSAGES, len(messages), PART_MESSAGES):
+        yield Rpc(messages=messages[start : start + PART_MESSAGES])
+    yield Rpc(control=rpc.control)
 
 
 @dataclass(slots=True)
@@ -349,18 +364,22 @@ class TopicMesh:
                 self._said.pop(peer, None)
 
     async def _take(self, peer: PeerId, raw: bytes) -> None:
+        if self.router.ignores(peer):
+            await trio.lowlevel.checkpoint()
+            return
         rpc = codec.decode(raw)
         for malformed in rpc.malformed:
             if malformed.blame:
                 self._charge(peer, malformed.code, 10)
         if peer not in self._peers:
             self._note(peer, rpc.subscriptions)
-        questions = self._tell(Received(peer, rpc))
-        for number, question in enumerate(questions):
-            if number % TURN_MESSAGES == TURN_MESSAGES - 1:
-                await trio.lowlevel.checkpoint()
-            self._judge(question)
-        await trio.lowlevel.checkpoint()
+        for part in _parts(rpc):
+            questions = self._tell(Received(peer, part))
+            for number, question in enumerate(questions):
+                if number % TURN_MESSAGES == TURN_MESSAGES - 1:
+                    await trio.lowlevel.checkpoint()
+                self._judge(question)
+            await trio.lowlevel.checkpoint()
 
     def _note(self, peer: PeerId, changes: Iterable[Subscription]) -> None:
         """Our stream to the peer is being opened again: what it subscribes to meanwhile, it says once too."""

@@ -11,7 +11,11 @@ from libp2p.utils import encode_varint_prefixed
 
 from nexusd.host.pubsub import outbox, topics
 from nexusd.host.pubsub.topics import Drops
-from nexusd_protocols.gossipsub.inputs import PeerJoined, PeerLeft, Version
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.gossipsub import codec
+from nexusd_protocols.gossipsub.inputs import ApplicationScore, PeerJoined, PeerLeft, Version
+from nexusd_protocols.gossipsub.params import Params
+from nexusd_protocols.gossipsub.rpc import Control, Prune, Rpc, Subscription
 from nexusd_protocols.identity import peer_id_bytes
 from nexusd_protocols.multistream.messages import HEADER, encode
 from nexusd_protocols.pubsub.signed import SignedMessage
@@ -451,6 +455,37 @@ async def test_who_was_started_anew_is_told_again_what_we_subscribe_to(pair):
     assert not bob.topics.peers(TOPIC)
     await dial_stock(bob._host, alice)
     await until(lambda: bob.topics.peers(TOPIC) == (alice.peer_id,))
+
+
+async def test_thousands_of_messages_in_one_rpc_are_all_taken(pair):
+    """As js-libp2p answers an IWANT: as many as may be asked for at once."""
+    alice, bob = pair
+    _, reader = await joined(alice, bob)
+    count = Params().max_ihave_length
+    everything = Rpc(
+        subscriptions=(Subscription("other", True),),
+        messages=tuple(message(number) for number in range(count)),
+        control=Control(prune=(Prune(TOPIC),)),
+    )
+    await bob.topics._take(alice.peer_id, codec.encode(everything))
+    assert await reader.has(count, 30) == [b"message %d" % number for number in range(count)]
+    assert bob.topics.router.subscriptions(alice.peer_id) == (TOPIC, "other")
+    assert bob.topics.router.mesh(TOPIC) == ()
+    (score,) = bob.topics.router.scores()
+    assert score.total > 0
+
+
+async def test_what_a_graylisted_peer_sends_is_not_even_decoded(pair):
+    alice, bob = pair
+    _, reader = await joined(alice, bob)
+    bob.topics._tell(ApplicationScore(alice.peer_id, -3000.0))
+    await bob.topics._take(alice.peer_id, b"\xff" * 50)
+    assert bob.topics.router.counters.graylisted == 1
+    bob.topics._tell(ApplicationScore(alice.peer_id, 0.0))
+    with pytest.raises(RemoteProtocolError):
+        await bob.topics._take(alice.peer_id, b"\xff" * 50)
+    await alice.topics.publish(message(1))
+    assert await reader.has(1) == [b"message 1"]
 
 
 async def test_a_small_debt_costs_no_place_in_the_mesh(pair):
