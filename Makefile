@@ -87,7 +87,7 @@ lock: $(UV) ## resolve the dependencies anew
 		pyproject.toml --extra dev --extra fuzz --no-emit-package nexusd -o requirements-dev.lock
 
 proto: $(READY) ## regenerate the committed protobuf modules
-	@cd protocols && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nexusd_protocols/pubsub/rpc.proto nexusd_protocols/kad/kademlia.proto nexusd_protocols/relay/circuit.proto nexusd_protocols/content/merkledag.proto nexusd_protocols/content/unixfs.proto
+	@cd protocols && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nexusd_protocols/pubsub/rpc.proto nexusd_protocols/kad/kademlia.proto nexusd_protocols/relay/circuit.proto nexusd_protocols/content/merkledag.proto nexusd_protocols/content/unixfs.proto nexusd_protocols/bitswap/message.proto
 
 clean: ## remove what the other targets made
 	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules \
