@@ -25,6 +25,9 @@ class Numbered:
     def select(self, key: str, values: Sequence[bytes]) -> int:
         return max(range(len(values)), key=lambda index: int(values[index]))
 
+    def valid_until(self, key: str, value: bytes) -> int | None:
+        return None
+
 
 @cache
 def peer(number: int) -> PeerId:

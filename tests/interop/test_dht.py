@@ -32,6 +32,9 @@ class Counted:
     def select(self, key: str, values) -> int:
         return max(range(len(values)), key=lambda index: json.loads(values[index])["seq"])
 
+    def valid_until(self, key: str, value: bytes) -> int | None:
+        return None
+
 
 def record(seq: int) -> bytes:
     return b'{"seq":%d}' % seq

@@ -9,6 +9,7 @@ tests/unit/host/dht/test_stock.py.
 """
 
 from nexusd.host.dht.dht import Dht
+from nexusd.host.dht.pointers import PointerRecords
 from nexusd.host.dht.ports import NAMESPACE, PROTOCOL, Found, NoRecords, RecordSchema, Role, Shelf
 
-__all__ = ["NAMESPACE", "PROTOCOL", "Dht", "Found", "NoRecords", "RecordSchema", "Role", "Shelf"]
+__all__ = ["NAMESPACE", "PROTOCOL", "Dht", "Found", "NoRecords", "PointerRecords", "RecordSchema", "Role", "Shelf"]

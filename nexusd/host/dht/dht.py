@@ -73,7 +73,7 @@ class Dht:
         self._now = clock
         self._said: dict[PeerId, Contact] = {}
         self._table = RoutingTable(own)
-        self._records = Records(own)
+        self._records = Records(own, valid_until=self._valid_until)
         self._providers = Providers()
         self._renewals = Renewals(random.random)
         self._server = Server(
@@ -85,6 +85,7 @@ class Dht:
             own_contact=self._own_contact,
             own_value=self._renewals.value,
             provides=self._renewals.provides,
+            valid_until=self._valid_until,
             connected=self._said.get,
         )
         self._requester = Requester(streams, connect, lambda peer: bool(remote(peer)), random)
@@ -98,6 +99,7 @@ class Dht:
             tell=self._tell,
             look=self._look,
             online=lambda: any(peer in self._table for peer in self._said),
+            valid_until=self._valid_until,
             clock=clock,
             entropy=random.randbytes,
         )
@@ -396,6 +398,9 @@ class Dht:
 
     def _select(self, key: bytes, values: Sequence[bytes]) -> int:
         return self._schema.select(key.decode(), values) if len(values) > 1 else 0
+
+    def _valid_until(self, key: bytes, value: bytes) -> int | None:
+        return self._schema.valid_until(key.decode(), value)
 
 
 def _in_turn(named: Sequence[Sequence[Contact]], count: int) -> list[Contact]:

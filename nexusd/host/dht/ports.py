@@ -29,6 +29,10 @@ class RecordSchema(Protocol):
         """The index of the best of values that are all valid."""
         ...
 
+    def valid_until(self, key: str, value: bytes) -> int | None:
+        """When a value that was valid ceases to be (unix milliseconds). None: not by itself."""
+        ...
+
 
 class NoRecords:
     """The schema before there are signed envelopes: nothing is a record, so nothing unsigned is stored or believed."""
@@ -40,6 +44,10 @@ class NoRecords:
     def select(self, key: str, values: Sequence[bytes]) -> int:
         """Never asked, since nothing is valid."""
         raise ValueError("no record schema is configured")
+
+    def valid_until(self, key: str, value: bytes) -> int | None:
+        """What is on disk was valid under another schema, and is not under this one."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

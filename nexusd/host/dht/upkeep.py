@@ -11,7 +11,7 @@ import trio
 from nexusd.host.dht.ports import Shelf
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.kad.providers import Providers
-from nexusd_protocols.kad.records import Records
+from nexusd_protocols.kad.records import Records, ValidUntil
 from nexusd_protocols.kad.renewals import Renewal, Renewals, Sort
 from nexusd_protocols.kad.routing_table import RoutingTable
 
@@ -35,7 +35,7 @@ Tell = Callable[[Renewal], Awaitable[list[PeerId] | None]]
 
 class Upkeep:
     """`tell` tells the peers closest to it what is ours, `look` looks up a key, `online` says whether any peer of the
-    table is connected: if none is, it is for others to find one."""
+    table is connected: if none is, it is for others to find one. `valid_until` is when a record's time is over."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Upkeep:
         tell: Tell,
         look: Callable[[bytes], Awaitable[None]],
         online: Callable[[], bool],
+        valid_until: ValidUntil,
         clock: Callable[[], int],
         entropy: Callable[[int], bytes],
     ) -> None:
@@ -59,6 +60,7 @@ class Upkeep:
         self._tell = tell
         self._look = look
         self._online = online
+        self._valid_until = valid_until
         self._now = clock
         self._entropy = entropy
         self._own_key = table.own_key
@@ -116,7 +118,8 @@ class Upkeep:
         finally:
             self._telling.discard(name)
         if took is None:
-            await self.drop(renewal.sort, renewal.key)
+            if self._is_ours(renewal):  # the better one may be our own next
+                await self.drop(renewal.sort, renewal.key)
             raise ValueError("A newer record is known to others")
         after = self._renewals.told(renewal, len(took), self._now())
         if after is not None:
@@ -125,6 +128,7 @@ class Upkeep:
 
     async def _renew(self) -> None:
         while True:
+            await self._drop_lapsed()
             for renewal in self._renewals.due(self._now()):
                 if (renewal.sort, renewal.key) not in self._telling and self._online():
                     await self._renew_one(renewal)
@@ -132,6 +136,20 @@ class Upkeep:
                 await self._due.wait()
                 await trio.sleep(SETTLE_SECONDS)
             self._due = trio.Event()
+
+    def _is_ours(self, renewal: Renewal) -> bool:
+        """Whether it was not replaced meanwhile."""
+        return renewal.sort == "provider" or self._renewals.value(renewal.key) == renewal.value
+
+    async def _drop_lapsed(self) -> None:
+        """A record of ours whose time is over would be taken by nobody."""
+        for renewal in self._renewals.records():
+            end = self._valid_until(renewal.key, renewal.value)
+            if end is not None and self._now() > end and self._is_ours(renewal):
+                try:
+                    await self.drop(renewal.sort, renewal.key)
+                except OSError as error:
+                    _log.warning("a record whose time is over is on disk still: %s", error)
 
     async def _renew_one(self, renewal: Renewal) -> None:
         try:

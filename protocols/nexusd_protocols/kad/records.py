@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +25,10 @@ class StoredRecord:
     received_at: int
 
 
+ValidUntil = Callable[[bytes, bytes], int | None]
+"""When the value under a key ceases to be valid (unix milliseconds). None: not by itself."""
+
+
 class Records:
     """What is kept, by key. When it is full, the record that is farthest from this node's place goes: others are nearer
     to it. `changes` are what a copy elsewhere must follow."""
@@ -36,12 +40,15 @@ class Records:
         count: int = limits.KAD_RECORDS,
         size: int = limits.KAD_RECORDS_BYTES,
         per_peer: int = limits.KAD_PEER_RECORDS,
+        valid_until: ValidUntil = lambda _key, _value: None,
     ) -> None:
         self._place = place_of_peer(own)
         self._count = count
         self._limit = size
         self._per_peer = per_peer
+        self._valid_until = valid_until
         self._records: dict[bytes, StoredRecord] = {}
+        self._ends: dict[bytes, int] = {}
         self._by_peer: Counter[PeerId] = Counter()
         self._size = 0
         self._changed: set[bytes] = set()
@@ -55,9 +62,9 @@ class Records:
         return self._size
 
     def get(self, key: bytes, now: int) -> bytes | None:
-        """The value under a key, unless it is too old."""
+        """The value under a key, unless it is too old or valid no more."""
         record = self._records.get(key)
-        return None if record is None or _expired(record, now) else record.value
+        return None if record is None or now > self._ends[key] else record.value
 
     def put(self, record: StoredRecord) -> bool:
         """Keep a record, in the place of any under its key. False if it is the one that makes room."""
@@ -66,6 +73,7 @@ class Records:
             # insertion order is order of arrival
             self._remove(next(r.key for r in self._records.values() if r.peer == record.peer))
         self._records[record.key] = record
+        self._ends[record.key] = self._end(record)
         self._by_peer[record.peer] += 1
         self._size += _size(record)
         self._changed.add(record.key)
@@ -74,14 +82,14 @@ class Records:
         return record.key in self._records
 
     def expire(self, now: int) -> None:
-        """Drop what is too old."""
-        for record in [r for r in self._records.values() if _expired(r, now)]:
-            self._remove(record.key)
+        """Drop what is too old, and what is valid no more."""
+        for key in [key for key, end in self._ends.items() if now > end]:
+            self._remove(key)
 
     def restore(self, records: Iterable[StoredRecord], now: int) -> None:
         """Take in what was kept before a restart."""
         for record in records:
-            if not _expired(record, now):
+            if now <= self._end(record):
                 self.put(record)
         self._changed.clear()
 
@@ -94,9 +102,15 @@ class Records:
         """These changes could not be followed: they are changes still."""
         self._changed.update(keys)
 
+    def _end(self, record: StoredRecord) -> int:
+        end = record.received_at + LIFE_MS
+        valid = self._valid_until(record.key, record.value)
+        return end if valid is None else min(end, valid)
+
     def _remove(self, key: bytes) -> None:
         record = self._records.pop(key, None)
         if record is not None:
+            del self._ends[key]
             self._by_peer[record.peer] -= 1
             if not self._by_peer[record.peer]:
                 del self._by_peer[record.peer]
@@ -106,7 +120,3 @@ class Records:
 
 def _size(record: StoredRecord) -> int:
     return len(record.key) + len(record.value)
-
-
-def _expired(record: StoredRecord, now: int) -> bool:
-    return now - record.received_at > LIFE_MS

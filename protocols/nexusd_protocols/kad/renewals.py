@@ -84,6 +84,10 @@ class Renewals:
         late = [r for r in self._own.values() if r.due_at <= now or r.due_at > now + INTERVAL_MS]
         return sorted(late, key=lambda r: (r.due_at, r.key))
 
+    def records(self) -> list[Renewal]:
+        """All records of our own."""
+        return [renewal for renewal in self._own.values() if renewal.sort == "record"]
+
     def hurry(self, now: int) -> None:
         """There are new peers: what nobody took is due at once."""
         for renewal in list(self._own.values()):

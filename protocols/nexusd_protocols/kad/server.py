@@ -12,7 +12,7 @@ from nexusd_protocols.kad.contact import Contact, Reach, peer_of, place_of, reac
 from nexusd_protocols.kad.keys import check_multihash
 from nexusd_protocols.kad.message import Kind, Message, Record
 from nexusd_protocols.kad.providers import ProviderEntry, Providers
-from nexusd_protocols.kad.records import Records, StoredRecord
+from nexusd_protocols.kad.records import Records, StoredRecord, ValidUntil
 from nexusd_protocols.kad.routing_table import K, RoutingTable
 
 Validate = Callable[[bytes, bytes], None]
@@ -31,8 +31,8 @@ class Asker:
 
 
 class Server:
-    """`own_values` are this node's own records, `own_contact` where it may be dialled,
-    `connected` where a connected peer may be, whether it serves the protocol or not."""
+    """`own_value` is this node's own record under a key, `own_contact` where it may be dialled, `connected` where a
+    connected peer may be, whether it serves the protocol or not."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Server:
         own_contact: Callable[[], Contact],
         own_value: Callable[[bytes], bytes | None],
         provides: Callable[[bytes], bool],
+        valid_until: ValidUntil = lambda _key, _value: None,
         connected: Callable[[PeerId], Contact | None] = lambda _peer: None,
     ) -> None:
         self._table = table
@@ -55,6 +56,7 @@ class Server:
         self._own_contact = own_contact
         self._own_value = own_value
         self._provides = provides
+        self._valid_until = valid_until
         self._connected = connected
 
     def answer(self, asker: Asker, question: Message, now: int) -> Message | None:
@@ -76,9 +78,14 @@ class Server:
                 return None
 
     def value(self, key: bytes, now: int) -> bytes | None:
-        """The best value under a key that this node has, its own or another's."""
-        held = [v for v in (self._own_value(key), self._records.get(key, now)) if v is not None]
+        """The best value under a key that this node has, its own or another's, and that is valid now."""
+        held = [v for v in (self._own(key, now), self._records.get(key, now)) if v is not None]
         return held[self._select(key, held)] if held else None
+
+    def _own(self, key: bytes, now: int) -> bytes | None:
+        value = self._own_value(key)
+        end = None if value is None else self._valid_until(key, value)
+        return value if end is None or now <= end else None
 
     def providers(self, key: bytes, now: int) -> list[Contact]:
         """Who has what a key names, as far as this node knows; itself first, if it does."""

@@ -19,6 +19,9 @@ class Numbered:
     def select(self, key: str, values) -> int:
         return max(range(len(values)), key=lambda index: int(values[index]))
 
+    def valid_until(self, key: str, value: bytes) -> int | None:
+        return None
+
 
 async def dht_pair(nodes) -> None:
     alice, bob = nodes

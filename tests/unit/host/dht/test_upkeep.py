@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from nexusd.host.dht.upkeep import KEEP_SECONDS, RENEW_SECONDS
-from nexusd_protocols.kad.renewals import INTERVAL_MS, RETRY_MS
+from nexusd.host.dht.upkeep import KEEP_SECONDS, RENEW_SECONDS, Upkeep
+from nexusd_protocols.kad.providers import Providers
+from nexusd_protocols.kad.records import Records
+from nexusd_protocols.kad.renewals import INTERVAL_MS, RETRY_MS, Renewal, Renewals
+from nexusd_protocols.kad.routing_table import RoutingTable
 from nexusd_protocols.kad.saved import Saved
 from tests.harness.kad import PROVIDED, PROVIDED_KEY, Numbered
 from tests.harness.memnet import MemoryNetwork
@@ -163,3 +166,30 @@ async def test_a_full_disk_loses_nothing_that_it_did_not_have(autojump_clock):
         world.shelves["bob"].full = False
         await trio.sleep(2 * KEEP_SECONDS)
         assert set(world.shelves["bob"].records) == {b"/nexus/x"}
+
+
+async def test_a_record_that_was_replaced_while_it_was_told_stays():
+    shelf, renewals = MemoryShelf(), Renewals(lambda: 0.0)
+
+    async def tell(renewal: Renewal) -> None:
+        """Others have a better one already: the next of our own."""
+        await upkeep.keep(renewals.put("record", renewal.key, b"2", 0))
+
+    upkeep = Upkeep(
+        RoutingTable(signer("alice").peer_id),
+        Records(signer("alice").peer_id),
+        Providers(),
+        renewals,
+        shelf,
+        tell=tell,
+        look=lambda _key: trio.lowlevel.checkpoint(),
+        online=lambda: False,
+        valid_until=lambda _key, _value: None,
+        clock=lambda: 0,
+        entropy=bytes,
+    )
+    first = await upkeep.keep(renewals.put("record", b"/nexus/x", b"1", 0))
+    with pytest.raises(ValueError, match="newer"):
+        await upkeep.tell(first)
+    assert renewals.value(b"/nexus/x") == b"2"
+    assert [kept.value for kept in shelf.own.values()] == [b"2"]

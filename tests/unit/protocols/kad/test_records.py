@@ -73,3 +73,25 @@ def test_what_was_kept_comes_back_unless_it_is_too_old():
     records.restore([record(1), record(2, at=LIFE_MS), record(3, at=LIFE_MS)], LIFE_MS + 1)
     assert len(records) == 1
     assert records.changes() == []
+
+
+def test_a_record_goes_when_it_is_valid_no_more():
+    records = Records(OWN, valid_until=lambda _key, value: None if value == b"ever" else int(value))
+    records.put(record(1, value=b"50", at=10))
+    records.put(record(2, value=b"ever", at=10))
+    records.put(record(3, value=b"%d" % (LIFE_MS * 2), at=10))
+    assert records.get(b"/nexus/1", 50) == b"50"
+    assert records.get(b"/nexus/1", 51) is None
+    records.expire(51)
+    assert len(records) == 2
+    assert records.changes()[0] == (b"/nexus/1", None)
+    records.expire(10 + LIFE_MS)
+    assert len(records) == 2
+    records.expire(11 + LIFE_MS)
+    assert len(records) == 0, "whoever says that it holds for longer is not believed"
+
+
+def test_what_is_valid_no_more_does_not_come_back_with_a_restart():
+    records = Records(OWN, valid_until=lambda _key, value: int(value))
+    records.restore([record(1, value=b"50"), record(2, value=b"60")], 51)
+    assert [records.get(b"/nexus/%d" % n, 51) for n in (1, 2)] == [None, b"60"]

@@ -25,6 +25,7 @@ class World:
         self.own: dict[bytes, bytes] = {}
         self.provided: set[bytes] = set()
         self.connected: dict[str, Contact] = {}
+        self.ends: dict[bytes, int] = {}
         for number in range(1, peers + 1):
             self.table.add(contact(number), "", 0)
         self.server = Server(
@@ -37,6 +38,7 @@ class World:
             own_value=self.own.get,
             provides=self.provided.__contains__,
             connected=self.connected.get,
+            valid_until=lambda _key, value: self.ends.get(value),
         )
 
     def ask(self, question: Message, asker: Asker = BOB, now: int = 0) -> Message | None:
@@ -110,6 +112,16 @@ def test_our_own_record_counts():
     assert len(world.records) == 0
     assert world.put(b"6") == b"6"
     assert world.server.value(KEY, 0) == b"6"
+
+
+def test_our_own_record_is_not_served_when_its_time_is_over():
+    world = World()
+    world.own[KEY] = b"5"
+    world.ends[b"5"] = 100
+    question = Message(Kind.GET_VALUE, KEY)
+    assert world.ask(question, now=100).record.value == b"5"
+    assert world.ask(question, now=101).record is None
+    assert world.ask(Message(Kind.PUT_VALUE, KEY, Record(KEY, b"4")), now=101).record.value == b"4"
 
 
 def test_providers():
