@@ -43,7 +43,7 @@ def encode(value: Encodable, *, depth: int = limits.DAG_CBOR_DEPTH) -> bytes:
     `too_deep`."""
     _check(value, depth)
     try:
-        return cbor2.dumps(value, canonical=True, default=_encode_link)
+        return _dumps(value)
     except UnicodeEncodeError as error:
         raise DagCborError("bad_text", "a lone surrogate") from error
 
@@ -59,10 +59,9 @@ def decode(
     _scan(data, max_bytes, depth, items, floats=False)
     try:
         value: Value = cbor2.loads(data, tag_hook=_decode_link, allow_indefinite=False, allow_duplicate_keys=False)
-        again = encode(value, depth=depth)
-    except (cbor2.CBORError, DagCborError) as error:
+    except cbor2.CBORError as error:
         raise DagCborError("not_canonical", str(error)) from error
-    if again != data:
+    if _dumps(value) != data:
         raise DagCborError("not_canonical", "encoded again, it is something else")
     return value
 
@@ -77,6 +76,10 @@ def links(
     """The CIDs in what anybody has encoded, in their order, however often. Floats of 64 bits are allowed here, as the
     specification does. Raises DagCborError."""
     return _scan(data, max_bytes, depth, items, floats=True)
+
+
+def _dumps(value: Encodable) -> bytes:
+    return cbor2.dumps(value, canonical=True, default=_encode_link)
 
 
 def _encode_link(encoder: cbor2.CBOREncoder, value: object) -> None:

@@ -49,6 +49,7 @@ def decode(raw: bytes) -> Node:
         raise DagPbError(str(error)) from error
     data = wire.Data if wire.HasField("Data") else None
     wire.ClearField("Data")
+    wire.DiscardUnknownFields()
     if raw not in (_serialized(wire, data), _serialized(wire, data, data_first=True)):
         raise DagPbError("fields in another order, unknown, or longer than they need to be")
     return Node(tuple(_link(link) for link in wire.Links), data)
@@ -62,6 +63,9 @@ def _serialized(links: pb.PBNode, data: bytes | None, *, data_first: bool = Fals
 
 
 def _link(link: pb.PBLink) -> Link:
+    if not isinstance(link.Name, str):
+        # protobuf gives bytes that are not UTF-8 as they are, whatever its types say
+        raise DagPbError("a name that is not UTF-8")
     try:
         return Link(Cid.decode(link.Hash), link.Name, link.Tsize)
     except ValueError as error:
