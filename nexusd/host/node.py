@@ -1,4 +1,4 @@
-"""A node on the network: implements `ports.Network`, and holds the streams, topics and DHT of the same host.
+"""A node on the network: implements `ports.Network`, and holds the streams, topics, DHT and exchange of the same host.
 
 node = Node(signer, listen=["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/4001/ws"], role="full")
 await nursery.start(node.run)      # listening from here on; raises if it cannot
@@ -27,6 +27,7 @@ from nexusd import __version__, clock
 from nexusd.host import interfaces
 from nexusd.host.admission import Admission, boundless
 from nexusd.host.autoconnect import dial_nobody
+from nexusd.host.bitswap import Exchange
 from nexusd.host.closing import close_connections, close_wholly
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
@@ -172,6 +173,7 @@ class Node:
             clock=wall_clock,
             shelf=shelf,
         )
+        self.exchange = Exchange(self.streams, signer.peer_id, self.penalise)
         self._reservations = Reservations(
             relays,
             opener=self._opener,
@@ -233,7 +235,7 @@ class Node:
 
     def _start(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        for part in (self._dialer, self._opener, self.streams, self.topics):
+        for part in (self._dialer, self._opener, self.streams, self.topics, self.exchange):
             part.start(nursery)
         nursery.start_soon(self._identify.run)
         nursery.start_soon(self._keepalive.run)
@@ -394,6 +396,7 @@ class Node:
         self._identify.forget(peer)
         self.topics.left(peer)
         self.dht.left(peer)
+        self.exchange.left(peer)
         self._reservations.left(peer)
 
     def _identified(self, said: PeerIdentified) -> None:
@@ -401,6 +404,7 @@ class Node:
         self._opener.learn(said.peer, said.protocols)
         self._feed.announce(said)
         self.topics.identified(said.peer, said.protocols)
+        self.exchange.identified(said.peer, said.protocols)
         self._spawn(self.dht.identified, said)
 
 

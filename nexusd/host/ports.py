@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
+from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.gossipsub.counters import TopicCounters
 from nexusd_protocols.gossipsub.score import PeerScore
 from nexusd_protocols.identity import PeerId
@@ -36,6 +37,10 @@ class ConnectionLostError(HostError):
 
 class DeadlineError(HostError):
     """The peer did not send, or take, in time."""
+
+
+class NotFoundError(HostError):
+    """Nobody who was asked has it."""
 
 
 class NotTakenError(HostError):
@@ -149,9 +154,12 @@ class Streams(Protocol):
         protocol: str,
         machine: Callable[[PeerId], StreamMachine[EventT, CommandT]],
         handler: Callable[[Channel[EventT, CommandT]], Awaitable[None]],
+        *,
+        streams: int | None = None,
     ) -> None:
         """Serve a protocol: each inbound stream gets its own machine. An error in one handler touches no other; the
-        stream is closed when the handler returns and reset when it raises."""
+        stream is closed when the handler returns and reset when it raises. `streams` is how many a peer may have open
+        at once, if not as many as usual."""
         ...
 
     async def open(
@@ -218,6 +226,73 @@ class Topics(Protocol):
 
     def scores(self) -> Sequence[PeerScore]:
         """The scores of connected peers that speak GossipSub, in their parts."""
+        ...
+
+
+class BlockSource(Protocol):
+    """Where blocks for others come from. `peer` is who asks: what is not for it is as good as not here."""
+
+    async def size(self, cid: Cid, peer: PeerId) -> int | None:
+        """Bytes of a block, None if it is not here."""
+        ...
+
+    async def get(self, cid: Cid, peer: PeerId) -> bytes | None:
+        """A block, checked against its CID; None if it is not here."""
+        ...
+
+
+class BlockSession(Protocol):
+    """Blocks that belong together, from whoever has them. Hold it in `async with`: leaving forgets what is wanted."""
+
+    def add_peers(self, peers: Iterable[PeerId]) -> None:
+        """Ask these too, dialling them at addresses that are known (`Network.add_addresses`) if need be."""
+        ...
+
+    async def get(self, cid: Cid, *, timeout: float) -> bytes:
+        """A block that fits its CID, 2 MiB at most. Many tasks may want some at once; 32 blocks are under way, the
+        others wait for their turn, which is when `timeout` seconds begin to count.
+
+        Raises NotFoundError as soon as nobody is left who could have it, DeadlineError."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeStats:
+    """What was exchanged since the start. `duplicates` came twice or too late, `unasked` were wanted by nobody; `peers`
+    are connected and speak the protocol, `wants` are theirs, and `sending` the bytes read and not yet taken by them."""
+
+    blocks_sent: int = 0
+    bytes_sent: int = 0
+    blocks_received: int = 0
+    bytes_received: int = 0
+    duplicates: int = 0
+    unasked: int = 0
+    peers: int = 0
+    wants: int = 0
+    sending: int = 0
+
+
+class BlockExchange(Protocol):
+    """Bitswap."""
+
+    def session(self) -> BlockSession:
+        """A session that asks connected peers, and those that are added to it."""
+        ...
+
+    def set_source(self, source: BlockSource) -> None:
+        """Serve others from here. Until this is called nothing is here."""
+        ...
+
+    def arrived(self, cids: Iterable[Cid]) -> None:
+        """These blocks are in the source from now on: peers that wait for them get them."""
+        ...
+
+    def stats(self) -> ExchangeStats:
+        """How it fares."""
         ...
 
 

@@ -74,9 +74,11 @@ class Router:
         protocol: str,
         machine: Callable[[PeerId], StreamMachine[EventT, CommandT]],
         handler: Callable[[Channel[EventT, CommandT]], Awaitable[None]],
+        *,
+        streams: int | None = None,
     ) -> None:
         """Serve a protocol, as `ports.Streams.handle`."""
-        self._host.set_stream_handler(TProtocol(protocol), partial(self._serve, protocol, machine, handler))
+        self._host.set_stream_handler(TProtocol(protocol), partial(self._serve, protocol, streams, machine, handler))
         self._changed()
 
     async def open(
@@ -116,12 +118,13 @@ class Router:
     async def _serve(
         self,
         protocol: str,
+        streams: int | None,
         machine: Callable[[PeerId], StreamMachine[EventT, CommandT]],
         handler: Callable[[Channel[EventT, CommandT]], Awaitable[None]],
         stream: Stream,
     ) -> None:
         peer = stream.peer
-        if not self._slots.take(peer, protocol):
+        if not self._slots.take(peer, protocol, streams):
             self._charge(peer, "too_many_streams", 1)
             await reset_stream(stream)
             return

@@ -50,10 +50,11 @@ class StreamSlots:
         if self._inbound[peer] <= 0:
             del self._inbound[peer]
 
-    def take(self, peer: PeerId, protocol: str) -> bool:
-        """Count an inbound stream of a protocol; False if that is one too many."""
+    def take(self, peer: PeerId, protocol: str, most: int | None = None) -> bool:
+        """Count an inbound stream of a protocol, which may have `most` of a peer if not as many as usual; False if that
+        is one too many."""
         key = (peer, protocol)
-        if self._inbound_by_protocol[key] >= self._per_protocol:
+        if self._inbound_by_protocol[key] >= (self._per_protocol if most is None else most):
             self.refused += 1
             return False
         self._inbound_by_protocol[key] += 1

@@ -23,10 +23,10 @@ class Rate:
         self._left -= 1
         return True
 
-    def turn(self, now: float) -> float:
-        """Count one more, and say how many seconds it must wait for its turn."""
+    def turn(self, now: float, count: float = 1) -> float:
+        """Count one more, or several that come together, and say how many seconds they must wait for their turn."""
         self._refill(now)
-        self._left -= 1
+        self._left -= count
         return max(0.0, -self._left / self._per_second)
 
     def _refill(self, now: float) -> None:
