@@ -231,6 +231,30 @@ CHECKPOINT_DAYS: Final = 8192
 V1_CHECKPOINT_BATCHES: Final = 4096
 """Batches in a checkpoint of the published network, which sets no bound. Ours have 100."""
 
+# --- chat-sync --------------------------------------------------------------------------------------------------------
+SYNC_FRAME_BYTES: Final = MIB + 256 * KIB
+"""One frame: messages of a MiB, or the batches of an hour that had 800,000 of them."""
+SYNC_FRAME_ITEMS: Final = 16_384
+"""Values in one frame, eight for each range: twice what fits into one that is full of ranges."""
+SYNC_WANTS: Final = 256
+"""Messages that are wanted or put at once: 100 KB of ordinary ones, 64 MiB of the largest."""
+SYNC_RANGES_BYTES: Final = 64 * KIB
+"""What one frame says about ranges: 1,700 messages, or the way to 100 differences. More at once would fill the line
+while nobody knows yet what is wanted."""
+SYNC_OPEN_RANGES: Final = 2048
+"""Ranges in one frame that say something: what fits into it."""
+SYNC_PENDING_RANGES: Final = 16_384
+"""Ranges that one side has yet to ask about: four levels of frames full of them, and 3 MiB."""
+SYNC_ROUNDS: Final = 256
+"""Requests about ranges in one session. Ten differences in a million messages take three, 10,000 a hundred."""
+SYNC_NEEDS: Final = 16_384
+"""Messages that one session finds lacking here. Who offers a million that do not exist has us remember so many; who
+lacks more asks again when it has them."""
+SYNC_HAVES: Final = 4096
+"""Messages that one session finds lacking there. Whoever lacks more asks for itself, and gets batches."""
+SYNC_BATCHES: Final = 16_384
+"""Batches that one session is told of: 1.6 million messages."""
+
 # --- relays -----------------------------------------------------------------------------------------------------------
 RELAY_MESSAGE_BYTES: Final = 4 * KIB
 """One message to or from a relay, as the specification bounds it."""

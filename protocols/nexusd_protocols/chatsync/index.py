@@ -66,6 +66,11 @@ class Summary:
 EMPTY: Final = Summary(0, 0)
 
 
+def summary_of(items: Sequence[Item]) -> Summary:
+    """Of these, all different."""
+    return Summary(len(items), _sum(items))
+
+
 class Index(Protocol):
     """A set of messages at one moment. Ranges are [lower, upper)."""
 
