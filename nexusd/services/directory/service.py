@@ -1,0 +1,204 @@
+"""What the doors ask of the directory."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+import trio
+
+from nexusd.agents import Agents
+from nexusd.host.ports import HostError
+from nexusd.services.directory.finder import Finder, Published, of_each
+from nexusd.services.directory.ports import Ask, Fetch, Keep, Names, Sources, Surroundings
+from nexusd.services.directory.publisher import Publisher
+from nexusd.services.directory.shopping import Shopping
+from nexusd.services.ports import Resolve, WallClock
+from nexusd.store import Store
+from nexusd_protocols.content.cid import Cid
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.ids import RoomId, parse_capability_name, parse_room_id
+from nexusd_protocols.pointer.documents import AgentProfile, RoomManifest
+from nexusd_protocols.pointer.keys import Key
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import (
+    AgentFound,
+    CapabilityFound,
+    FindAgentParams,
+    FindCapabilityParams,
+    FindRoomParams,
+    FoundMember,
+    FoundPointer,
+    FoundProfile,
+    RoomFound,
+)
+
+_ALONE: Final = Refusal("unreachable", "This node knows no peer that it could ask: connect to one first")
+
+
+class Directory:
+    """Publishes, and finds. `names` is the DHT, `keep` and `fetch` are the content store's, `ask` the handshake."""
+
+    def __init__(
+        self,
+        *,
+        agents: Agents,
+        names: Names,
+        store: Store,
+        clock: WallClock,
+        random: Random,
+        resolve: Resolve,
+        keep: Keep,
+        fetch: Fetch,
+        ask: Ask,
+        sources: Sources,
+        around: Surroundings,
+    ) -> None:
+        self._own = PeerId(agents.first.id)
+        self._names = names
+        self._resolve = resolve
+        self._sources = sources
+        self._around = around
+        self._publisher = Publisher(
+            agent=agents.first, names=names, store=store, clock=clock, random=random, keep=keep, sources=sources
+        )
+        self._finder = Finder(names=names, fetch=fetch, clock=clock)
+        self._shopping = Shopping(own=self._own, finder=self._finder, ask=ask, around=around)
+
+    # --- publishing -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Publish until cancelled, or until `say_goodbye`."""
+        await self._publisher.run()
+
+    def changed(self) -> None:
+        """The profile, the rooms or the capabilities may have changed: others hear of it a moment later."""
+        self._publisher.changed()
+
+    def checkpointed(self, room: RoomId, cid: Cid) -> None:
+        """There is a new checkpoint of a room's history, which others can fetch here."""
+        self._publisher.checkpointed(room, cid)
+
+    async def say_goodbye(self) -> None:
+        """Publish no more, and take back what is of no use when nobody is here; within a second."""
+        await self._publisher.say_goodbye()
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    async def find_agent(self, params: FindAgentParams) -> AgentFound | Refusal:
+        """Who an agent is, and where it may be dialled."""
+        peer = self._resolve(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        published: Published[AgentProfile] = Published(missing="nobody could be asked")
+        addresses: list[str] = list(self._sources.addresses() if peer == self._own else ())
+
+        async def look_up() -> None:
+            nonlocal published
+            try:
+                published = await self._finder.look_up(AgentProfile, Key("profile-pointer", peer))
+            except HostError as error:
+                published = Published(missing=str(error))
+
+        async def locate() -> None:
+            found = await self._names.find_peer(peer)
+            addresses.extend((*(found.addresses if found else ()), *self._around.addresses_of(peer)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look_up)
+            nursery.start_soon(locate)
+        here = peer == self._own
+        connected = here or peer in self._around.connected()
+        if not (connected or addresses or published.pointer):
+            return Refusal("unknown_peer", f"Nobody knows {peer}: {published.missing}, and no address is known")
+        return AgentFound(
+            peer_id=peer,
+            connected=connected,
+            here=here,
+            addresses=list(dict.fromkeys(f"{each.removesuffix(f'/p2p/{peer}')}/p2p/{peer}" for each in addresses)),
+            pointer=published.shown,
+            profile=None if published.document is None else _profile(published.document),
+            missing=published.missing,
+        )
+
+    async def find_room(self, params: FindRoomParams) -> RoomFound | Refusal:
+        """Who published that it is in a room, what it says of it, and which history it has."""
+        try:
+            room = parse_room_id(params.room)
+        except ValueError as error:
+            return Refusal("invalid_name", f"{params.room!r}: {error}")
+        own = self._publisher.told(Key("room-pointer", self._own, room))
+        if not own and not self._names.size():
+            return _ALONE
+        try:
+            issuers = await self._finder.issuers("room-pointer", room, params.limit)
+        except HostError as error:
+            return Refusal("unreachable", str(error))
+        allowed = [issuer for issuer in issuers if self._around.allows(issuer)]
+        if own:
+            allowed.insert(0, self._own)
+
+        async def look(issuer: PeerId) -> FoundMember | bool:
+            return await self._member(room, issuer, allowed)
+
+        found = (await of_each(allowed, look)).values()
+        members = [member for member in found if isinstance(member, FoundMember)]
+        members.sort(key=lambda member: (not member.connected, -member.pointer.issued_at, member.peer_id))
+        return RoomFound(room=room, members=members[: params.limit], unproven=sum(each is False for each in found))
+
+    async def _member(self, room: RoomId, issuer: PeerId, others: list[PeerId]) -> FoundMember | bool:
+        """The member; or whether it took back that it is one (False: it proved nothing)."""
+        published = await self._finder.look_up(RoomManifest, Key("room-pointer", issuer, room), others)
+        if published.pointer is None:
+            return published.withdrawn
+        checkpoint = await self._checkpoint(room, issuer)
+        said = published.document
+        pointer = published.shown
+        assert pointer is not None
+        return FoundMember(
+            peer_id=issuer,
+            name=self._around.name_of(issuer),
+            connected=issuer == self._own or issuer in self._around.connected(),
+            here=issuer == self._own,
+            pointer=pointer,
+            room_name="" if said is None else said.name,
+            description="" if said is None else said.description,
+            members=None if said is None else said.member_count,
+            created_at=None if said is None else said.created_at,
+            retention="" if said is None else said.retention_defaults.recommended_class,
+            checkpoint=checkpoint,
+            missing=published.missing,
+        )
+
+    async def _checkpoint(self, room: RoomId, issuer: PeerId) -> FoundPointer | None:
+        try:
+            return (await self._finder.pointer(Key("checkpoint-pointer", issuer, room))).shown
+        except HostError:
+            return None
+
+    async def find_capability(self, params: FindCapabilityParams) -> CapabilityFound | Refusal:
+        """Who offers a capability, the best first."""
+        try:
+            name = parse_capability_name(params.name)
+        except ValueError as error:
+            return Refusal("invalid_name", f"{params.name!r}: {error}")
+        own = self._publisher.told(Key("capability-pointer", self._own, name))
+        if not own and not self._names.size():
+            return _ALONE
+        try:
+            return await self._shopping.find(name, params.limit, own)
+        except HostError as error:
+            return Refusal("unreachable", str(error))
+
+
+def _profile(profile: AgentProfile) -> FoundProfile:
+    return FoundProfile(
+        name=profile.name,
+        description=profile.description,
+        agent_type=profile.type,
+        capabilities=list(profile.capabilities),
+        role=profile.role,
+        transports=list(profile.transports),
+        created_at=profile.created_at,
+        updated_at=profile.updated_at,
+    )
