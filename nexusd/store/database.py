@@ -17,7 +17,7 @@ import apsw
 import trio
 
 from nexusd.store.errors import StorageClosedError, StorageCorruptError, StorageError, StorageFailedError
-from nexusd.store.schema import Migration, check_version, migrate, shipped_migrations, version_of
+from nexusd.store.schema import Layout, Migration, check_version, migrate, shipped_migrations, version_of
 from nexusd.store.watermark import Watermark
 from nexusd.store.writer import BUSY_MS, Writer
 
@@ -51,11 +51,13 @@ class Database:
         path: Path,
         *,
         watermark: Watermark,
+        layout: Layout | None = None,
         migrations: Sequence[Migration] | None = None,
         vfs: str = "",
         exclusive: bool = False,
     ) -> AsyncIterator[Database]:
-        """Open the database, making or migrating it if need be; it is closed, its log emptied, on leaving.
+        """Open the database, making or migrating it if need be; it is closed, its log emptied, on leaving. `layout` is
+        that of the store if none is given, `migrations` are others than its own.
 
         Before an older database is migrated, a copy is kept beside it as `<name>.v<version>.backup`. `exclusive` is
         for file systems (`vfs`) without shared memory, such as the one that simulates power cuts: the writer's
@@ -63,7 +65,7 @@ class Database:
 
         Raises NewerStoreError, StorageCorruptError, StorageError.
         """
-        known = shipped_migrations() if migrations is None else migrations
+        known = layout or Layout(shipped_migrations() if migrations is None else migrations)
         connections = await trio.to_thread.run_sync(_open_all, path, known, vfs, exclusive)
         writer = Writer(connections[0], watermark)
         database = cls(path, writer, connections[1:], watermark)
@@ -145,7 +147,7 @@ class Database:
             self._readers.append(reader)
 
 
-def _open_all(path: Path, migrations: Sequence[Migration], vfs: str, exclusive: bool) -> list[apsw.Connection]:
+def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[apsw.Connection]:
     """The writer and the readers of a database of the newest version."""
     connections: list[apsw.Connection] = []
     try:
@@ -157,7 +159,10 @@ def _open_all(path: Path, migrations: Sequence[Migration], vfs: str, exclusive: 
         writer.set_busy_timeout(BUSY_MS)
         if exclusive:
             writer.pragma("locking_mode", "exclusive")
-        _check(path, writer, migrations)
+        _check(path, writer, layout)
+        if not path.stat().st_size:  # both are settled by the first thing written
+            writer.pragma("page_size", layout.page_size)
+            writer.pragma("auto_vacuum", "incremental" if layout.shrinks else "none")
         if writer.pragma("journal_mode", "wal") != "wal":
             raise StorageError(f"{path} is on a file system without shared memory")
         writer.pragma("synchronous", "full")
@@ -166,10 +171,10 @@ def _open_all(path: Path, migrations: Sequence[Migration], vfs: str, exclusive: 
         writer.pragma("temp_store", "memory")
         writer.pragma("trusted_schema", False)
         writer.pragma("journal_size_limit", 16 * 1024 * 1024)
-        version = version_of(writer)
-        if 0 < version < len(migrations):
+        version = version_of(writer, layout.application_id)
+        if 0 < version < len(layout.migrations):
             _back_up(path, path.with_name(f"{path.name}.v{version}.backup"), replace=True)
-        migrate(writer, version, migrations)
+        migrate(writer, version, layout)
         if new and not vfs:
             _sync_directory(path.parent)
         if not exclusive:
@@ -189,9 +194,9 @@ def _open_all(path: Path, migrations: Sequence[Migration], vfs: str, exclusive: 
     return connections
 
 
-def _check(path: Path, connection: apsw.Connection, migrations: Sequence[Migration]) -> None:
+def _check(path: Path, connection: apsw.Connection, layout: Layout) -> None:
     """Refuse a file that is no sound store, or too new a one, before anything of it is changed."""
-    check_version(version_of(connection), migrations)
+    check_version(version_of(connection, layout.application_id), layout.migrations)
     if path.exists() and path.stat().st_size <= CHECKED_BYTES and (faults := _faults(connection, "quick_check")):
         raise StorageCorruptError(f"{path} is damaged ({faults[0]}): put a backup in its place")
 

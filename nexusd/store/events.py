@@ -15,7 +15,7 @@ from nexusd.store.event_log import StoredKind
 from nexusd.store.inbox import DM_SELECT, DmRow, dm_row
 from nexusd.store.invocations import INVOCATION_SELECT, InvocationRow, invocation_row
 from nexusd.store.paging import PAGE_CHARS
-from nexusd.store.room_log import ROOM_SELECT, RoomRow, room_row
+from nexusd.store.room_rows import ROOM_SELECT, RoomRow, room_row
 from nexusd_protocols.identity import AgentId
 
 EventRow = RoomRow | DmRow | InvocationRow
@@ -50,8 +50,9 @@ OF_PEER: Final = EVENT_SELECT + " WHERE cursor > ? AND peer = ? AND peer <> ''" 
 OF_ROOM_AND_PEER: Final = EVENT_SELECT + " WHERE cursor > ? AND room = ? AND room <> '' AND +peer = ?" + _PAGE
 
 _AT: Final = " WHERE position IN (SELECT value FROM json_each(?))"
+_AT_ROOM: Final = " WHERE m.position IN (SELECT value FROM json_each(?))"
 _ROWS: Final[dict[str, tuple[str, Callable[..., EventRow]]]] = {
-    "room": (ROOM_SELECT + _AT, room_row),
+    "room": (ROOM_SELECT + _AT_ROOM, room_row),
     "dm": (DM_SELECT + _AT, dm_row),
     "invoke": (INVOCATION_SELECT + _AT, invocation_row),
 }

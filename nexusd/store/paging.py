@@ -64,22 +64,24 @@ class PagedQuery(Generic[RowT]):
             raise ValueError("a page has at least one row")
         end = _LAST if before is None else before
         if after is None:
-            page = self._take(connection.execute(self.backward, (*bindings, end, limit + 1)), limit)
+            page = take_page(connection.execute(self.backward, (*bindings, end, limit + 1)), limit, self._make)
             page.rows.reverse()
             return page
-        return self._take(connection.execute(self.forward, (*bindings, after, end, limit + 1)), limit)
+        return take_page(connection.execute(self.forward, (*bindings, after, end, limit + 1)), limit, self._make)
 
-    def _take(self, cursor: Any, limit: int) -> Page[RowT]:
-        rows: list[RowT] = []
-        size = 0
-        for columns in cursor:
-            row = self._make(*columns)
-            size += row.size
-            if rows and (len(rows) == limit or size > PAGE_CHARS):
-                cursor.close(True)
-                return Page(rows, True)
-            rows.append(row)
-        return Page(rows, False)
+
+def take_page(cursor: Any, limit: int, make: Callable[..., RowT]) -> Page[RowT]:
+    """The first rows of a query, until the page is full: at least one if there is one."""
+    rows: list[RowT] = []
+    size = 0
+    for columns in cursor:
+        row = make(*columns)
+        size += row.size
+        if rows and (len(rows) == limit or size > PAGE_CHARS):
+            cursor.close(True)
+            return Page(rows, True)
+        rows.append(row)
+    return Page(rows, False)
 
 
 _LAST: Final = (1 << 63) - 1

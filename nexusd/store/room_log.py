@@ -1,89 +1,76 @@
 """The log of each room: what was said in it.
 
 Each message is kept as it was signed (canonical protobuf, named by its SHA-256) beside the fields that are shown, so
-that history can be verified and handed on without trusting whoever stored it.
+that history can be verified and handed on without trusting whoever stored it. Room order is (timestamp, digest), the
+same on every host that holds the same messages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import apsw
 
 from nexusd.store.database import Database
-from nexusd.store.event_log import add_event
-from nexusd.store.paging import Appended, Page, PagedQuery
+from nexusd.store.paging import Appended, Page, take_page
+from nexusd.store.room_index import SqlIndex
+from nexusd.store.room_ledger import ledger
+from nexusd.store.room_rows import COLUMNS, REVISED, REVISIONS, SIGNED_SELECT, RoomRow, room_row
+from nexusd.store.room_search import search_terms
+from nexusd.store.room_spans import END
+from nexusd_protocols.chatsync.index import Index, Key
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import MessageId, RoomId
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoomRow:
-    """A chat message. `position` is given by the store. `reply_to` and `thread_id` are '' where there is none,
-    `references` is a JSON array of text, `digest` the SHA-256 of `signed`."""
+EXPIRED_AT_ONCE: Final = 500
+"""Messages forgotten in one commit: some 50 ms in which nothing else is written."""
+VERSIONS: Final = 500
+"""Texts of one message that are listed."""
 
-    room: RoomId
-    message_id: MessageId
-    sender: PeerId
-    timestamp: int
-    received_at: int
-    content: str
-    format: str
-    reply_to: str = ""
-    thread_id: str = ""
-    references: str = "[]"
-    digest: bytes
-    signed: bytes
-    position: int = 0
-
-    @property
-    def size(self) -> int:
-        """What it counts against PAGE_CHARS."""
-        return len(self.content)
-
-
-ROOM_SELECT: Final = (
-    "SELECT position, room, message_id, sender, timestamp, received_at, content, format, reply_to, thread_id, refs,"
-    " digest, signed FROM room_messages"
+_IN_ROOM: Final = (
+    " FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.shown = 1"
+    " CROSS JOIN room_messages AS m ON m.position = i.position"
 )
+_LEADING: Final = " FROM rooms CROSS JOIN room_messages AS m ON m.log = rooms.id AND m.leads = 1 AND m.kind = 'chat'"
+_ORDER: Final = " ORDER BY m.timestamp, m.digest LIMIT ?"
+_OF: Final = " WHERE rooms.agent = ? AND rooms.room = ?"
 
 
-def room_row(
-    position: int,
-    room: str,
-    message_id: str,
-    sender: str,
-    timestamp: int,
-    received_at: int,
-    content: str,
-    format_: str,
-    reply_to: str,
-    thread_id: str,
-    references: str,
-    digest: bytes,
-    signed: bytes,
-) -> RoomRow:
-    """A row from the columns of ROOM_SELECT."""
-    return RoomRow(
-        position=position,
-        room=RoomId(room),
-        message_id=MessageId(message_id),
-        sender=PeerId(sender),
-        timestamp=timestamp,
-        received_at=received_at,
-        content=content,
-        format=format_,
-        reply_to=reply_to,
-        thread_id=thread_id,
-        references=references,
-        digest=digest,
-        signed=signed,
-    )
+def _history(source: str, key: str, also: str = "") -> tuple[str, str]:
+    """Forward and backward, between two places."""
+    within = f" AND ({key}) > (?, ?) AND ({key}) < (?, ?)"
+    select = COLUMNS + source + REVISIONS + _OF + also + within
+    forward = key.replace(",", " ASC,") + " ASC"
+    backward = key.replace(",", " DESC,") + " DESC"
+    return f"{select} ORDER BY {forward} LIMIT ?", f"{select} ORDER BY {backward} LIMIT ?"
 
 
-HISTORY: Final = PagedQuery(ROOM_SELECT + " WHERE agent = ? AND room = ?", room_row)
+_KEY: Final = "m.timestamp, m.digest"
+HISTORY: Final = _history(_IN_ROOM, "i.timestamp, i.digest")
+BY_SENDER: Final = _history(_LEADING, _KEY, " AND m.sender = ?")
+IN_THREAD: Final = _history(_LEADING, _KEY, " AND m.thread_id = ? AND m.thread_id <> ''")
+BY_SENDER_IN_THREAD: Final = _history(_LEADING, _KEY, " AND m.thread_id = ? AND m.thread_id <> '' AND +m.sender = ?")
+
+PLACE: Final = (
+    "SELECT m.timestamp, m.digest FROM room_messages AS m JOIN rooms ON rooms.id = m.log"
+    " WHERE m.position = ? AND rooms.agent = ? AND rooms.room = ?"
+)
+SEARCH: Final = (
+    COLUMNS
+    + " FROM room_words CROSS JOIN room_messages AS m ON m.position = room_words.rowid"
+    + REVISED
+    + " WHERE room_words MATCH ? AND room_words.rowid < ? ORDER BY room_words.rowid DESC LIMIT ?"
+)
+LEADING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 1" + _ORDER
+FOLLOWING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 0" + _ORDER
+REVISIONS_OF: Final = SIGNED_SELECT + _OF + " AND m.target = ? AND m.target <> '' AND m.leads = 1" + _ORDER
+SIGNED: Final = (
+    "SELECT m.signed FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.digest = ?"
+    " CROSS JOIN room_messages AS m ON m.position = i.position WHERE rooms.agent = ? AND rooms.room = ?"
+)
 
 
 class RoomLog:
@@ -92,65 +79,163 @@ class RoomLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    # --- writing ----------------------------------------------------------------------------------------------------
     async def append(self, agent: AgentId, row: RoomRow, *, now: int) -> Appended | None:
-        """Add a message to the agent's log of `row.room`, with its event. None if there is one of that sender and id
-        already: it is kept as it is. `row.position` is ignored."""
-        return await self._database.write(lambda connection: _append(connection, agent, row, now))
+        """Add a message to the agent's log of `row.room`, with its event. None if that digest is known, or buried.
+
+        Two messages with one sender and id are both kept, and the one with the lower digest is shown: the other has
+        no event, and the cursor 0. `row.position` is ignored."""
+        (appended,) = await self.append_many([(agent, row)], now=now)
+        return appended
 
     async def append_many(self, rows: Iterable[tuple[AgentId, RoomRow]], *, now: int) -> list[Appended | None]:
         """Add many messages at once, all or none of them on disk: for each what `append` would return."""
         batch = tuple(rows)
-        return await self._database.write(
-            lambda connection: [_append(connection, agent, row, now) for agent, row in batch]
-        )
 
+        def write(connection: apsw.Connection) -> list[Appended | None]:
+            with ledger(connection) as book:
+                return [book.append(agent, row, now) for agent, row in batch]
+
+        return await self._database.write(write)
+
+    async def bury(
+        self, agent: AgentId, room: RoomId, items: Sequence[tuple[int, bytes]], reason: str, *, now: int
+    ) -> None:
+        """Leave tombstones in the places (timestamp, digest) of messages that were refused or are to go, so that
+        nobody brings them again. What is buried stays so."""
+
+        def write(connection: apsw.Connection) -> None:
+            with ledger(connection) as book:
+                for timestamp, digest in items:
+                    book.bury(agent, room, timestamp, digest, reason, now)
+
+        await self._database.write(write)
+
+    async def expire(self, agent: AgentId, room: RoomId, horizon: int) -> int:
+        """Forget all that is dated before `horizon` (unix milliseconds): messages, tombstones, batches. Returns how
+        many items went. In many commits, the oldest first; what a crash leaves goes the next time."""
+
+        def write(connection: apsw.Connection) -> int:
+            with ledger(connection) as book:
+                return book.expire(agent, room, horizon, EXPIRED_AT_ONCE)
+
+        total = 0
+        while True:
+            expired = await self._database.write(write)
+            total += expired
+            if expired < EXPIRED_AT_ONCE:
+                return total
+
+    # --- reading ----------------------------------------------------------------------------------------------------
     async def history(
-        self, agent: AgentId, room: RoomId, *, after: int | None = None, before: int | None = None, limit: int
+        self,
+        agent: AgentId,
+        room: RoomId,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        author: PeerId | None = None,
+        thread: str | None = None,
+        limit: int,
     ) -> Page[RoomRow]:
-        """A page of the log, oldest first: behind `after`, or up to before `before`, or the newest."""
-        return await self._database.read(
-            lambda connection: HISTORY.read(connection, (agent, room), after=after, before=before, limit=limit)
-        )
+        """A page of the chat, in room order: the first messages behind the one at position `after` (0: from the
+        beginning), or the last ones before the one at `before`, or the newest. `since` and `until` are dates, the
+        second not included. Raises LookupError if there is no message at one of the positions."""
+        if limit < 1:
+            raise ValueError("a page has at least one row")
+        (forward, backward), also = _filtered(author, thread)
+
+        def read(connection: apsw.Connection) -> Page[RoomRow]:
+            lower, upper = Key(-1 if since is None else since, b""), END if until is None else Key(until, b"")
+            if after:
+                lower = max(lower, _place(connection, agent, room, after))
+            if before is not None:
+                upper = min(upper, _place(connection, agent, room, before))
+            query = backward if after is None else forward
+            page = take_page(
+                connection.execute(query, (agent, room, *also, *lower, *upper, limit + 1)), limit, room_row
+            )
+            if after is None:
+                page.rows.reverse()
+            return page
+
+        return await self._database.read(read)
+
+    async def search(
+        self, agent: AgentId, room: RoomId, query: str, *, limit: int, before: int | None = None
+    ) -> Page[RoomRow]:
+        """A page of the messages whose text, as it is shown now, has all the words of a query, the latest to arrive
+        last: the newest, or those that came before position `before`. Raises ValueError for a query without words, or
+        too long a one."""
+        if limit < 1:
+            raise ValueError("a page has at least one row")
+        terms = search_terms(query)
+
+        def read(connection: apsw.Connection) -> Page[RoomRow]:
+            log = connection.execute("SELECT id FROM rooms WHERE agent = ? AND room = ?", (agent, room)).get
+            match = f"log : log{log} AND content : ({terms})"
+            rows = connection.execute(SEARCH, (match, END.timestamp if before is None else before, limit + 1))
+            page = take_page(rows, limit, room_row)
+            page.rows.reverse()
+            return page
+
+        return await self._database.read(read)
+
+    async def versions(self, agent: AgentId, room: RoomId, message_id: MessageId) -> list[RoomRow]:
+        """All that is kept of a message, each as it was signed, in room order: what was said under this id (by whoever
+        did; the leading one of each sender first), and its senders' edits and retractions. At most VERSIONS."""
+
+        def read(connection: apsw.Connection) -> list[RoomRow]:
+            found: list[RoomRow] = []
+            for query in (LEADING_OF, FOLLOWING_OF, REVISIONS_OF):
+                rows = connection.execute(query, (agent, room, message_id, VERSIONS - len(found)))
+                found += [room_row(*columns) for columns in rows]
+            senders = {row.sender for row in found if row.kind == "chat" and row.message_id == message_id}
+            return [row for row in found if row.sender in senders]
+
+        return await self._database.read(read)
+
+    async def signed(self, agent: AgentId, room: RoomId, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The signed messages of those digests that are here, each in canonical form."""
+        wanted = tuple(digests)
+
+        def read(connection: apsw.Connection) -> dict[bytes, bytes]:
+            found = {}
+            for digest in wanted:
+                signed: Any = connection.execute(SIGNED, (digest, agent, room)).get
+                if signed is not None:
+                    found[digest] = signed
+            return found
+
+        return await self._database.read(read)
+
+    async def read_index(self, agent: AgentId, room: RoomId, fn: Callable[[Index], T]) -> T:
+        """Run `fn` in a thread on the log as it is at one moment."""
+        return await self._database.read(lambda connection: fn(SqlIndex(connection, agent, room)))
 
     async def count(self, agent: AgentId, room: RoomId) -> int:
-        """Messages in the log."""
-        return await self._database.read(
-            lambda connection: int(
-                connection.execute("SELECT messages FROM rooms WHERE agent = ? AND room = ?", (agent, room)).get or 0
-            )
-        )
+        """Messages that history shows, those too of which only a retraction is left."""
+        return await self._figure("SELECT messages FROM rooms WHERE agent = ? AND room = ?", agent, room)
+
+    async def log_bytes(self, agent: AgentId, room: RoomId) -> int:
+        """Bytes of all signed messages. On the disk they take about three times as much, words and indexes included."""
+        return await self._figure("SELECT bytes FROM rooms WHERE agent = ? AND room = ?", agent, room)
+
+    async def _figure(self, query: str, agent: AgentId, room: RoomId) -> int:
+        return await self._database.read(lambda connection: int(connection.execute(query, (agent, room)).get or 0))
 
 
-def _append(connection: apsw.Connection, agent: AgentId, row: RoomRow, now: int) -> Appended | None:
-    connection.execute(
-        "INSERT INTO room_messages (agent, room, message_id, sender, timestamp, received_at, content, format,"
-        " reply_to, thread_id, refs, digest, signed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (agent, room, sender, message_id) DO NOTHING",
-        (
-            agent,
-            row.room,
-            row.message_id,
-            row.sender,
-            row.timestamp,
-            row.received_at,
-            row.content,
-            row.format,
-            row.reply_to,
-            row.thread_id,
-            row.references,
-            row.digest,
-            row.signed,
-        ),
-    )
-    if not connection.changes():
-        return None
-    position = int(connection.last_insert_rowid())
-    connection.execute(
-        "INSERT INTO rooms (agent, room, messages) VALUES (?, ?, 1)"
-        " ON CONFLICT (agent, room) DO UPDATE SET messages = messages + 1",
-        (agent, row.room),
-    )
-    cursor = add_event(
-        connection, agent=agent, kind="room", type_="message", at=now, room=row.room, peer=row.sender, ref=position
-    )
-    return Appended(position, cursor)
+def _filtered(author: PeerId | None, thread: str | None) -> tuple[tuple[str, str], tuple[str, ...]]:
+    if thread is not None:
+        return (IN_THREAD, (thread,)) if author is None else (BY_SENDER_IN_THREAD, (thread, author))
+    return (HISTORY, ()) if author is None else (BY_SENDER, (author,))
+
+
+def _place(connection: apsw.Connection, agent: AgentId, room: RoomId, position: int) -> Key:
+    """Where the message at a position is in room order."""
+    row: Any = connection.execute(PLACE, (position, agent, room)).fetchone()
+    if row is None:
+        raise LookupError(f"no message of this room at position {position}")
+    return Key(*row)

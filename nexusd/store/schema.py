@@ -2,39 +2,56 @@
 
 Migrations are the files `migrations/NNNN_name.sql`, numbered from 1 without a gap, forward only. `user_version` holds
 the number of the last one applied, `application_id` says that the file is a nexusd store at all. Each migration is one
-transaction together with its number, so that a crash leaves either version, whole.
+transaction together with its number, so that a crash leaves either version, whole. What SQL cannot say is a step of
+`steps.py`, run after the file of its number.
 """
 
 from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import apsw
 
 from nexusd.store.errors import NewerStoreError, StorageCorruptError
+from nexusd.store.steps import MAIN_STEPS
 
 APPLICATION_ID: Final = int.from_bytes(b"nxus", "big")
 
 _FILE: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
+Step = Callable[[apsw.Connection], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """Brings a database from version `number - 1` to `number`."""
+    """Brings a database from version `number - 1` to `number`: the SQL, then the step if there is one."""
 
     number: int
     sql: str
+    step: Step | None = None
 
 
-def shipped_migrations() -> tuple[Migration, ...]:
-    """The migrations of this program, in order."""
-    files = importlib.resources.files("nexusd.store").joinpath("migrations").iterdir()
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a kind of database file is made of. `page_size` and `shrinks` (freed pages can be given back to the disk)
+    are for new files: they stay as they were made."""
+
+    migrations: Sequence[Migration]
+    application_id: int = APPLICATION_ID
+    page_size: int = 4096
+    shrinks: bool = False
+
+
+def shipped_migrations(package: str = "nexusd.store", steps: Mapping[int, Step] = MAIN_STEPS) -> tuple[Migration, ...]:
+    """The migrations of this program that are in the folder `migrations` of a package, in order."""
+    files = importlib.resources.files(package).joinpath("migrations").iterdir()
+    numbers = [(int(match[1]), file) for file in files if (match := _FILE.fullmatch(file.name))]
     found = sorted(
-        (Migration(int(match[1]), file.read_text("utf-8")) for file in files if (match := _FILE.fullmatch(file.name))),
+        (Migration(number, file.read_text("utf-8"), steps.get(number)) for number, file in numbers),
         key=lambda migration: migration.number,
     )
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
@@ -42,10 +59,10 @@ def shipped_migrations() -> tuple[Migration, ...]:
     return tuple(found)
 
 
-def version_of(connection: apsw.Connection) -> int:
+def version_of(connection: apsw.Connection, application_id: int = APPLICATION_ID) -> int:
     """The version of a nexusd store, 0 for an empty database. Raises StorageCorruptError if it is something else."""
     version = int(connection.pragma("user_version"))
-    if connection.pragma("application_id") == APPLICATION_ID:
+    if connection.pragma("application_id") == application_id:
         return version
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     if version or tables or connection.pragma("application_id"):
@@ -62,13 +79,15 @@ def check_version(version: int, migrations: Sequence[Migration]) -> None:
         )
 
 
-def migrate(connection: apsw.Connection, version: int, migrations: Sequence[Migration]) -> None:
+def migrate(connection: apsw.Connection, version: int, layout: Layout) -> None:
     """Apply what is missing. A failing migration is rolled back, and its error raised."""
-    for migration in migrations[version:]:
+    for migration in layout.migrations[version:]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(migration.sql)
-            connection.pragma("application_id", APPLICATION_ID)
+            if migration.step is not None:
+                migration.step(connection)
+            connection.pragma("application_id", layout.application_id)
             connection.pragma("user_version", migration.number)
             connection.execute("COMMIT")
         except BaseException:

@@ -19,6 +19,7 @@ from nexusd.store.events import Events
 from nexusd.store.inbox import Inbox
 from nexusd.store.invocations import Invocations
 from nexusd.store.peers import Peers
+from nexusd.store.room_batches import RoomBatches
 from nexusd.store.room_log import RoomLog
 from nexusd.store.rooms import Rooms
 from nexusd.store.settings import Settings
@@ -33,6 +34,7 @@ class Store:
         self.settings = Settings(database)
         self.rooms = Rooms(database)
         self.log = RoomLog(database)
+        self.batches = RoomBatches(database)
         self.inbox = Inbox(database)
         self.peers = Peers(database)
         self.bans = Bans(database)

@@ -1,10 +1,11 @@
 """Rows to put into a store."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from nexusd.store.invocations import InvocationRow
-from nexusd.store.room_log import RoomRow
+from nexusd.store.room_rows import RoomRow
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName, MessageId, RoomId
 from tests.unit.store.people import BOB
@@ -13,8 +14,11 @@ LAB = RoomId("lab")
 HALL = RoomId("hall")
 
 
-def message(number: int, *, room: RoomId = LAB, sender: PeerId = BOB, content: str = "", **fields: Any) -> RoomRow:
-    signed = f"signed {room} {sender} {number}".encode()
+def message(
+    number: int, *, room: RoomId = LAB, sender: PeerId = BOB, content: str = "", salt: str = "", **fields: Any
+) -> RoomRow:
+    """`salt` makes another message of the same sender and id."""
+    signed = f"signed {room} {sender} {number}{salt}".encode()
     return RoomRow(
         room=room,
         message_id=MessageId(f"m{number}"),
@@ -27,6 +31,15 @@ def message(number: int, *, room: RoomId = LAB, sender: PeerId = BOB, content: s
         signed=signed,
         **fields,
     )
+
+
+def edit(number: int, of: RoomRow, content: str, *, sender: PeerId = BOB) -> RoomRow:
+    return message(number, room=of.room, sender=sender, content=content, kind="edit", target=of.message_id)
+
+
+def retract(number: int, of: RoomRow, *, sender: PeerId = BOB) -> RoomRow:
+    row = message(number, room=of.room, sender=sender, kind="retract", target=of.message_id)
+    return replace(row, content="")
 
 
 def invocation(number: int, **fields: Any) -> InvocationRow:

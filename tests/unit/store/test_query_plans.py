@@ -4,11 +4,31 @@ import re
 
 import pytest
 
-from nexusd.store import events, inbox, invocations, peers, room_log
+from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_ledger, room_log
 
 QUERIES = {
-    "history forward": room_log.HISTORY.forward,
-    "history backward": room_log.HISTORY.backward,
+    "history forward": room_log.HISTORY[0],
+    "history backward": room_log.HISTORY[1],
+    "history of a sender forward": room_log.BY_SENDER[0],
+    "history of a sender backward": room_log.BY_SENDER[1],
+    "a thread forward": room_log.IN_THREAD[0],
+    "a thread backward": room_log.IN_THREAD[1],
+    "a sender in a thread": room_log.BY_SENDER_IN_THREAD[1],
+    "a place in a room": room_log.PLACE,
+    "the leader of an id": room_ledger.LEADER,
+    "the next of an id": room_ledger.FOLLOWER,
+    "a known item": room_ledger.FIND,
+    "whether there is a revision": room_ledger.REVISED,
+    "what is shown of a message": room_ledger.SHOWN,
+    "the oldest items": room_ledger.OLDEST,
+    "items of an index": room_index.ITEMS,
+    "batches of an index": room_index.BATCHES,
+    "spans": room_index.SPANS,
+    "signed messages": room_log.SIGNED,
+    "unsealed hours": room_batches.DIRTY,
+    "messages of an hour": room_batches.SIGNED,
+    "batches": room_batches.REFS,
+    "days": room_batches.DAYS,
     "inbox forward": inbox.ALL.forward,
     "inbox backward": inbox.ALL.backward,
     "conversation forward": inbox.WITH_PEER.forward,

@@ -11,6 +11,7 @@ from nexusd.store.database import Database
 from nexusd.store.errors import NewerStoreError, StorageError
 from nexusd.store.schema import APPLICATION_ID, Migration, shipped_migrations
 from nexusd.store.watermark import Watermark
+from nexusd_protocols.chatsync.index import Key
 from nexusd_protocols.ids import CapabilityName, MessageId
 from tests.unit.store.messages import HALL, LAB, invocation, message
 from tests.unit.store.people import ALICE, BOB, CAROL, MALLORY
@@ -20,6 +21,9 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 FIRST = Migration(1, "CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL) STRICT")
 SECOND = Migration(2, "ALTER TABLE notes ADD COLUMN colour TEXT NOT NULL DEFAULT 'black'")
 THIRD = Migration(3, "CREATE TABLE tags (id INTEGER PRIMARY KEY AUTOINCREMENT) STRICT; INSERT INTO nothing VALUES (1)")
+
+
+ALL = Key(0, b""), Key(1 << 60, b"")
 
 
 async def populate(store: Store) -> None:
@@ -54,6 +58,10 @@ async def everything(store: Store) -> dict[str, object]:
         "profile": await store.settings.get("profile", agent=ALICE),
         "rooms": await store.rooms.joined(ALICE),
         "history": await store.log.history(ALICE, LAB, limit=10),
+        "found": await store.log.search(ALICE, LAB, "hello", limit=10),
+        "known": await store.log.read_index(ALICE, LAB, lambda index: index.items(*ALL, 10)),
+        "summary": await store.log.read_index(ALICE, LAB, lambda index: index.summary(*ALL)),
+        "unsealed": await store.batches.dirty_hours(ALICE, LAB, 1 << 40, 10),
         "inbox": await store.inbox.list(ALICE, limit=10),
         "peers": await store.peers.list(10),
         "blocked": await store.peers.blocked(),
@@ -108,11 +116,13 @@ def test_there_is_a_fixture_of_every_version() -> None:
 async def test_tables_are_strict_and_columns_not_null(store) -> None:
     def loose(connection: apsw.Connection) -> list[str]:
         tables = connection.execute(
-            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' AND NOT strict"
+            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'"
+            " AND NOT strict"
         ).fetchall()
         columns = connection.execute(
             "SELECT t.name || '.' || c.name FROM pragma_table_list t, pragma_table_info(t.name) c"
-            " WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite_%' AND NOT c.\"notnull\" AND NOT c.pk"
+            " WHERE t.schema = 'main' AND t.type = 'table'"
+            " AND t.name NOT LIKE 'sqlite_%' AND NOT c.\"notnull\" AND NOT c.pk"
         ).fetchall()
         return [name for (name,) in [*tables, *columns]]
 
@@ -161,4 +171,4 @@ async def test_a_migration_that_fails_leaves_the_version_before_it_whole(tmp_pat
 
 
 def test_shipped_migrations_are_numbered_without_a_gap() -> None:
-    assert [migration.number for migration in shipped_migrations()] == [1, 2, 3]
+    assert [migration.number for migration in shipped_migrations()] == [1, 2, 3, 4]

@@ -1,0 +1,31 @@
+"""What a person types into a search, as a query of the full-text index. Nothing that is typed is an error of syntax."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SEARCH_CHARS: Final = 1000
+"""Of a query: a long sentence that somebody pasted."""
+SEARCH_TERMS: Final = 32
+"""Words or phrases: each reads a list of all messages that have it."""
+
+_TERM: Final = re.compile(r'"([^"]*)"?|([^\s"]+)')
+
+
+def search_terms(text: str) -> str:
+    """The expression for messages that have all words and "phrases" of a text; `word*` stands for all that begin so.
+    Letter case, accents and punctuation do not matter. Raises ValueError for a text that asks for nothing, or too much.
+    """
+    if len(text) > SEARCH_CHARS:
+        raise ValueError(f"a search has at most {SEARCH_CHARS} characters")
+    terms = []
+    for phrase, word in _TERM.findall(text.replace("\0", " ")):
+        term = (phrase or word).strip()
+        if any(character.isalnum() for character in term):
+            terms.append(f'"{term}"' + ("*" if word.endswith("*") else ""))
+    if not terms:
+        raise ValueError("a search needs a word")
+    if len(terms) > SEARCH_TERMS:
+        raise ValueError(f"a search has at most {SEARCH_TERMS} words")
+    return " AND ".join(terms)
