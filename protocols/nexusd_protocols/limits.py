@@ -172,6 +172,8 @@ DAG_CBOR_DEPTH: Final = 32
 DAG_CBOR_ITEMS: Final = 65_536
 """Values in one DAG-CBOR object, keys counted: a room's checkpoint over 20 years has 51,000. A million would fit into
 a block, and keep a core busy for seconds."""
+CONTENT_PIECE_BYTES: Final = MIB
+"""Content in one request or answer of the socket: four leaves. In base64 it is a third of a line."""
 DIRECTORY_ENTRIES: Final = 8192
 """Names in one directory that we make: 2 MiB with the longest ones. Sharded ones, which hold more, we do not make."""
 FILE_CHILDREN: Final = 8192

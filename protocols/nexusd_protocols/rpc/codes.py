@@ -90,7 +90,26 @@ _ROWS: Final = (
         "The trust lists of this daemon refuse it",
         "change the list: `nexus config show --origin` says where it is",
     ),
+    ErrorCode(
+        "message_unknown",
+        -32019,
+        "No such message in the room",
+        "list them with `nexus room history`; `nexus room sync` asks the members",
+    ),
+    ErrorCode("not_author", -32020, "Another agent said that", "only its author can change it"),
+    ErrorCode("invalid_cid", -32021, "Not a CID that is read", "it looks like bafybei… or bafkrei…, or Qm…"),
+    ErrorCode("bad_content", -32022, "The content is not what is needed", "see the message, and `nexus content stat`"),
+    ErrorCode("upload_unknown", -32023, "No such put is under way", "begin again: what was stored is not sent twice"),
+    ErrorCode("bad_offset", -32024, "Those are not the next bytes", "go on where the put is"),
+    ErrorCode("not_pinned", -32025, "It is not kept by this agent", "list what is with `nexus content ls`"),
     # cannot reach
+    ErrorCode(
+        "content_not_found",
+        -32036,
+        "Nobody who was asked has it",
+        "connect to a peer that has it: `nexus connect`; or try again later",
+        2,
+    ),
     ErrorCode("unreachable", -32030, "The peer cannot be reached", "see `nexus peers`; is it running?", 2),
     ErrorCode(
         "unsupported",
@@ -121,6 +140,7 @@ _ROWS: Final = (
         "The disk is full",
         "make room; nothing that was acknowledged is lost",
     ),
+    ErrorCode("quota_exceeded", -32051, "A storage budget is full", "see `nexus storage`"),
 )
 
 CODES: Final = {row.code: row for row in _ROWS}

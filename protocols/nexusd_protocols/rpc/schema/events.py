@@ -20,6 +20,7 @@ class NodeEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     dm: message DirectMessage
     invoke: started {invocation, direction, peer, capability} | finished the same and {outcome, inputBytes, outputBytes,
         durationMs}
+    content: progress | fetched ContentFetched, of what is being fetched for somebody
     """
 
     subscription: str

@@ -20,6 +20,29 @@ from nexusd_protocols.rpc.schema.capabilities import (
     InvokeInputParams,
     InvokeParams,
 )
+from nexusd_protocols.rpc.schema.content import (
+    ContentBeginParams,
+    ContentCollected,
+    ContentCollectParams,
+    ContentDirectoryParams,
+    ContentFetched,
+    ContentFetchParams,
+    ContentList,
+    ContentListParams,
+    ContentParams,
+    ContentPin,
+    ContentPinParams,
+    ContentPut,
+    ContentRead,
+    ContentReadParams,
+    ContentStat,
+    ContentStatParams,
+    ContentUpload,
+    ContentUploadParams,
+    ContentWriteParams,
+    ContentWritten,
+    StorageShow,
+)
 from nexusd_protocols.rpc.schema.events import (
     CallCancelled,
     CallInput,
@@ -28,6 +51,14 @@ from nexusd_protocols.rpc.schema.events import (
     InvokeEvent,
     NodeEvent,
     SubscriptionEnded,
+)
+from nexusd_protocols.rpc.schema.find import (
+    AgentFound,
+    CapabilityFound,
+    FindAgentParams,
+    FindCapabilityParams,
+    FindRoomParams,
+    RoomFound,
 )
 from nexusd_protocols.rpc.schema.inbox import DmList, DmListParams, DmSendParams, DmSent
 from nexusd_protocols.rpc.schema.node import (
@@ -52,11 +83,22 @@ from nexusd_protocols.rpc.schema.peers import (
     ProfileGetParams,
     ProfileSetParams,
 )
-from nexusd_protocols.rpc.schema.rooms import (
-    Room,
+from nexusd_protocols.rpc.schema.room_log import (
+    RoomEditParams,
     RoomHistory,
     RoomHistoryParams,
+    RoomMessageParams,
+    RoomSearchParams,
+    RoomSynced,
+    RoomVerified,
+    RoomVerifyParams,
+    RoomVersions,
+)
+from nexusd_protocols.rpc.schema.rooms import (
+    Room,
+    RoomCreateParams,
     RoomMembers,
+    RoomMirrorParams,
     RoomParams,
     RoomSendParams,
     RoomSent,
@@ -90,6 +132,8 @@ _PEER = ("invalid_peer", "ambiguous_peer", "unknown_peer")
 _REFUSED = ("peer_blocked", "peer_banned", "not_allowed")
 _REACH = (*_PEER, *_REFUSED, "unreachable", "unsupported", "connection_lost", "timeout")
 
+_CONTENT: Final = ("invalid_cid", "content_not_found", "bad_content", "timeout")
+
 METHODS: Final[dict[str, Method]] = {
     row.name: row
     for row in (
@@ -106,11 +150,19 @@ METHODS: Final[dict[str, Method]] = {
         Method("peers.unban", PeersUnbanParams, Done, "End a peer's ban now, and forget it", "nexus peers unban", _PEER),
         Method("profile.get", ProfileGetParams, Profile, "What this agent tells others of itself", "nexus profile show"),
         Method("profile.set", ProfileSetParams, Profile, "Change what this agent tells others of itself", "nexus profile set"),
+        Method("room.create", RoomCreateParams, Room, "Make a room, join it, and announce it", "nexus room create", ("invalid_name", "not_allowed", "refused", "busy")),
         Method("room.join", RoomParams, Room, "Join a room; membership is kept over restarts", "nexus room join", ("invalid_name", "not_allowed")),
         Method("room.leave", RoomParams, Done, "Leave a room; its history stays", "nexus room leave", ("invalid_name", "not_joined")),
         Method("room.list", ProfileGetParams, RoomsList, "Rooms that were joined", "nexus room list"),
-        Method("room.send", RoomSendParams, RoomSent, "Say something to a room", "nexus room send", ("invalid_name", "not_joined", "too_large")),
-        Method("room.history", RoomHistoryParams, RoomHistory, "What was said in a room", "nexus room history", ("invalid_name",)),
+        Method("room.send", RoomSendParams, RoomSent, "Say something to a room", "nexus room send", ("invalid_name", "not_joined", "too_large", "quota_exceeded")),
+        Method("room.edit", RoomEditParams, RoomSent, "Say something else in a message of this agent's", "nexus room edit", ("invalid_name", "not_joined", "message_unknown", "not_author", "too_large", "quota_exceeded")),
+        Method("room.retract", RoomMessageParams, RoomSent, "Take a message of this agent's back", "nexus room retract", ("invalid_name", "not_joined", "message_unknown", "not_author", "quota_exceeded")),
+        Method("room.history", RoomHistoryParams, RoomHistory, "What was said in a room", "nexus room history", ("invalid_name", *_PEER)),
+        Method("room.search", RoomSearchParams, RoomHistory, "Find words in a room's history", "nexus room search", ("invalid_name",)),
+        Method("room.versions", RoomMessageParams, RoomVersions, "Everything its author signed about one message", "nexus room versions", ("invalid_name", "message_unknown")),
+        Method("room.sync", RoomParams, RoomSynced, "Catch up with the members of a room now", "nexus room sync", ("invalid_name", "not_joined")),
+        Method("room.verify", RoomVerifyParams, RoomVerified, "Prove a room's history: signatures, CIDs, and that members hold the same", "nexus room verify", ("invalid_name", "not_joined")),
+        Method("room.mirror", RoomMirrorParams, Room, "Keep a copy of a room for others", "nexus room mirror", ("invalid_name", "not_allowed", "not_joined", "busy")),
         Method("room.members", RoomParams, RoomMembers, "Who is in a room", "nexus room members", ("invalid_name", "not_joined")),
         Method("room.stats", RoomStatsParams, RoomsStats, "How messages fare in rooms: meshes, deliveries, duplicates, losses", "nexus room stats", ("invalid_name", "not_joined")),
         Method("dm.send", DmSendParams, DmSent, "Send a direct message", "nexus dm send", (*_REACH, "too_large")),
@@ -124,6 +176,23 @@ METHODS: Final[dict[str, Method]] = {
         Method("invoke.credit", InvokeCreditParams, Done, "Grant more bytes, as caller or as provider", "", ("invocation_unknown",)),
         Method("invoke.cancel", InvokeCancelParams, Done, "Give up a call", "", ("invocation_unknown",)),
         Method("call.event", CallEventParams, Done, "Send output of a call that this connection serves", "", ("invocation_unknown", "out_of_credit")),
+        Method("content.begin", ContentBeginParams, ContentUpload, "Begin to put content", "nexus content put", ("busy", "storage_full")),
+        Method("content.write", ContentWriteParams, ContentWritten, "Put the next bytes of it", "nexus content put", ("upload_unknown", "bad_offset", "too_large", "storage_full")),
+        Method("content.finish", ContentUploadParams, ContentPut, "End a put: its CID", "nexus content put", ("upload_unknown", "bad_content", "storage_full")),
+        Method("content.abort", ContentUploadParams, Done, "Give a put up", "", ("upload_unknown",)),
+        Method("content.directory", ContentDirectoryParams, ContentPut, "Make a directory of what is here", "nexus content put", ("invalid_cid", "content_not_found", "invalid_name", "storage_full")),
+        Method("content.read", ContentReadParams, ContentRead, "Read a part of a file, or a block", "nexus content get", _CONTENT),
+        Method("content.fetch", ContentFetchParams, ContentFetched, "Fetch content from whoever has it", "nexus content get", (*_CONTENT, "busy", "storage_full")),
+        Method("content.stat", ContentStatParams, ContentStat, "What a CID names, and whether it is here", "nexus content stat", _CONTENT),
+        Method("content.list", ContentListParams, ContentList, "What is kept", "nexus content ls"),
+        Method("content.pin", ContentPinParams, ContentPin, "Keep content, or for another time", "nexus content pin", ("invalid_cid", "storage_full")),
+        Method("content.unpin", ContentParams, Done, "Keep it no longer than others need it", "nexus content unpin", ("invalid_cid", "not_pinned")),
+        Method("content.remove", ContentParams, ContentCollected, "Keep it no longer, and remove what nothing else needs", "nexus content rm", ("invalid_cid", "content_not_found")),
+        Method("content.collect", ContentCollectParams, ContentCollected, "Remove what nothing kept needs", "nexus content gc", ("storage_full",)),
+        Method("storage.show", Empty, StorageShow, "What the disk is used for", "nexus storage"),
+        Method("find.agent", FindAgentParams, AgentFound, "Who an agent is and where it may be dialled", "nexus find agent", (*_PEER, "unreachable")),
+        Method("find.room", FindRoomParams, RoomFound, "Who is in a room, and what they say of it", "nexus find room", ("invalid_name", "unreachable")),
+        Method("find.capability", FindCapabilityParams, CapabilityFound, "Who offers a capability, the best first", "nexus find capability", ("invalid_name", "unreachable")),
         Method("config.show", Empty, ConfigShow, "Every setting, and where it came from", "nexus config show"),
         Method("rpc.discover", Empty, OpenRpcDocument, "This interface as an OpenRPC document", "nexusd openrpc"),
     )

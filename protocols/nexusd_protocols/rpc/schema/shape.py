@@ -10,7 +10,7 @@ from msgspec import Meta
 from nexusd_protocols import limits
 
 Page = Annotated[int, Meta(ge=1, le=limits.PAGE_ROWS)]
-EventKind = Literal["peer", "room", "presence", "dm", "invoke"]
+EventKind = Literal["peer", "room", "presence", "dm", "invoke", "content"]
 Format = Literal["text/plain", "text/markdown", "application/json"]
 
 
