@@ -7,7 +7,9 @@ sent: a peer that takes nothing has nothing read for it.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
@@ -47,6 +49,35 @@ Job = Look | Fetch | Send
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class _Words:
+    """Wants and cancels that go in one message."""
+
+    wants: dict[bytes, Want]
+    cancels: dict[bytes, Cid]
+    full: bool
+
+    @classmethod
+    def of(cls, message: Message) -> _Words:
+        wants = {want.cid.digest: want for want in message.wants}
+        return cls(wants, {cid.digest: cid for cid in message.cancels}, message.full)
+
+    def join(self, later: Message) -> bool:
+        """Add what is said later. False if that would change its sense: a want behind the cancel of the same block."""
+        if any(want.cid.digest in self.cancels for want in later.wants):
+            return False
+        for want in later.wants:
+            self.wants[want.cid.digest] = want
+        for cid in later.cancels:
+            # also if it is about a want that has not gone out: the peer may have it from before
+            self.wants.pop(cid.digest, None)
+            self.cancels[cid.digest] = cid
+        return True
+
+    def message(self) -> Message:
+        return Message(tuple(self.wants.values()), tuple(self.cancels.values()), self.full)
+
+
 class Line:
     """To one peer. `answer` gives an input to the server machine, `broken` is told that what was said may be lost,
     `given_up` that the peer is of no use; `ended` is called when nothing more will be taken."""
@@ -70,24 +101,20 @@ class Line:
         self._broken = broken
         self._given_up = given_up
         self._ended = ended
-        self._words: dict[bytes, Want | Cid] = {}
-        self._full = False
+        self._words: deque[_Words] = deque()
         self._job: Job | None = None
         self._wake = trio.Event()
         self._channel: Channel[Message, Message] | None = None
         self._breaks = 0
 
     def say(self, message: Message) -> None:
-        """Tell the peer what is wanted and what not. What was to be said before about the same block is left out."""
+        """Tell the peer what is wanted and what not: with what waits to be said already, unless that speaks of the same
+        blocks otherwise."""
         if message.full:
-            self._full = True
             self._words.clear()
-        for want in message.wants:
-            self._words.pop(want.cid.digest, None)
-            self._words[want.cid.digest] = want
-        for cid in message.cancels:
-            self._words.pop(cid.digest, None)
-            self._words[cid.digest] = cid
+        last = self._words[-1] if self._words else None
+        if last is None or not last.join(message):
+            self._words.append(_Words.of(message))
         self._wake.set()
 
     def give(self, job: Job) -> None:
@@ -108,8 +135,8 @@ class Line:
     async def _run(self) -> None:
         while True:
             try:
-                if self._words or self._full:
-                    await self._send(self._said())
+                if self._words:
+                    await self._send(self._words.popleft().message())
                 elif self._job is not None:
                     job, self._job = self._job, None
                     await self._do(job)
@@ -134,15 +161,6 @@ class Line:
         with trio.move_on_after(REST_SECONDS):
             await self._wake.wait()
         return self._wake.is_set()
-
-    def _said(self) -> Message:
-        words, self._words = list(self._words.values()), {}
-        full, self._full = self._full, False
-        return Message(
-            tuple(word for word in words if isinstance(word, Want)),
-            tuple(word for word in words if isinstance(word, Cid)),
-            full,
-        )
 
     # --- the peer's wants -----------------------------------------------------------------------------------------
 

@@ -173,8 +173,8 @@ class Client:
                 session.word(peer, digest, have, now)
         news, self._news = self._news, {}
         for peer in news:
-            if (told := self._told.get(peer)) and (message := told.news()):
-                self._out.append(Send(peer, message))
+            if (told := self._told.get(peer)) is not None:
+                self._out += [Send(peer, message) for message in told.news()]
 
     # --- what sessions have done for them (`session.Desk`) -----------------------------------------------------------
 
@@ -187,6 +187,12 @@ class Client:
         if entry.word is not None:
             self._words.append((session, peer, cid.digest, entry.word))
         self._news[peer] = None
+
+    def repeat(self, peer: PeerId, digest: bytes) -> None:
+        """Ask a peer once more."""
+        if (told := self._told.get(peer)) is not None:
+            told.repeat(digest)
+            self._news[peer] = None
 
     def release(self, session: SessionId, peer: PeerId, digest: bytes) -> None:
         """Tell a peer that it is wanted no more."""

@@ -42,6 +42,8 @@ class Desk(Protocol):
 
     def ask(self, session: SessionId, peer: PeerId, cid: Cid, kind: Kind) -> None: ...
 
+    def repeat(self, peer: PeerId, digest: bytes) -> None: ...
+
     def release(self, session: SessionId, peer: PeerId, digest: bytes) -> None: ...
 
     def missing(self, session: SessionId, cid: Cid) -> None: ...
@@ -52,7 +54,8 @@ class Desk(Protocol):
 @dataclass(slots=True)
 class _Peer:
     """`gap` is the time from one block to the next while it had some to send, in seconds; `heard` when the last came.
-    `good`: it had something. `late`: it owes a block, and nothing came of it since."""
+    `good`: it had something. `late`: it owes a block, and nothing came of it since. `stalls`: how often it was asked
+    once more."""
 
     id: PeerId
     asked: dict[bytes, float] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class _Peer:
     hits: int = 0
     misses: int = 0
     false_haves: int = 0
+    stalls: int = 0
 
     @property
     def free(self) -> bool:
@@ -91,9 +95,10 @@ class _Peer:
     def alive(self, now: float) -> None:
         self.heard = now
         self.late = False
+        self.stalls = 0
 
     def stalls_at(self) -> float:
-        return max(self.heard, min(self.asked.values(), default=math.inf)) + STALL_SECONDS
+        return max(self.heard, min(self.asked.values(), default=math.inf)) + STALL_SECONDS * (1 << self.stalls)
 
 
 @dataclass(slots=True)
@@ -238,12 +243,17 @@ class Session:
             if late and len(want.asks) < COPIES:
                 self._ask_somebody(want, now)
         for peer in list(self._peers.values()):
-            # the last is kept: who waits for it says for how long
-            if peer.asked and peer.stalls_at() <= now and len(self._peers) > 1:
+            if peer.asked and peer.stalls_at() <= now:
                 self._stalled(peer, now)
         self._assign(now)
 
     def _stalled(self, peer: _Peer, now: float) -> None:
+        if len(self._peers) == 1:
+            # whoever waits for it says for how long; what was said may have been lost
+            peer.stalls += 1
+            for digest in peer.asked:
+                self._desk.repeat(peer.id, digest)
+            return
         if peer.hits or any(peer.id in self._wants[digest].haves for digest in peer.asked):
             self._desk.charge(peer.id, "no_block", 5)
         self.drop(peer.id, now)
