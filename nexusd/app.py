@@ -42,6 +42,7 @@ from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
+from nexusd.services.rooms.ports import Nothing
 from nexusd.store import Store
 from nexusd_bootstrap.cache import Cache
 from nexusd_bootstrap.cascade import Cascade
@@ -259,6 +260,8 @@ async def _start(
         learn_name=peers.named,
         policy=policy,
         penalise=node.penalise,
+        resolve=peers.resolve,
+        content=Nothing(),
     )
     profiles.on_change(rooms.announce)
     inbox = Inbox(

@@ -6,7 +6,7 @@ from typing import Annotated, cast, get_args
 
 from cyclopts import Parameter
 
-from nexusd.cli import feed, messages, rooms
+from nexusd.cli import feed, messages, room_log
 from nexusd.cli.outcome import Stream
 from nexusd.cli.terminal import clean
 from nexusd.cli.usage import UsageError
@@ -44,8 +44,8 @@ def events(
 
 
 def _text(event: NodeEvent) -> str:
-    if event.type == "message" and event.kind in ("room", "dm"):
-        if event.kind == "room":
-            return f"[{clean(event.data['room'])}] {rooms.event_text(event)}"
+    if event.kind == "room" and event.type in room_log.SPOKEN:
+        return f"[{clean(event.data['room'])}] {room_log.event_text(event)}"
+    if event.kind == "dm" and event.type == "message":
         return f"[dm] {messages.event_text(event)}"
     return feed.plain(event)

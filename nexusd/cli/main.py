@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "dm": ("messages:app", "Direct messages: send, read, watch.", ""),
     "profile": ("profile:app", "What this agent tells others of itself.", ""),
     "capability": ("capabilities:app", "Capabilities: serve, list, remove.", ""),
+    "find": ("find:app", "Find agents, rooms and capabilities.", ""),
     "invoke": ("invoke:invoke", "Call a capability.", 'nexus invoke 9fKq2LmX upper "make me loud"'),
     "events": ("events:events", "Print what happens, as it happens.", "nexus events --kinds room,dm --cursor 120"),
     "config": ("settings:app", "Settings of the daemon.", ""),
@@ -94,6 +95,8 @@ def _run(rest: Sequence[str], printer: Printer) -> int:
         outcome = usage.run(build(), rest)
         if isinstance(outcome, Answer | Stream | Verbatim):
             _show(outcome, printer)
+        if isinstance(outcome, Answer):
+            return outcome.exit_code
     except usage.UsageError as error:
         return _fail(printer, _usage_failure(error))
     except (BrokenPipeError, KeyboardInterrupt):

@@ -12,11 +12,12 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
     """One result. `text` makes the lines for people; what it returns was made safe for a terminal. `aside` is for
-    people only and goes to stderr."""
+    people only and goes to stderr. `exit_code` is not 0 where the result is that something is wrong."""
 
     data: T
     text: Callable[[T], str]
     aside: str = ""
+    exit_code: int = 0
 
 
 @dataclass(frozen=True, slots=True)

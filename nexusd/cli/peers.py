@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from nexusd.cli import summaries
+from nexusd.cli import summaries, times
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import SHORT, ago, clean, clock, duration, short, table
@@ -17,8 +16,6 @@ from nexusd_protocols.room.topics import parse_topic
 from nexusd_protocols.rpc.schema import Done, Peer, PeersList
 
 app = App(name="peers", help=summaries.of("peers.list", "nexus peers --connected"), help_format="plaintext")
-
-UNITS: Final = {"s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
@@ -142,11 +139,11 @@ def unban(peer: str, /) -> Answer[Done]:
 
 
 def _milliseconds(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,9}) ?(s|m|min|h|d)", text)
-    found = int(match[1]) * UNITS[match[2]] if match else 0
+    found = times.length(text) or 0
     if not 1000 <= found <= limits.BAN_MS:
         raise UsageError(
-            f"--for {text} is no time from 1s to {limits.BAN_MS // UNITS['d']}d", "write it as 90s, 10min, 2h or 7d"
+            f"--for {text} is no time from 1s to {limits.BAN_MS // times.UNITS['d']}d",
+            "write it as 90s, 10min, 2h or 7d",
         )
     return found
 

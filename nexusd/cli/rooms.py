@@ -6,19 +6,18 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from nexusd.cli import feed, stdin, summaries
+from nexusd.cli import feed, room_log, room_proof, stdin, summaries
 from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import call
-from nexusd.cli.terminal import ago, block, clean, clock, pairs, short, size, table, who
+from nexusd.cli.terminal import ago, clean, clock, pairs, short, size, table
 from nexusd_protocols import limits
+from nexusd_protocols.content.retention import RetentionClass
 from nexusd_protocols.rpc.schema import (
     Done,
     NodeEvent,
     Room,
-    RoomHistory,
     RoomMember,
     RoomMembers,
-    RoomMessage,
     RoomSent,
     RoomsList,
     RoomsStats,
@@ -29,6 +28,23 @@ app = App(name="room", help="Public rooms: join, say, read, watch.", help_format
 
 Format = Literal["text/plain", "text/markdown", "application/json"]
 Many = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+
+
+@app.command(help=summaries.of("room.create", 'nexus room create lab --description "our lab" --retention retained'))
+def create(room: str, /, *, description: str = "", retention: RetentionClass = "archival") -> Answer[Room]:
+    """Create.
+
+    Parameters
+    ----------
+    room
+        Its name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. Whoever knows it can join.
+    description
+        What it is for; everybody can read it.
+    retention
+        How long this daemon keeps what is said: 1 hour, 1 day, 7 days, 30 days, for ever.
+    """
+    made = call("room.create", room=room, description=description, retention=retention)
+    return Answer(made, lambda room: f"created {clean(room.room)}")
 
 
 @app.command(help=summaries.of("room.join", "nexus room join general"))
@@ -53,6 +69,29 @@ def leave(room: str, /) -> Answer[Done]:
         A room that was joined.
     """
     return Answer(call("room.leave", room=room), lambda _: f"left {clean(room)}")
+
+
+@app.command(help=summaries.of("room.mirror", "nexus room mirror lab --class mirrored"))
+def mirror(
+    room: str,
+    /,
+    *,
+    retention: Annotated[RetentionClass, Parameter(name="--class")] = "mirrored",
+    off: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> Answer[Room]:
+    """Mirror.
+
+    Parameters
+    ----------
+    room
+        A room that was not joined.
+    retention
+        How long what is said is kept: 1 hour, 1 day, 7 days, 30 days, for ever.
+    off
+        Stop; what was kept stays until its time.
+    """
+    found = call("room.mirror", room=room, retention=retention, off=off)
+    return Answer(found, _mirrored)
 
 
 @app.command(name="list", help=summaries.of("room.list", "nexus room list"))
@@ -85,7 +124,7 @@ def send(
     thread
         Id of the thread within the room.
     reference
-        Id of a message referred to; repeatable.
+        Id of a message, or CID, referred to; repeatable.
     """
     sent = call(
         "room.send",
@@ -96,28 +135,16 @@ def send(
         thread_id=thread,
         references=list(reference),
     )
-    return Answer(sent, _sent)
+    return Answer(sent, room_log.sent_text)
 
 
-@app.command(help=summaries.of("room.history", "nexus room history general --limit 20"))
-def history(
-    room: str, /, *, limit: int = 50, before: int | None = None, after: int | None = None
-) -> Answer[RoomHistory]:
-    """What was said.
-
-    Parameters
-    ----------
-    room
-        A room, joined now or before.
-    limit
-        How many messages, 500 at most.
-    before
-        Only those before this position, newest last.
-    after
-        Only those after this position.
-    """
-    page = call("room.history", room=room, limit=limit, before=before, after=after)
-    return Answer(page, _history, feed.continuation(page, backward=after is None))
+app.command(room_log.edit, help=summaries.of("room.edit", 'nexus room edit general 0198… "hello, all"'))
+app.command(room_log.retract, help=summaries.of("room.retract", "nexus room retract general 0198…"))
+app.command(room_log.history, help=summaries.of("room.history", "nexus room history general --since 1d"))
+app.command(room_log.search, help=summaries.of("room.search", "nexus room search general budget"))
+app.command(room_log.versions, help=summaries.of("room.versions", "nexus room versions general 0198…"))
+app.command(room_proof.sync, help=summaries.of("room.sync", "nexus room sync general"))
+app.command(room_proof.verify, help=summaries.of("room.verify", "nexus room verify general"))
 
 
 @app.command(help=summaries.of("room.members", "nexus room members general"))
@@ -158,35 +185,34 @@ def watch(room: str, /, *, cursor: int | None = None) -> Stream[NodeEvent]:
         Continue behind this event, missing nothing; 0 begins with the oldest.
     """
     call("room.members", room=room)  # refuses, by name, a room that was not joined
-    return feed.watch(f"watching {clean(room)}", kinds=["room"], room=room, cursor=cursor, text=event_text)
+    return feed.watch(f"watching {clean(room)}", kinds=["room"], room=room, cursor=cursor, text=room_log.event_text)
 
 
-def event_text(event: NodeEvent) -> str:
-    """A line for an event of a room."""
-    if event.type == "message":
-        return message_text(feed.typed(event.data, RoomMessage)) + "\n"
-    return feed.plain(event)
-
-
-def message_text(message: RoomMessage) -> str:
-    """A message; further lines of it are indented so that none can pass for a message of its own."""
-    mark = "" if message.format == "text/plain" else f" [{clean(message.format)}]"
-    head = f"{clock(message.received_at)} {who(message.sender, message.sender_name)}{mark}: "
-    return head + block(message.content, "    ")
-
-
-def _sent(sent: RoomSent) -> str:
-    reached = "nobody is there yet" if sent.peers == 0 else f"handed to {sent.peers} peer{'s' * (sent.peers != 1)}"
-    return f"sent {clean(sent.message_id)}, {reached}"
+def _mirrored(room: Room) -> str:
+    return (
+        f"keeps a copy of {clean(room.room)} ({room.retention})"
+        if room.mirror
+        else f"mirrors {clean(room.room)} no more"
+    )
 
 
 def _rooms(found: RoomsList) -> str:
-    rows = [[room.room, str(room.messages), str(room.members_online), clock(room.joined_at)] for room in found.rooms]
-    return table(["ROOM", "MESSAGES", "ONLINE", "JOINED"], rows, empty="no rooms; join one with `nexus room join NAME`")
-
-
-def _history(page: RoomHistory) -> str:
-    return "\n".join(message_text(message) for message in page.messages) or "nothing was said yet"
+    rows = [
+        [
+            room.room,
+            str(room.messages),
+            str(room.members_online),
+            f"mirror, {clock(room.joined_at)}" if room.mirror else clock(room.joined_at),
+            room.retention,
+            room.description,
+        ]
+        for room in found.rooms
+    ]
+    return table(
+        ["ROOM", "MESSAGES", "ONLINE", "JOINED", "KEPT", "ABOUT"],
+        rows,
+        empty="no rooms; join one with `nexus room join NAME`",
+    )
 
 
 def _stats(rooms: list[RoomStats]) -> str:

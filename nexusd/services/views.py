@@ -10,12 +10,12 @@ from nexusd.services.ports import NameOf
 from nexusd.store.events import StoredEvent
 from nexusd.store.inbox import DmRow
 from nexusd.store.invocations import InvocationRow
-from nexusd.store.room_log import RoomRow
-from nexusd_protocols.rpc.schema import DirectMessage, RoomMessage
+from nexusd.store.room_rows import RoomRow
+from nexusd_protocols.rpc.schema import DirectMessage, RoomMessage, RoomVersion
 
 
 def room_message(row: RoomRow, name_of: NameOf) -> RoomMessage:
-    """A chat message of a room's log."""
+    """A message of a room's log; in an event it may be an edit, or that a message was taken back."""
     return RoomMessage(
         room=row.room,
         message_id=row.message_id,
@@ -28,8 +28,27 @@ def room_message(row: RoomRow, name_of: NameOf) -> RoomMessage:
         reply_to=row.reply_to or None,
         thread_id=row.thread_id or None,
         references=msgspec.json.decode(row.references, type=list[str]),
+        edited_at=row.edited_at or None,
+        retracted=bool(row.retracted_at) or row.kind == "retract",
+        target=row.target or None,
         digest=row.digest.hex(),
         position=row.position,
+    )
+
+
+def room_version(row: RoomRow, name_of: NameOf) -> RoomVersion:
+    """A message as it was signed."""
+    assert row.kind != "meta"
+    return RoomVersion(
+        kind=row.kind,
+        message_id=row.message_id,
+        sender=row.sender,
+        sender_name=name_of(row.sender),
+        timestamp=row.timestamp,
+        received_at=row.received_at,
+        content=row.content,
+        format=row.format,
+        digest=row.digest.hex(),
     )
 
 
@@ -66,6 +85,8 @@ def finished_call(row: InvocationRow) -> dict[str, Any]:
 def event_view(event: StoredEvent, name_of: NameOf) -> Any:
     """The data of a stored event."""
     match event.row:
+        case RoomRow(kind="meta") as row:
+            return {"room": row.room, "action": row.content, "sender": row.sender}
         case RoomRow():
             return room_message(event.row, name_of)
         case DmRow():

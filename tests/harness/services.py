@@ -194,8 +194,21 @@ class FakeRooms:
     def __init__(self, events: FakeEvents) -> None:
         self._events = events
 
+    async def create(self, params: schema.RoomCreateParams) -> schema.Room:
+        return schema.Room(room=params.room, joined_at=1, messages=0, members_online=1, description=params.description)
+
     async def join(self, params: schema.RoomParams) -> schema.Room:
         return schema.Room(room=params.room, joined_at=1, messages=0, members_online=1)
+
+    async def mirror(self, params: schema.RoomMirrorParams) -> schema.Room:
+        return schema.Room(
+            room=params.room,
+            joined_at=1,
+            messages=0,
+            members_online=0,
+            mirror=not params.off,
+            retention=params.retention,
+        )
 
     async def leave(self, params: schema.RoomParams) -> schema.Done | Refusal:
         return Refusal("not_joined", f"Not a member of {params.room}")
@@ -207,8 +220,40 @@ class FakeRooms:
         cursor = self._events.store("room", {"content": params.content}, params.room)
         return schema.RoomSent(message_id=str(cursor), cursor=cursor, peers=1)
 
+    async def edit(self, params: schema.RoomEditParams) -> Refusal:
+        return Refusal("message_unknown", f"No message {params.message_id} in {params.room}")
+
+    async def retract(self, params: schema.RoomMessageParams) -> schema.RoomSent:
+        return schema.RoomSent(message_id="retraction", cursor=1, peers=1)
+
     async def history(self, params: schema.RoomHistoryParams) -> schema.RoomHistory:
         return schema.RoomHistory(messages=[], more=False)
+
+    async def search(self, params: schema.RoomSearchParams) -> schema.RoomHistory:
+        return schema.RoomHistory(messages=[], more=False)
+
+    async def versions(self, params: schema.RoomMessageParams) -> schema.RoomVersions:
+        return schema.RoomVersions(versions=[])
+
+    async def sync(self, params: schema.RoomParams) -> schema.RoomSynced:
+        return schema.RoomSynced(peers=[], messages=0)
+
+    async def verify(self, params: schema.RoomVerifyParams) -> schema.RoomVerified:
+        """A room called `broken` has a fault."""
+        faults = [schema.RoomFault(what="message", name="ab" * 32, reason="bad_signature")] * (params.room == "broken")
+        return schema.RoomVerified(
+            room=params.room,
+            sound=not faults,
+            agreed=True,
+            messages=1,
+            batches=0,
+            days=0,
+            head=None,
+            fault_count=len(faults),
+            faults=faults,
+            peers=[],
+            duration_ms=1,
+        )
 
     async def members(self, params: schema.RoomParams) -> schema.RoomMembers:
         return schema.RoomMembers(members=[])
@@ -386,6 +431,21 @@ class FakeCapabilities:
         return call
 
 
+class FakeDirectory:
+    """Knows bob, and nobody else."""
+
+    async def find_agent(self, params: schema.FindAgentParams) -> schema.AgentFound | Refusal:
+        if params.peer != BOB:
+            return Refusal("unknown_peer", f"Nobody knows {params.peer}")
+        return schema.AgentFound(peer_id=BOB, connected=True, addresses=[], missing="nothing is published")
+
+    async def find_room(self, params: schema.FindRoomParams) -> schema.RoomFound:
+        return schema.RoomFound(room=params.room, members=[])
+
+    async def find_capability(self, params: schema.FindCapabilityParams) -> schema.CapabilityFound:
+        return schema.CapabilityFound(name=params.name, providers=[], unreachable=1)
+
+
 @dataclass
 class Fakes:
     """All of them, and the `Services` made of them."""
@@ -398,6 +458,7 @@ class Fakes:
     rooms: FakeRooms
     inbox: FakeInbox
     capabilities: FakeCapabilities
+    directory: FakeDirectory
 
     @classmethod
     def make(cls, nursery: trio.Nursery, socket: Path, events: FakeEvents | None = None) -> Fakes:
@@ -411,6 +472,7 @@ class Fakes:
             FakeRooms(events),
             FakeInbox(),
             FakeCapabilities(nursery),
+            FakeDirectory(),
         )
 
     @property
@@ -424,5 +486,6 @@ class Fakes:
             rooms=self.rooms,
             inbox=self.inbox,
             capabilities=self.capabilities,
+            directory=self.directory,
             events=self.events,
         )

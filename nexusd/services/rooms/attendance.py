@@ -57,14 +57,15 @@ class Attendance:
         self._learn_name = learn_name
 
     async def keep(self, joined: Joined) -> None:
-        """Say that the agent is there, and notice who falls silent, until the room is left."""
+        """Say that the agent is there, if it is, and notice who falls silent, until the room is left."""
         with joined.scope:
             while True:
                 now = self._clock()
                 outputs = joined.roster.handle(Tick(), now)
                 self._tell(joined, outputs)
                 greet = joined.unheard and bool(self._topics.peers(joined.topic))
-                if greet or any(isinstance(output, HeartbeatDue) for output in outputs):
+                due = greet or any(isinstance(output, HeartbeatDue) for output in outputs)
+                if due and not joined.mirror:
                     await self.publish(joined, "online")
                 joined.changed = trio.Event()
                 wait_s = max(1, joined.roster.next_tick(self._clock()) - self._clock()) / 1000
@@ -123,7 +124,8 @@ class Attendance:
             capabilities=list(persona.capabilities),
             last_seen=self._clock(),
         )
-        return [me, *map(room_member, reversed(joined.roster.members()))]
+        others = [room_member(member) for member in reversed(joined.roster.members())]
+        return others if joined.mirror else [me, *others]
 
     def _tell(self, joined: Joined, outputs: list[Output]) -> None:
         for output in outputs:

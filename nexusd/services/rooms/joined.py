@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import trio
 
 from nexusd.agents import Agent
+from nexusd_protocols.content.retention import TTL_MS, RetentionClass
+from nexusd_protocols.history.bounds import horizon_of
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.room.presence import Roster
 from nexusd_protocols.rpc.schema import Room
@@ -21,6 +23,12 @@ class Joined:
     topic: str
     joined_at: int
     messages: int
+    log_bytes: int = 0
+    """Of the signed messages on disk."""
+    mirror: bool = False
+    """A copy is kept for others: the agent is no member, and says nothing."""
+    retention: RetentionClass = "archival"
+    description: str = ""
     roster: Roster = field(default_factory=Roster)
     unheard: bool = False
     """Whether our last presence reached no neighbour."""
@@ -32,11 +40,18 @@ class Joined:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Ends what runs for as long as the agent is in the room."""
 
+    def horizon(self, now: int) -> int:
+        """The first millisecond that is kept."""
+        return horizon_of(TTL_MS[self.retention], now)
+
     def view(self) -> Room:
         """As the doors show it."""
         return Room(
             room=self.room,
             joined_at=self.joined_at,
             messages=self.messages,
-            members_online=self.roster.online() + 1,
+            members_online=self.roster.online() + (not self.mirror),
+            mirror=self.mirror,
+            description=self.description,
+            retention=self.retention,
         )

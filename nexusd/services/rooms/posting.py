@@ -2,42 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nexusd.services.ports import Entropy, WallClock
+from nexusd.services.rooms.intake import Entry, Intake, Turned
 from nexusd.services.rooms.joined import Joined
-from nexusd.services.rooms.views import stored
 from nexusd.services.rooms.voice import Voice
 from nexusd.store import Store
-from nexusd_protocols.ids import uuid7
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.ids import MessageId, uuid7
 from nexusd_protocols.room import message as wire
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import RoomSendParams, RoomSent
+from nexusd_protocols.rpc.schema import RoomEditParams, RoomMessageParams, RoomSendParams, RoomSent
+
+Build = Callable[[str, PeerId, MessageId, int], bytes]
+"""A message of a topic, sender, id and timestamp."""
 
 
 class Posting:
     """Says things in rooms."""
 
-    def __init__(self, *, voice: Voice, store: Store, clock: WallClock, entropy: Entropy) -> None:
+    def __init__(self, *, voice: Voice, intake: Intake, store: Store, clock: WallClock, entropy: Entropy) -> None:
         self._voice = voice
+        self._intake = intake
         self._store = store
         self._clock = clock
         self._entropy = entropy
 
     async def send(self, joined: Joined, params: RoomSendParams) -> RoomSent | Refusal:
         """Say something."""
-        now = self._clock()
-        sender = joined.agent.signer.peer_id
-        try:
-            data = wire.chat(
-                topic=joined.topic,
+        return await self._post(
+            joined,
+            lambda topic, sender, message_id, now: wire.chat(
+                topic=topic,
                 sender=sender,
-                message_id=uuid7(now, self._entropy(10)),
+                message_id=message_id,
                 timestamp=now,
                 content=params.content,
                 format=params.format,
                 reply_to=params.reply_to,
                 thread_id=params.thread_id,
                 references=params.references,
-            )
+            ),
+        )
+
+    async def edit(self, joined: Joined, params: RoomEditParams) -> RoomSent | Refusal:
+        """Say something else in a message of this agent's. What was said before stays in the log."""
+        if refusal := await self._not_ours(joined, params.message_id):
+            return refusal
+        return await self._post(
+            joined,
+            lambda topic, sender, message_id, now: wire.edit(
+                topic=topic,
+                sender=sender,
+                message_id=message_id,
+                timestamp=now,
+                target=params.message_id,
+                content=params.content,
+                format=params.format,
+            ),
+        )
+
+    async def retract(self, joined: Joined, params: RoomMessageParams) -> RoomSent | Refusal:
+        """Take a message of this agent's back."""
+        if refusal := await self._not_ours(joined, params.message_id):
+            return refusal
+        return await self._post(
+            joined,
+            lambda topic, sender, message_id, now: wire.retract(
+                topic=topic, sender=sender, message_id=message_id, timestamp=now, target=params.message_id
+            ),
+        )
+
+    async def open_room(self, joined: Joined) -> RoomSent | Refusal:
+        """Leave word in the room's history of who made it."""
+        return await self._post(
+            joined,
+            lambda topic, sender, message_id, now: wire.meta(
+                topic=topic,
+                sender=sender,
+                message_id=message_id,
+                timestamp=now,
+                action="room:created",
+                room_id=joined.room,
+            ),
+        )
+
+    async def _not_ours(self, joined: Joined, message_id: str) -> Refusal | None:
+        """Why the agent cannot change that message: it is not there, another's, or taken back."""
+        versions = await self._store.log.versions(joined.agent.id, joined.room, MessageId(message_id))
+        said = [row.sender for row in versions if row.kind == "chat"]
+        if not said:
+            return Refusal("message_unknown", f"No message {message_id} in {joined.room}")
+        own = joined.agent.signer.peer_id
+        if own not in said:
+            return Refusal("not_author", f"{said[0]} said that")
+        if any(row.kind == "retract" and row.sender == own for row in versions):
+            return Refusal("refused", f"{message_id} was taken back")
+        return None
+
+    async def _post(self, joined: Joined, build: Build) -> RoomSent | Refusal:
+        now = self._clock()
+        sender = joined.agent.signer.peer_id
+        message_id = MessageId(uuid7(now, self._entropy(10)))
+        try:
+            data = build(joined.topic, sender, message_id, now)
         except wire.MessageTooLargeError as error:
             return Refusal("too_large", str(error))
         except ValueError as error:
@@ -45,8 +114,11 @@ class Posting:
         read = wire.read(joined.topic, data, sender, now)
         assert isinstance(read, wire.RoomMessage)
         message = await self._voice.sign(joined, data)
-        appended = await self._store.log.append(joined.agent.id, stored(joined.room, message, read, now), now=now)
+        row = self._intake.place(joined, message, read, now)
+        if isinstance(row, Turned):
+            return Refusal("quota_exceeded", f"The log of {joined.room} is full: {joined.log_bytes} bytes")
+        (appended,) = await self._intake.keep([Entry(joined, row)])
         assert appended is not None  # a new UUID
-        joined.messages += 1
+        joined.messages += row.kind == "chat"
         peers = await self._voice.publish(joined, message)
-        return RoomSent(message_id=read.message_id, cursor=appended.cursor, peers=peers)
+        return RoomSent(message_id=message_id, cursor=appended.cursor, peers=peers)

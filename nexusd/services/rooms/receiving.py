@@ -6,7 +6,7 @@ mesh -> judge (before it is passed on) -> deliver -> queue -> commit, many at on
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -17,9 +17,9 @@ from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, LiveEvent, WallClock
 from nexusd.services.rooms.admission import Admission
 from nexusd.services.rooms.attendance import Attendance
+from nexusd.services.rooms.intake import Entry, Intake
 from nexusd.services.rooms.joined import Joined
-from nexusd.services.rooms.views import stored
-from nexusd.store import Store
+from nexusd.store.room_rows import RoomRow
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
@@ -35,6 +35,8 @@ UNHEARD_POINTS: Final = 1
 VERDICTS: Final = 2048
 """Messages that were judged and not yet delivered, so that none is parsed twice."""
 
+_Received = tuple[Joined, SignedMessage, wire.RoomMessage]
+
 
 class Receiving:
     """Judges, delivers and keeps the messages of all rooms."""
@@ -42,14 +44,14 @@ class Receiving:
     def __init__(
         self,
         *,
-        store: Store,
         emit: Emit,
         clock: WallClock,
         policy: Policy,
         penalise: Callable[[PeerId, str, int], None],
+        intake: Intake,
         attendance: Attendance,
     ) -> None:
-        self._store = store
+        self._intake = intake
         self._emit = emit
         self._clock = clock
         self._policy = policy
@@ -57,9 +59,7 @@ class Receiving:
         self._attendance = attendance
         self._admission = Admission()
         self._judged: OrderedDict[bytes, wire.RoomMessage] = OrderedDict()
-        self._received, self._to_commit = trio.open_memory_channel[tuple[Joined, SignedMessage, wire.RoomMessage]](
-            RECEIVED_BACKLOG
-        )
+        self._received, self._to_commit = trio.open_memory_channel[_Received](RECEIVED_BACKLOG)
 
     # --- rooms ------------------------------------------------------------------------------------------------------
     def judge(self, joined: Joined, forwarder: PeerId, message: SignedMessage) -> Verdict:
@@ -84,7 +84,7 @@ class Receiving:
                 return
             read = again
         match read.payload:
-            case wire.Chat():
+            case wire.Chat() | wire.Edit() | wire.Retract() | wire.Meta():
                 await self._received.send((joined, message, read))
             case wire.Presence() as presence:
                 await self._attendance.hear(joined, read, presence)
@@ -100,16 +100,23 @@ class Receiving:
                     batch.append(self._to_commit.receive_nowait())
                 except trio.WouldBlock:
                     break
-            now = self._clock()
-            rows = [(joined.agent.id, stored(joined.room, message, read, now)) for joined, message, read in batch]
-            try:
-                appended = await self._store.log.append_many(rows, now=now)
-            except OSError as error:
-                # nothing was acknowledged to anyone; history sync brings it back once there is room
-                log.error("room_messages_not_stored", count=len(rows), error=str(error))
-                continue
-            for (joined, _, _), result in zip(batch, appended, strict=True):
-                joined.messages += result is not None
+            await self._keep(batch)
+
+    async def _keep(self, batch: Sequence[_Received]) -> None:
+        entries: list[Entry] = []
+        now = self._clock()
+        try:
+            for joined, message, read in batch:
+                found = self._intake.place(joined, message, read, now)
+                if isinstance(found, RoomRow):
+                    entries.append(Entry(joined, found))
+                elif found.bury:
+                    await self._intake.bury(joined, [(found.timestamp, message.digest, found.reason)])
+            if entries:
+                await self._intake.keep(entries)
+        except OSError as error:
+            # nothing was acknowledged to anyone; a member brings it back once there is room
+            log.error("room_messages_not_stored", count=len(batch), error=str(error))
 
     # --- news of the network ----------------------------------------------------------------------------------------
     def judge_meta(self, forwarder: PeerId, message: SignedMessage) -> Verdict:

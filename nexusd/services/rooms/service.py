@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -11,16 +12,19 @@ import trio
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import Topics
 from nexusd.services.policy import Policy
-from nexusd.services.ports import Emit, Entropy, NameOf, PersonaOf, WallClock
+from nexusd.services.ports import Emit, Entropy, NameOf, PersonaOf, Resolve, WallClock
 from nexusd.services.rooms.attendance import Attendance
+from nexusd.services.rooms.conversation import Conversation
 from nexusd.services.rooms.errands import Errands
+from nexusd.services.rooms.intake import Intake
+from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.membership import Membership
+from nexusd.services.rooms.ports import Content
 from nexusd.services.rooms.posting import Posting
 from nexusd.services.rooms.receiving import Receiving
 from nexusd.services.rooms.sequence import Sequence
 from nexusd.services.rooms.views import room_stats
 from nexusd.services.rooms.voice import Voice
-from nexusd.services.views import room_message
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import RoomId
@@ -30,21 +34,34 @@ from nexusd_protocols.rpc.schema import (
     Done,
     ProfileGetParams,
     Room,
+    RoomCreateParams,
+    RoomEditParams,
     RoomHistory,
     RoomHistoryParams,
     RoomMembers,
+    RoomMessageParams,
+    RoomMirrorParams,
     RoomParams,
+    RoomSearchParams,
     RoomSendParams,
     RoomSent,
     RoomsList,
     RoomsStats,
     RoomStats,
     RoomStatsParams,
+    RoomSynced,
+    RoomVerified,
+    RoomVerifyParams,
+    RoomVersions,
 )
 
 log = structlog.get_logger(__name__)
 
 Figures = list[RoomStats]
+SayT = TypeVar("SayT", RoomSendParams, RoomEditParams, RoomMessageParams)
+
+LOG_BUDGET_BYTES: Final = 1 << 30
+"""Of signed messages in one room: some three million. On disk, with indexes and batches, about four times as much."""
 
 
 class Rooms:
@@ -64,11 +81,14 @@ class Rooms:
         learn_name: Callable[[PeerId, str], Awaitable[None]],
         policy: Policy,
         penalise: Callable[[PeerId, str, int], None],
+        resolve: Resolve,
+        content: Content,
+        log_budget: int = LOG_BUDGET_BYTES,
     ) -> None:
+        """`log_budget` is how many bytes of signed messages one room may have."""
         self._agents = agents
         self._topics = topics
         self._store = store
-        self._name_of = name_of
         self._errands = Errands()
         self._sequence = Sequence(store, clock)
         voice = Voice(topics, self._sequence)
@@ -81,8 +101,9 @@ class Rooms:
             persona_of=persona_of,
             learn_name=learn_name,
         )
+        intake = Intake(store=store, clock=clock, policy=policy, content=content, budget=log_budget)
         self._receiving = Receiving(
-            store=store, emit=emit, clock=clock, policy=policy, penalise=penalise, attendance=self._attendance
+            emit=emit, clock=clock, policy=policy, penalise=penalise, intake=intake, attendance=self._attendance
         )
         self._membership = Membership(
             agents=agents,
@@ -93,7 +114,8 @@ class Rooms:
             receiving=self._receiving,
             attendance=self._attendance,
         )
-        self._posting = Posting(voice=voice, store=store, clock=clock, entropy=entropy)
+        self._posting = Posting(voice=voice, intake=intake, store=store, clock=clock, entropy=entropy)
+        self._conversation = Conversation(store=store, name_of=name_of, resolve=resolve)
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -108,7 +130,7 @@ class Rooms:
 
     async def say_goodbye(self) -> None:
         """Tell every room that we go, so that nobody waits two minutes to see it."""
-        await self._attendance.publish_all(self._membership, "offline")
+        await self._attendance.publish_all(self._membership.members(), "offline")
 
     async def announce(self, agent: AgentId) -> None:
         """Tell the rooms at once that an agent's name or capabilities changed."""
@@ -129,8 +151,38 @@ class Rooms:
         return await self._errands.run(partial(self._join, *found))
 
     async def _join(self, agent: Agent, name: RoomId) -> Room | Refusal:
-        joined = await self._membership.join(agent, name)
-        return joined if isinstance(joined, Refusal) else joined.view()
+        return await self._view(await self._membership.join(agent, name))
+
+    async def create(self, params: RoomCreateParams) -> Room | Refusal:
+        """Join on these terms, and leave word in the history of who made the room."""
+        found = self._membership.name(params.agent, params.room)
+        if isinstance(found, Refusal):
+            return found
+        return await self._errands.run(partial(self._create, *found, params))
+
+    async def _create(self, agent: Agent, name: RoomId, params: RoomCreateParams) -> Room | Refusal:
+        joined = await self._membership.create(agent, name, description=params.description, retention=params.retention)
+        if not isinstance(joined, Refusal):
+            await self._posting.open_room(joined)
+        return await self._view(joined)
+
+    async def mirror(self, params: RoomMirrorParams) -> Room | Refusal:
+        """Keep a copy of a room for others, or end that."""
+        found = self._membership.name(params.agent, params.room)
+        if isinstance(found, Refusal):
+            return found
+        return await self._errands.run(partial(self._mirror, *found, params))
+
+    async def _mirror(self, agent: Agent, name: RoomId, params: RoomMirrorParams) -> Room | Refusal:
+        if params.off:
+            return await self._view(await self._membership.mirror_no_more(agent, name))
+        return await self._view(await self._membership.mirror(agent, name, params.retention))
+
+    async def _view(self, joined: Joined | Refusal) -> Room | Refusal:
+        if isinstance(joined, Refusal):
+            return joined
+        joined.messages = await self._store.log.count(joined.agent.id, joined.room)
+        return joined.view()
 
     async def leave(self, params: RoomParams) -> Done | Refusal:
         """Leave; what was said stays in the log."""
@@ -141,6 +193,9 @@ class Rooms:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
+        for row in await self._store.rooms.kept(agent.id):
+            if (joined := self._membership.of(row.room)) is not None:
+                joined.messages = row.messages
         return RoomsList(rooms=[joined.view() for joined in self._membership])
 
     async def members(self, params: RoomParams) -> RoomMembers | Refusal:
@@ -153,27 +208,48 @@ class Rooms:
     # --- what is said -----------------------------------------------------------------------------------------------
     async def send(self, params: RoomSendParams) -> RoomSent | Refusal:
         """Say something; what was answered is on disk."""
-        joined = self._membership.find(params.agent, params.room)
+        return await self._say(params, self._posting.send)
+
+    async def edit(self, params: RoomEditParams) -> RoomSent | Refusal:
+        """Say something else in a message of this agent's."""
+        return await self._say(params, self._posting.edit)
+
+    async def retract(self, params: RoomMessageParams) -> RoomSent | Refusal:
+        """Take a message of this agent's back."""
+        return await self._say(params, self._posting.retract)
+
+    async def _say(
+        self, params: SayT, say: Callable[[Joined, SayT], Awaitable[RoomSent | Refusal]]
+    ) -> RoomSent | Refusal:
+        joined = self._membership.member(params.agent, params.room)
         if isinstance(joined, Refusal):
             return joined
-        return await self._errands.run(partial(self._posting.send, joined, params))
+        return await self._errands.run(partial(say, joined, params))
 
     async def history(self, params: RoomHistoryParams) -> RoomHistory | Refusal:
         """A page of the log, also of a room that was left."""
         found = self._membership.name(params.agent, params.room)
-        if isinstance(found, Refusal):
-            return found
-        agent, name = found
-        page = await self._store.log.history(
-            agent.id, name, after=params.after, before=params.before, limit=params.limit
-        )
-        messages = [room_message(row, self._name_of) for row in page.rows]
-        return RoomHistory(
-            messages=messages,
-            more=page.more,
-            first=messages[0].position if messages else None,
-            last=messages[-1].position if messages else None,
-        )
+        return found if isinstance(found, Refusal) else await self._conversation.history(*found, params)
+
+    async def search(self, params: RoomSearchParams) -> RoomHistory | Refusal:
+        """Messages of a room that hold every word."""
+        found = self._membership.name(params.agent, params.room)
+        return found if isinstance(found, Refusal) else await self._conversation.search(*found, params)
+
+    async def versions(self, params: RoomMessageParams) -> RoomVersions | Refusal:
+        """Everything that was signed about one message."""
+        found = self._membership.name(params.agent, params.room)
+        return found if isinstance(found, Refusal) else await self._conversation.versions(*found, params)
+
+    async def sync(self, params: RoomParams) -> RoomSynced | Refusal:
+        """Catch up with the members now."""
+        joined = self._membership.find(params.agent, params.room)
+        return joined if isinstance(joined, Refusal) else Refusal("unsupported", "not yet")
+
+    async def verify(self, params: RoomVerifyParams) -> RoomVerified | Refusal:
+        """Prove a room's history."""
+        joined = self._membership.find(params.agent, params.room)
+        return joined if isinstance(joined, Refusal) else Refusal("unsupported", "not yet")
 
     # --- figures ----------------------------------------------------------------------------------------------------
     async def stats(self, params: RoomStatsParams) -> RoomsStats | Refusal:

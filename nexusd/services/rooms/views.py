@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from typing import cast
+
 import msgspec
 
 from nexusd.host.ports import TopicStats
-from nexusd.store.room_log import RoomRow
+from nexusd.store.room_rows import RoomKind, RoomRow
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
@@ -50,21 +54,36 @@ def room_stats(room: RoomId, stats: TopicStats) -> RoomStats:
     )
 
 
-def stored(room: RoomId, message: SignedMessage, read: wire.RoomMessage, now: int) -> RoomRow:
-    """A chat message as it is kept."""
-    chat = read.payload
-    assert isinstance(chat, wire.Chat)
+def stored(room: RoomId, message: SignedMessage, raw: bytes, read: wire.RoomMessage, now: int) -> RoomRow:
+    """A message of a room's history as it is kept. `raw` is the message's canonical encoding."""
+    payload = read.payload
+    reply_to = thread_id = ""
+    format_: str = "text/plain"
+    references: Sequence[str] = read.references
+    match payload:
+        case wire.Chat():
+            content, format_ = payload.content, payload.format
+            reply_to, thread_id = payload.reply_to or "", payload.thread_id or ""
+        case wire.Edit():
+            content, format_ = payload.content, payload.format
+        case wire.Meta():
+            content = payload.action
+            references = (payload.room_manifest,) if payload.room_manifest else ()
+        case _:
+            content = ""
     return RoomRow(
         room=room,
         message_id=read.message_id,
         sender=read.sender,
         timestamp=read.timestamp,
         received_at=now,
-        content=chat.content,
-        format=chat.format,
-        reply_to=chat.reply_to or "",
-        thread_id=chat.thread_id or "",
-        references=msgspec.json.encode(read.references).decode(),
-        digest=message.digest,
-        signed=message.encode(),
+        content=content,
+        format=format_,
+        reply_to=reply_to,
+        thread_id=thread_id,
+        references=msgspec.json.encode(references).decode(),
+        digest=hashlib.sha256(raw).digest(),
+        signed=raw,
+        kind=cast("RoomKind", read.kind),
+        target=read.target,
     )

@@ -230,8 +230,8 @@ agent type    autonomous
         schema.RoomsList(rooms=[schema.Room(room="general", joined_at=THEN, messages=12, members_online=2)]),
         schema.ProfileGetParams(),
         """\
-ROOM     MESSAGES  ONLINE  JOINED
-general  12        2       2023-11-14 22:13:20
+ROOM     MESSAGES  ONLINE  JOINED               KEPT      ABOUT
+general  12        2       2023-11-14 22:13:20  archival
 """,
     ),
     (

@@ -7,18 +7,40 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from nexusd_protocols import limits
-from nexusd_protocols.rpc.schema.shape import Acting, Format, Page, Result
+from nexusd_protocols.content.retention import RetentionClass
+from nexusd_protocols.rpc.schema.shape import Acting, Format, Result
 
 
 class RoomParams(Acting, frozen=True, kw_only=True):
     room: str
 
 
+class RoomCreateParams(Acting, frozen=True, kw_only=True):
+    """`retention` is how long this daemon keeps the room's log; what is not said elsewhere is kept for ever."""
+
+    room: str
+    description: Annotated[str, Meta(max_length=limits.DESCRIPTION_CHARS)] = ""
+    retention: RetentionClass = "archival"
+
+
+class RoomMirrorParams(Acting, frozen=True, kw_only=True):
+    """Keep a copy of a room for others, without being a member; `off` ends it, and what was kept stays."""
+
+    room: str
+    retention: RetentionClass = "mirrored"
+    off: bool = False
+
+
 class Room(Result, frozen=True, kw_only=True):
+    """A room that was joined, or of which a copy is kept for others (`mirror`)."""
+
     room: str
     joined_at: int
     messages: int
     members_online: int
+    mirror: bool = False
+    description: str = ""
+    retention: RetentionClass = "archival"
 
 
 class RoomsList(Result, frozen=True, kw_only=True):
@@ -40,44 +62,6 @@ class RoomSent(Result, frozen=True, kw_only=True):
     message_id: str
     cursor: int
     peers: int
-
-
-class RoomMessage(Result, frozen=True, kw_only=True):
-    """A chat message. `sender` is verified: it signed. Everything else is the sender's word: untrusted."""
-
-    room: str
-    message_id: str
-    sender: str
-    sender_name: str | None = None
-    timestamp: int
-    received_at: int
-    content: str
-    format: str
-    reply_to: str | None = None
-    thread_id: str | None = None
-    references: list[str] = []
-    digest: str
-    """SHA-256 of the signed message, hex: its name in the room's history."""
-    position: int
-    """This daemon's own order; page through history by it."""
-
-
-class RoomHistoryParams(Acting, frozen=True, kw_only=True):
-    """Oldest first. `after` a position reads on from it, `before` one reads what leads up to it, neither the newest."""
-
-    room: str
-    after: int | None = None
-    before: int | None = None
-    limit: Page = 50
-
-
-class RoomHistory(Result, frozen=True, kw_only=True):
-    """`more`: whether another page follows in the direction asked for. `first`/`last`: positions to continue from."""
-
-    messages: list[RoomMessage]
-    more: bool
-    first: int | None = None
-    last: int | None = None
 
 
 class RoomStatsParams(Acting, frozen=True, kw_only=True):

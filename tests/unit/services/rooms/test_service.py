@@ -15,6 +15,7 @@ from nexusd.host.ports import TopicStats
 from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona
 from nexusd.services.rooms import Rooms
+from nexusd.services.rooms.ports import Nothing
 from nexusd.store import Store
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols.gossipsub.counters import TopicCounters
@@ -72,7 +73,7 @@ class FakeTopics:
             topic=TOPIC,
             sender=author.peer_id,
             message_id=uuid7(NOW, number.to_bytes(10, "big")),
-            timestamp=NOW,
+            timestamp=NOW + number,
             content=content,
         )
         message = SignedMessage.sign(author, TOPIC, data, number + 1)
@@ -108,6 +109,8 @@ class Running:
             learn_name=self._learn,
             policy=self.policy,
             penalise=lambda *charge: self.charged.append(charge),
+            resolve=PeerId,
+            content=Nothing(),
         )
         self._count = 1000
 

@@ -1,0 +1,191 @@
+"""What is kept of what others say, however it came: by gossip, from a member that was asked, or in a batch.
+
+    signed bytes -> decode, verify, read -> date, author, budget -> row -> commit -> event feed
+
+Nothing is believed of whoever passes a message on. What is turned away leaves a tombstone where it would come again
+and again; where its bearer lies, the bearer is to blame, and there is no tombstone: there is no such message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+import trio
+
+from nexusd.services.policy import Policy
+from nexusd.services.ports import WallClock
+from nexusd.services.rooms.joined import Joined
+from nexusd.services.rooms.ports import Content
+from nexusd.services.rooms.views import stored
+from nexusd.store import Store
+from nexusd.store.paging import Appended
+from nexusd.store.room_rows import RoomRow
+from nexusd_protocols import ndjson
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.history.bounds import placement
+from nexusd_protocols.pubsub.signed import SignedMessage
+from nexusd_protocols.room import message as wire
+
+log = structlog.get_logger(__name__)
+
+TURN_MESSAGES: Final = 8
+"""Verified in a row before other tasks have their turn: about a millisecond. Not in a thread: beside a busy loop a
+thread waits up to 5 ms for each signature (measured in `nexusd.host.pubsub`)."""
+COMMIT_AT_ONCE: Final = 512
+"""Messages of one transaction: about 50 ms in which nothing else is written."""
+COMMIT_BYTES: Final = 4 << 20
+"""And their bytes."""
+
+
+class _Dated(msgspec.Struct, frozen=True):
+    timestamp: int | float
+
+
+_dated: Final = msgspec.json.Decoder(_Dated)
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A message that is not kept. `lie`: whoever brought it cannot have found it good. `bury`: it would be offered
+    again and again."""
+
+    reason: str
+    timestamp: int = 0
+    bury: bool = False
+    lie: bool = False
+
+
+class Entry(NamedTuple):
+    """A message to be kept."""
+
+    joined: Joined
+    row: RoomRow
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of messages that somebody brought. Digests of those that are on disk or were before, and of those
+    turned away with the reason; `lies` are the reasons of those that their bearer is to blame for."""
+
+    stored: int = 0
+    known: int = 0
+    refused: list[tuple[bytes, str]] = field(default_factory=list)
+    lies: list[str] = field(default_factory=list)
+
+
+class Intake:
+    """The one way into the log for what others say."""
+
+    def __init__(self, *, store: Store, clock: WallClock, policy: Policy, content: Content, budget: int) -> None:
+        """`budget` is how many bytes of signed messages one room may have."""
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+        self._content = content
+        self._budget = budget
+
+    # --- judging ----------------------------------------------------------------------------------------------------
+    def place(self, joined: Joined, message: SignedMessage, read: wire.RoomMessage, now: int) -> RoomRow | Turned:
+        """A message that was read, as a row of the room's log, or why it is none."""
+        if not isinstance(read.payload, wire.HISTORY):
+            return Turned("not_history", read.timestamp, lie=True)
+        if fault := placement(read.timestamp, now, joined.horizon(now)):
+            return Turned(fault, read.timestamp)
+        raw = message.encode()
+        if joined.log_bytes + len(raw) > self._budget:
+            return Turned("quota_exceeded", read.timestamp, bury=True)
+        return stored(joined.room, message, raw, read, now)
+
+    def examine(self, joined: Joined, raw: bytes, now: int) -> RoomRow | Turned:
+        """The same of bytes that somebody brought, which may be anything."""
+        try:
+            message = SignedMessage.decode(raw)
+        except RemoteProtocolError as error:
+            return Turned(error.code, lie=True)
+        if message.topic != joined.topic:
+            return Turned("wrong_room", lie=True)
+        if not message.verify():
+            return Turned("bad_signature", lie=True)
+        read = wire.read(joined.topic, message.data, message.sender, now)
+        if isinstance(read, wire.Ignored):
+            # an honest member of a later version may keep what we cannot read
+            timestamp = _date_of(message.data)
+            if timestamp is None:
+                return Turned(read.reason, lie=True)  # filed nowhere, so nobody can have offered it
+            return Turned(read.reason, timestamp, bury=placement(timestamp, now, joined.horizon(now)) is None)
+        if not self._policy.allows(message.sender):
+            return Turned("author_refused", read.timestamp, bury=True)
+        return self.place(joined, message, read, now)
+
+    # --- keeping ----------------------------------------------------------------------------------------------------
+    async def keep(self, entries: Sequence[Entry]) -> list[Appended | None]:
+        """Store rows, all or none of them, and say what is new: for each where it went, or None. Raises OSError where
+        the disk is full."""
+        appended = await self._store.log.append_many(
+            [(entry.joined.agent.id, entry.row) for entry in entries], now=self._clock()
+        )
+        for (joined, row), found in zip(entries, appended, strict=True):
+            if found is None:
+                continue
+            joined.log_bytes += len(row.signed)
+            if found.cursor and row.kind == "chat" and row.references != "[]":
+                self._content.referred(joined.room, row.sender, msgspec.json.decode(row.references, type=list[str]))
+        return appended
+
+    async def take(self, joined: Joined, brought: Iterable[bytes]) -> Taken:
+        """Verify and store what somebody brought, a group at a time. Raises OSError where the disk is full: what was
+        stored before is counted by nobody, and there the next time."""
+        taken = Taken()
+        entries: list[Entry] = []
+        buried: list[tuple[int, bytes, str]] = []
+        size = 0
+        now = self._clock()
+        for number, raw in enumerate(brought, 1):
+            if number % TURN_MESSAGES == 0:
+                await trio.lowlevel.checkpoint()
+            found = self.examine(joined, raw, now)
+            if isinstance(found, Turned):
+                self._turn_away(found, raw, taken, buried)
+                continue
+            entries.append(Entry(joined, found))
+            size += len(raw)
+            if len(entries) >= COMMIT_AT_ONCE or size >= COMMIT_BYTES:
+                await self._commit(entries, taken)
+                entries, size, now = [], 0, self._clock()
+        await self._commit(entries, taken)
+        await self.bury(joined, buried)
+        return taken
+
+    async def bury(self, joined: Joined, buried: Sequence[tuple[int, bytes, str]]) -> None:
+        """Leave tombstones of (timestamp, digest, reason), so that nobody brings it again."""
+        for reason in dict.fromkeys(reason for _, _, reason in buried):
+            items = [(timestamp, digest) for timestamp, digest, why in buried if why == reason]
+            log.info("room_messages_refused", room=joined.room, reason=reason, count=len(items))
+            await self._store.log.bury(joined.agent.id, joined.room, items, reason, now=self._clock())
+
+    async def _commit(self, entries: Sequence[Entry], taken: Taken) -> None:
+        if entries:
+            appended = await self.keep(entries)
+            taken.stored += sum(found is not None for found in appended)
+            taken.known += sum(found is None for found in appended)
+
+    @staticmethod
+    def _turn_away(found: Turned, raw: bytes, taken: Taken, buried: list[tuple[int, bytes, str]]) -> None:
+        digest = hashlib.sha256(raw).digest()
+        taken.refused.append((digest, found.reason))
+        if found.lie:
+            taken.lies.append(found.reason)
+        if found.bury:
+            buried.append((found.timestamp, digest, found.reason))
+
+
+def _date_of(data: bytes) -> int | None:
+    try:
+        return int(ndjson.decode(data, _dated).timestamp)
+    except (RemoteProtocolError, ValueError, OverflowError):
+        return None
