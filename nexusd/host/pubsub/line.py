@@ -87,13 +87,13 @@ class Line:
         try:
             stream.muxed_conn.when_spare.add(outbox.nudge)
             while (batch := await outbox.pop()) is not None:
-                with trio.fail_after(STALL_SECONDS):
+                with trio.CancelScope(deadline=trio.current_time() + STALL_SECONDS) as patience:
                     if batch:
                         await stream.write(batch)
                     else:
                         stream = await self._moved(stream, outbox)
-        except trio.TooSlowError as error:
-            raise HostError("takes nothing") from error
+                if patience.cancelled_caught:
+                    raise HostError("takes nothing")
         finally:
             stream.muxed_conn.when_spare.discard(outbox.nudge)
             await reset_stream(stream)

@@ -198,9 +198,10 @@ class TopicMesh:
             if peer in self._peers
         ]
         await trio.lowlevel.checkpoint()
-        with trio.move_on_after(PUBLISH_SECONDS):
-            for target in targets:
-                await target.outbox.wait_for_room()
+        if any(target.outbox.crowded for target in targets):
+            with trio.move_on_after(PUBLISH_SECONDS):
+                for target in targets:
+                    await target.outbox.wait_for_room()
         return len(targets)
 
     def peers(self, topic: str) -> Sequence[PeerId]:

@@ -62,15 +62,19 @@ class Meshes:
         if mesh is not None and mesh.pop(peer.id, None) is not None:
             self._scores.prune(peer.card, topic)
 
-    def candidates(self, topic: str, now: float) -> list[Peer]:
+    def candidates(self, topic: str, now: float, *, outbound: bool = False) -> list[Peer]:
         """Who may be grafted: subscribers outside the mesh that speak GossipSub, are no explicit peers, are not in
-        back-off and do not have a negative score ("Score Thresholds")."""
+        back-off and do not have a negative score ("Score Thresholds"). If wanted, only those that we dialled."""
         mesh = self.topics[topic]
         blocks = self.backoff.blocks
         return [
             peer
             for peer in self._table.subscribers.get(topic, {}).values()
-            if peer.meshable and peer.id not in mesh and peer.card.score >= 0 and not blocks(topic, peer.id, now)
+            if (peer.outbound or not outbound)
+            and peer.meshable
+            and peer.id not in mesh
+            and peer.card.score >= 0
+            and not blocks(topic, peer.id, now)
         ]
 
     def graft(self, topic: str, mesh: dict[PeerId, Peer], peer: Peer, now: float) -> None:

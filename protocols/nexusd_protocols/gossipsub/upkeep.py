@@ -67,7 +67,7 @@ class Upkeep:
         it selects as many needed peers to fill the quota"."""
         missing = self._params.d_out - sum(peer.outbound for peer in mesh.values())
         if missing > 0:
-            candidates = [peer for peer in self._meshes.candidates(topic, now) if peer.outbound]
+            candidates = self._meshes.candidates(topic, now, outbound=True)
             self._graft(topic, mesh, some(self._chance, candidates, missing), now)
 
     def _graft_better(self, topic: str, mesh: dict[PeerId, Peer], now: float) -> None:
