@@ -44,7 +44,6 @@ class Scenario:
     censor_one: bool = False
     publish: tuple[float, float] = (20.0, 80.0)
     rate: float = 3.0
-    opportunistic_graft_ticks: int = 60
 
 
 SCENARIOS: Final = (
@@ -54,7 +53,7 @@ SCENARIOS: Final = (
     Scenario("eclipse of all publishers", 9, sybils=4, degree=100, target="publishers"),
     Scenario("censorship", 10, sybils=2, degree=100, malice=Malice(drop=0.0), censor_one=True, rate=2.0),
     Scenario("degradation", 11, sybils=2, malice=Malice(drop=0.5)),
-    Scenario("cold boot", 12, sybils=4, sybils_at=0.0, opportunistic_graft_ticks=10),
+    Scenario("cold boot", 12, sybils=4, sybils_at=0.0),
     Scenario(
         "covert flash",
         13,
@@ -63,18 +62,15 @@ SCENARIOS: Final = (
         malice=Malice(attack_at=120.0),
         publish=(20.0, 160.0),
         rate=2.0,
-        opportunistic_graft_ticks=10,
     ),
-    Scenario(
-        "attack at dawn", 14, sybils=4, degree=100, honest_at=5.0, sybils_at=0.0, rate=2.0, opportunistic_graft_ticks=10
-    ),
+    Scenario("attack at dawn", 14, sybils=4, degree=100, honest_at=5.0, sybils_at=0.0, rate=2.0),
     Scenario("colocation", 15, sybils=4, sybils_at=0.0, share_ip=160),
 )
 
 
 def run(scenario: Scenario, nodes: int, seed: int, params: Params | None = None) -> Outcome:
     """Play a scenario with so many hosts in all, Sybils among them."""
-    params = replace(params or Params(), opportunistic_graft_ticks=scenario.opportunistic_graft_ticks)
+    params = params or Params()
     network = Network(seed)
     watch = Watch(network)
     honest_count = nodes // (1 + scenario.sybils)
