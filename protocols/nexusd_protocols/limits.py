@@ -174,6 +174,8 @@ DAG_CBOR_ITEMS: Final = 65_536
 a block, and keep a core busy for seconds."""
 CONTENT_PIECE_BYTES: Final = MIB
 """Content in one request or answer of the socket: four leaves. In base64 it is a third of a line."""
+CONTENT_BLOCKS: Final = 4_194_304
+"""Blocks of one thing that is fetched: a terabyte of our leaves. An endless thing ends here."""
 DIRECTORY_ENTRIES: Final = 8192
 """Names in one directory that we make: 2 MiB with the longest ones. Sharded ones, which hold more, we do not make."""
 FILE_CHILDREN: Final = 8192
@@ -232,6 +234,8 @@ CHECKPOINT_DAYS: Final = 8192
 """Days of one room: 22 years, in an object of half a MiB."""
 V1_CHECKPOINT_BATCHES: Final = 4096
 """Batches in a checkpoint of the published network, which sets no bound. Ours have 100."""
+V1_SYNC_BATCHES: Final = 512
+"""Batches named in one response of `/nexus/chat-sync/1.1.0`: half a line of 64 KiB."""
 
 # --- chat-sync --------------------------------------------------------------------------------------------------------
 SYNC_FRAME_BYTES: Final = MIB + 256 * KIB
@@ -256,6 +260,16 @@ SYNC_HAVES: Final = 4096
 """Messages that one session finds lacking there. Whoever lacks more asks for itself, and gets batches."""
 SYNC_BATCHES: Final = 16_384
 """Batches that one session is told of: 1.6 million messages."""
+
+SYNC_SESSION_WANTS: Final = 65_536
+"""Messages wanted in one session: four times what it finds."""
+SYNC_UNDELIVERED: Final = 512
+"""Messages that were offered in a session and did not come. Some may pass their horizon between the two; more is a
+lie."""
+SYNC_SESSION_BYTES: Final = 256 * MIB
+"""Messages put in one session: as many as it finds lacking there, of 64 KiB each."""
+SYNC_HEAD_HOURS: Final = CHECKPOINT_DAYS * 24
+"""Hours below one checkpoint."""
 
 # --- relays -----------------------------------------------------------------------------------------------------------
 RELAY_MESSAGE_BYTES: Final = 4 * KIB

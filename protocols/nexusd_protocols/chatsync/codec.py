@@ -12,17 +12,17 @@ from typing import Final
 from nexusd_protocols import limits, varint
 from nexusd_protocols.chatsync import ranges
 from nexusd_protocols.chatsync.frames import (
+    Compare,
     Frame,
-    HeadedFrame,
-    HeadFrame,
-    MessagesFrame,
-    OpenedFrame,
-    OpenFrame,
-    PutFrame,
-    RangesFrame,
-    RefusedFrame,
-    TookFrame,
-    WantFrame,
+    Head,
+    Headed,
+    Messages,
+    Open,
+    Opened,
+    Put,
+    Refused,
+    Took,
+    Want,
 )
 from nexusd_protocols.chatsync.index import DIGEST_BYTES, FINGERPRINT_BYTES, Item, Key
 from nexusd_protocols.chatsync.ranges import Batches, Fingerprint, Items, Range, Ranges, Skip
@@ -51,29 +51,29 @@ def encode(frame: Frame, *, max_bytes: int = limits.SYNC_FRAME_BYTES) -> bytes:
 
 def _written(frame: Frame) -> _Map:
     match frame:
-        case OpenFrame(room=room, horizon=horizon):
+        case Open(room=room, horizon=horizon):
             return {"type": "open", "room": room, "horizon": horizon}
-        case OpenedFrame(horizon=horizon, head=head, count=count):
+        case Opened(horizon=horizon, head=head, count=count):
             return {"type": "opened", "horizon": horizon, "head": head, "count": count}
-        case RefusedFrame(code=code):
+        case Refused(code=code):
             return {"type": "refused", "code": code}
-        case RangesFrame(ranges=Ranges(lower=lower) as said):
+        case Compare(ranges=Ranges(lower=lower) as said):
             return {
                 "type": "ranges",
                 "lower": [lower.timestamp, lower.digest],
                 "ranges": [_range(*each) for each in said],
             }
-        case WantFrame(digests=digests):
+        case Want(digests=digests):
             return {"type": "want", "digests": b"".join(digests)}
-        case MessagesFrame(messages=messages, absent=absent, last=last):
+        case Messages(messages=messages, absent=absent, last=last):
             return {"type": "messages", "messages": list(messages), "absent": b"".join(absent), "last": last}
-        case PutFrame(messages=messages):
+        case Put(messages=messages):
             return {"type": "put", "messages": list(messages)}
-        case TookFrame(stored=stored, refused=refused):
+        case Took(stored=stored, refused=refused):
             return {"type": "took", "stored": stored, "refused": [[digest, reason] for digest, reason in refused]}
-        case HeadFrame(first=first, last=last):
+        case Head(first=first, last=last):
             return {"type": "head", "first": first, "last": last}
-        case HeadedFrame(head=head, count=count):
+        case Headed(head=head, count=count):
             return {"type": "headed", "head": head, "count": count}
 
 
@@ -223,7 +223,7 @@ def _key(timestamp: int, prefix: _Value) -> Key:
     return Key(timestamp, raw)
 
 
-def _read_ranges(fields: _Map) -> RangesFrame:
+def _read_ranges(fields: _Map) -> Compare:
     first = _list(fields["lower"])
     if len(first) != 2:
         raise _bad("a bound has a timestamp and a prefix")
@@ -234,7 +234,7 @@ def _read_ranges(fields: _Map) -> RangesFrame:
         at = read[-1].upper
     said = Ranges(lower, tuple(read))
     ranges.check(said, max_open=limits.SYNC_OPEN_RANGES)
-    return RangesFrame(said)
+    return Compare(said)
 
 
 def _read_range(lower: Key, row: list[_Value]) -> Range:
@@ -280,29 +280,29 @@ def _read_hour(row: list[_Value]) -> list[BatchRef]:
     ]
 
 
-def _read_want(fields: _Map) -> WantFrame:
+def _read_want(fields: _Map) -> Want:
     digests = _different(_digests(fields["digests"], limits.SYNC_WANTS))
     if not digests:
         raise _bad("nothing wanted")
-    return WantFrame(digests)
+    return Want(digests)
 
 
-def _read_messages(fields: _Map) -> MessagesFrame:
+def _read_messages(fields: _Map) -> Messages:
     last = fields["last"]
     if not isinstance(last, bool):
         raise _bad("last is true or false")
     absent = _different(_digests(fields["absent"], limits.SYNC_WANTS))
-    return MessagesFrame(_messages(fields["messages"]), absent, last)
+    return Messages(_messages(fields["messages"]), absent, last)
 
 
-def _read_put(fields: _Map) -> PutFrame:
+def _read_put(fields: _Map) -> Put:
     messages = _messages(fields["messages"])
     if not messages:
         raise _bad("nothing put")
-    return PutFrame(messages)
+    return Put(messages)
 
 
-def _read_took(fields: _Map) -> TookFrame:
+def _read_took(fields: _Map) -> Took:
     refused = []
     for row in _list(fields["refused"], limits.SYNC_WANTS):
         match row:
@@ -311,27 +311,27 @@ def _read_took(fields: _Map) -> TookFrame:
             case _:
                 raise _bad("a refusal has a digest and a reason")
     _different(tuple(digest for digest, _ in refused))
-    return TookFrame(_number(fields["stored"]), tuple(refused))
+    return Took(_number(fields["stored"]), tuple(refused))
 
 
 _READERS: Final[dict[str, tuple[frozenset[str], Callable[[_Map], Frame]]]] = {
     "open": (
         frozenset({"room", "horizon"}),
-        lambda fields: OpenFrame(_room(fields["room"]), _number(fields["horizon"])),
+        lambda fields: Open(_room(fields["room"]), _number(fields["horizon"])),
     ),
     "opened": (
         frozenset({"horizon", "head", "count"}),
-        lambda fields: OpenedFrame(_number(fields["horizon"]), _head(fields["head"]), _number(fields["count"])),
+        lambda fields: Opened(_number(fields["horizon"]), _head(fields["head"]), _number(fields["count"])),
     ),
-    "refused": (frozenset({"code"}), lambda fields: RefusedFrame(_word(fields["code"]))),
+    "refused": (frozenset({"code"}), lambda fields: Refused(_word(fields["code"]))),
     "ranges": (frozenset({"lower", "ranges"}), _read_ranges),
     "want": (frozenset({"digests"}), _read_want),
     "messages": (frozenset({"messages", "absent", "last"}), _read_messages),
     "put": (frozenset({"messages"}), _read_put),
     "took": (frozenset({"stored", "refused"}), _read_took),
-    "head": (frozenset({"first", "last"}), lambda fields: HeadFrame(_number(fields["first"]), _number(fields["last"]))),
+    "head": (frozenset({"first", "last"}), lambda fields: Head(_number(fields["first"]), _number(fields["last"]))),
     "headed": (
         frozenset({"head", "count"}),
-        lambda fields: HeadedFrame(_head(fields["head"]), _number(fields["count"])),
+        lambda fields: Headed(_head(fields["head"]), _number(fields["count"])),
     ),
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from nexusd_protocols import limits
 from nexusd_protocols.chatsync.ranges import Ranges
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.ids import RoomId
@@ -13,7 +15,7 @@ PROTOCOL: Final = "/nexus/chat-sync/2.0.0"
 
 
 @dataclass(frozen=True, slots=True)
-class OpenFrame:
+class Open:
     """initiator: about this room, of which I keep what is dated from `horizon` (unix milliseconds) on."""
 
     room: RoomId
@@ -21,7 +23,7 @@ class OpenFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedFrame:
+class Opened:
     """responder: so do I from this `horizon` on. `head` is the checkpoint over all closed hours, `count` the number of
     messages that are known."""
 
@@ -31,28 +33,28 @@ class OpenedFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedFrame:
+class Refused:
     """responder: no, and nothing more."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
-class RangesFrame:
+class Compare:
     """Both: what I know of these ranges."""
 
     ranges: Ranges
 
 
 @dataclass(frozen=True, slots=True)
-class WantFrame:
+class Want:
     """initiator: give me these messages."""
 
     digests: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class MessagesFrame:
+class Messages:
     """responder: some of them, in their canonical encoding, and the digests of what is not here. `last` ends the
     answer."""
 
@@ -62,14 +64,14 @@ class MessagesFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class PutFrame:
+class Put:
     """initiator: take these messages."""
 
     messages: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TookFrame:
+class Took:
     """responder: so many of them are committed now; these are not, each with its reason."""
 
     stored: int
@@ -77,7 +79,7 @@ class TookFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadFrame:
+class Head:
     """initiator: which checkpoint is over the closed hours from `first` on and before `last` (unix hours)?"""
 
     first: int
@@ -85,22 +87,42 @@ class HeadFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadedFrame:
+class Headed:
     """responder: this one, over so many messages; none over none."""
 
     head: Cid | None
     count: int
 
 
-Frame = (
-    OpenFrame
-    | OpenedFrame
-    | RefusedFrame
-    | RangesFrame
-    | WantFrame
-    | MessagesFrame
-    | PutFrame
-    | TookFrame
-    | HeadFrame
-    | HeadedFrame
-)
+Frame = Open | Opened | Refused | Compare | Want | Messages | Put | Took | Head | Headed
+
+CONTENT_BYTES: Final = limits.MIB
+"""Messages in one frame, together; the rest of it is for their lengths, and digests."""
+
+
+def puts(messages: Iterable[bytes]) -> Iterator[Put]:
+    """Frames for any number of messages, each filled as far as it goes."""
+    for each in _packed(messages):
+        yield Put(each)
+
+
+def deliveries(wanted: Sequence[bytes], found: Mapping[bytes, bytes]) -> Iterator[Messages]:
+    """The frames that answer a want: `found` are the messages that are here, by their digests."""
+    absent = tuple(digest for digest in wanted if digest not in found)
+    packed = list(_packed(found[digest] for digest in wanted if digest in found)) or [()]
+    for at, messages in enumerate(packed, 1):
+        last = at == len(packed)
+        yield Messages(messages, absent if last else (), last)
+
+
+def _packed(messages: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
+    frame: list[bytes] = []
+    size = 0
+    for raw in messages:
+        if frame and (len(frame) == limits.SYNC_WANTS or size + len(raw) > CONTENT_BYTES):
+            yield tuple(frame)
+            frame, size = [], 0
+        frame.append(raw)
+        size += len(raw)
+    if frame:
+        yield tuple(frame)

@@ -54,8 +54,9 @@ _SCAN: Final = 1024
 """Of so few messages each is looked at to divide a range; of more, sums are asked for."""
 _HOUR_BATCHES: Final = 8192
 """Batches looked up for one range."""
-_ASKED: Final = 64
-"""Ranges of one request for which an answer has room to divide or list them."""
+_ASKED: Final = 192
+"""Ranges that one request asks about, if there is room. An answer has room to divide or list half as many, and says
+little of the others."""
 _PREFIXES: Final = (0, 2, 4, 8, 32)
 
 
