@@ -147,6 +147,7 @@ class LazyGossip:
         left = self._params.max_ihave_length
         for want in wants:
             self._counters.iwant_ids_received += len(want.message_ids)
+            peer.wanted += len(want.message_ids)
             for wire_id in want.message_ids[:left]:
                 matches = self._cache.matches(wire_id)
                 if matches:

@@ -204,6 +204,10 @@ class Params:
     iwant_followup: float = 3.0
     """How long an IHAVE's promise may take. go-libp2p's value."""
 
+    flood_factor: int = 10
+    """Ours: what is over the caps for IHAVE, IWANT and IDONTWANT is not looked at. Over so many times as much, each RPC
+    with control messages is a slip (P7): implementations count differently, but not by so much."""
+
     idontwant_threshold: int = KIB
     """Only for messages with this much data: for smaller ones the copy costs less than saying so. go-libp2p's value;
     stock py-libp2p, which says so for every message, spends 70 % more CPU a delivery."""

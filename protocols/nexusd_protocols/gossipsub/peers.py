@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nexusd_protocols.gossipsub.inputs import PeerJoined, Version
-from nexusd_protocols.gossipsub.params import Bounds
+from nexusd_protocols.gossipsub.params import Bounds, Params
 from nexusd_protocols.gossipsub.score import Scorecard
 from nexusd_protocols.identity import PeerId
 
@@ -28,6 +28,7 @@ class Peer:
         "sent_bytes",
         "topics",
         "version",
+        "wanted",
     )
 
     def __init__(self, joined: PeerJoined, card: Scorecard) -> None:
@@ -41,13 +42,24 @@ class Peer:
         self.topics: dict[str, None] = {}
         self.dont_want: dict[bytes, float] = {}
         self.beat = -1
-        self.ihaves = self.asked = self.sent_bytes = self.idontwants_received = self.idontwants_sent = 0
+        self._count_anew()
 
     def renew(self, beat: int) -> None:
         """Begin the counts of a heartbeat, if this one is new."""
         if self.beat != beat:
             self.beat = beat
-            self.ihaves = self.asked = self.sent_bytes = self.idontwants_received = self.idontwants_sent = 0
+            self._count_anew()
+
+    def _count_anew(self) -> None:
+        self.ihaves = self.asked = self.wanted = self.sent_bytes = self.idontwants_received = self.idontwants_sent = 0
+
+    def floods(self, params: Params) -> bool:
+        """Whether it said so much in this heartbeat that no honest peer's way of counting explains it."""
+        return (
+            self.ihaves > params.max_ihave_messages * params.flood_factor
+            or self.wanted > params.max_ihave_length * params.flood_factor
+            or self.idontwants_received > params.max_idontwant_messages * params.flood_factor
+        )
 
 
 class PeerTable:

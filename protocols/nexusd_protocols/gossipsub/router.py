@@ -243,6 +243,8 @@ class GossipSub:
             self._gossip.offered(peer, control.ihave, self._meshes.topics, now)
         if control.iwant:
             self._gossip.asked(peer, control.iwant)
+        if peer.floods(self._params):
+            self._scores.misbehaved(peer.card, 1.0)
 
     # --- messages -------------------------------------------------------------------------------------------------
 

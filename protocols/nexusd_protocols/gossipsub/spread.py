@@ -136,7 +136,7 @@ class Spread:
         for idontwant in idontwants:
             peer.idontwants_received += 1
             if peer.idontwants_received > self._params.max_idontwant_messages:
-                return
+                continue
             for wire_id in idontwant.message_ids[: self._params.max_idontwant_length]:
                 self._counters.idontwant_ids_received += 1
                 peer.dont_want.pop(wire_id, None)

@@ -87,14 +87,15 @@ def test_replayed_messages_cost_nothing_and_give_nothing():
     still_works(node)
 
 
-@pytest.mark.parametrize("rounds", [1, 50])
-def test_ihaves_of_nothing(rounds):
+@pytest.mark.parametrize(("rounds", "graylisted"), [(1, False), (100, False), (150, True)])
+def test_ihaves_of_nothing(rounds, graylisted):
     node = room()
     asked = 0
     for number in range(rounds):
         lies = tuple(IHave(TOPIC, (b"%d-%d" % (number, each),) * 3) for each in range(100))
         asked += len(controls(node.receive("mallory", Rpc(control=Control(ihave=lies))), "iwant"))
     assert asked <= 10
+    assert node.router.graylisted("mallory") == graylisted
     still_works(node)
 
 
@@ -106,15 +107,27 @@ def test_iwants_of_everything():
     for _ in range(50):
         sent += len(node.receive("mallory", Rpc(control=Control(iwant=(IWant(every * 50),) * 10))))
     assert sent == 300  # three times each
+    assert node.router.graylisted("mallory")
     still_works(node)
 
 
 def test_idontwants_of_everything():
     node = room()
-    for number in range(20):
+    for number in range(30):
         rest = tuple(IDontWant((b"%d-%d" % (number, each),) * 20) for each in range(MANY))
         assert node.receive("mallory", Rpc(control=Control(idontwant=rest))) == []
     assert node.router.counters.idontwant_ids_received == 10_000
+    assert node.router.graylisted("mallory")
+    still_works(node)
+
+
+def test_what_is_over_a_cap_and_no_flood_costs_nothing():
+    node = room()
+    for number in range(100):
+        node.ihave("mallory", b"known")
+        node.receive("mallory", Rpc(control=Control(iwant=(IWant((b"nothing",) * 500),))))
+        node.receive("mallory", Rpc(control=Control(idontwant=(IDontWant((b"%d" % number,)),) * 100)))
+    assert node.parts("mallory").p7 == 0
     still_works(node)
 
 
