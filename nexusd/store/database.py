@@ -25,9 +25,6 @@ T = TypeVar("T")
 
 READERS: Final = 2
 
-CHECKED_BYTES: Final = 64 * 1024 * 1024
-"""Size up to which the whole file is checked at each start; more would delay it noticeably. `integrity` checks any."""
-
 CLOSE_SECONDS: Final = 5.0
 """How long closing waits for a disk that does not answer. The log holds what was acknowledged."""
 
@@ -67,7 +64,7 @@ class Database:
         """
         known = layout or Layout(shipped_migrations() if migrations is None else migrations)
         connections = await trio.to_thread.run_sync(_open_all, path, known, vfs, exclusive)
-        writer = Writer(connections[0], watermark)
+        writer = Writer(connections[0], watermark, known.log_pages)
         database = cls(path, writer, connections[1:], watermark)
         writer.start()
         try:
@@ -197,7 +194,7 @@ def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[aps
 def _check(path: Path, connection: apsw.Connection, layout: Layout) -> None:
     """Refuse a file that is no sound store, or too new a one, before anything of it is changed."""
     check_version(version_of(connection, layout.application_id), layout.migrations)
-    if path.exists() and path.stat().st_size <= CHECKED_BYTES and (faults := _faults(connection, "quick_check")):
+    if path.exists() and path.stat().st_size <= layout.checked_bytes and (faults := _faults(connection, "quick_check")):
         raise StorageCorruptError(f"{path} is damaged ({faults[0]}): put a backup in its place")
 
 

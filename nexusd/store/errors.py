@@ -11,6 +11,10 @@ class StorageFullError(StorageError):
     """There is no room on the disk. Nothing of the write is stored; it may be tried again once there is room."""
 
 
+class QuotaExceededError(StorageError):
+    """A budget is full. Nothing of the write is stored."""
+
+
 class StorageFailedError(StorageError):
     """The disk lost track of what it holds (a failed fsync, a damaged page). No write is taken until a restart, whose
     recovery finds out; reading goes on."""

@@ -21,6 +21,9 @@ from nexusd.store.steps import MAIN_STEPS
 
 APPLICATION_ID: Final = int.from_bytes(b"nxus", "big")
 
+CHECKED_BYTES: Final = 64 * 1024 * 1024
+"""More would delay a start noticeably. `Database.integrity` checks any."""
+
 _FILE: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 Step = Callable[[apsw.Connection], None]
@@ -38,12 +41,16 @@ class Migration:
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What a kind of database file is made of. `page_size` and `shrinks` (freed pages can be given back to the disk)
-    are for new files: they stay as they were made."""
+    are for new files: they stay as they were made. `log_pages`: in the write-ahead log, before they are copied into the
+    database (None: as many as the writer thinks). `checked_bytes`: up to this size the whole file is checked at each
+    start, and refused if it is damaged."""
 
     migrations: Sequence[Migration]
     application_id: int = APPLICATION_ID
     page_size: int = 4096
     shrinks: bool = False
+    log_pages: int | None = None
+    checked_bytes: int = CHECKED_BYTES
 
 
 def shipped_migrations(package: str = "nexusd.store", steps: Mapping[int, Step] = MAIN_STEPS) -> tuple[Migration, ...]:

@@ -36,8 +36,8 @@ QUEUED_JOBS: Final = 4096
 CHECKPOINT_PAGES: Final = 1000
 """Pages in the write-ahead log (4 MiB) before they are copied into the database: SQLite's own default."""
 
-RESTART_PAGES: Final = 8 * CHECKPOINT_PAGES
-"""Pages before the copying waits for readers, so that the log begins anew instead of growing."""
+RESTART_TIMES: Final = 8
+"""So many times that, and the copying waits for readers, so that the log begins anew instead of growing."""
 
 RESTART_WAIT_MS: Final = 200
 
@@ -72,8 +72,10 @@ class Job:
 class Writer:
     """Owns the writing connection from `start` on, and closes it at the end."""
 
-    def __init__(self, connection: apsw.Connection, watermark: Watermark) -> None:
+    def __init__(self, connection: apsw.Connection, watermark: Watermark, log_pages: int | None = None) -> None:
+        """`log_pages`, if given, stands in the place of CHECKPOINT_PAGES."""
         self._connection = connection
+        self._given_log_pages = log_pages
         self._watermark = watermark
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._slots = trio.Semaphore(QUEUED_JOBS)
@@ -211,11 +213,15 @@ class Writer:
             self._wal_due = True  # a log that was copied begins anew and needs no room
         return failure
 
+    @property
+    def _log_pages(self) -> int:
+        return self._given_log_pages or CHECKPOINT_PAGES
+
     def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         if pages < self._wal_pages:
             self._wal_copied = 0  # the log began anew
         self._wal_pages = pages
-        self._wal_due = self._wal_due or pages - self._wal_copied >= CHECKPOINT_PAGES
+        self._wal_due = self._wal_due or pages - self._wal_copied >= self._log_pages
         return int(apsw.SQLITE_OK)
 
     def _checkpoint(self) -> None:
@@ -225,7 +231,7 @@ class Writer:
         connection = self._connection
         self._wal_due = False
         try:
-            if self._wal_pages >= RESTART_PAGES:
+            if self._wal_pages >= RESTART_TIMES * self._log_pages:
                 connection.set_busy_timeout(RESTART_WAIT_MS)
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
             else:

@@ -34,8 +34,10 @@ async def test_a_new_file_is_private_and_closing_leaves_only_it(tmp_path) -> Non
         await store.settings.set("port", "4001")
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
         assert set(modes.values()) == {0o600}
-        assert set(modes) == {"store.sqlite", "store.sqlite-wal", "store.sqlite-shm"}
-    assert [file.name for file in tmp_path.iterdir()] == ["store.sqlite"]
+        assert set(modes) == {
+            f"{name}.sqlite{end}" for name in ("store", "store-blocks") for end in ("", "-wal", "-shm")
+        }
+    assert {file.name for file in tmp_path.iterdir()} == {"store.sqlite", "store-blocks.sqlite"}
     async with Store.open(path) as store:
         assert await store.settings.get("port") == "4001"
 
@@ -157,7 +159,10 @@ async def test_a_backup_is_whole_while_the_store_is_written(store, tmp_path) -> 
         for number in range(100, 400):
             nursery.start_soon(lambda number=number: store.log.append(ALICE, message(number), now=1))
         nursery.start_soon(store.backup, copy)
-    assert {file.name for file in tmp_path.iterdir() if file.name.startswith("copy")} == {"copy.sqlite"}
+    assert {file.name for file in tmp_path.iterdir() if file.name.startswith("copy")} == {
+        "copy.sqlite",
+        "copy-blocks.sqlite",
+    }
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     async with Store.open(copy) as restored:
         assert await restored.database.integrity() == []

@@ -92,7 +92,7 @@ async def test_a_new_store_has_the_newest_version(tmp_path) -> None:
     assert version(path) == (APPLICATION_ID, len(shipped_migrations()))
     async with Store.open(path):
         pass
-    assert [file.name for file in tmp_path.iterdir()] == ["store.sqlite"]
+    assert {file.name for file in tmp_path.iterdir()} == {"store.sqlite", "store-blocks.sqlite"}
 
 
 @pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("store-v*.sqlite")), ids=lambda path: path.stem)

@@ -348,7 +348,7 @@ async def test_the_log_is_copied_before_it_grows_large(tmp_path, monkeypatch) ->
 
 async def test_a_reader_in_the_way_delays_the_log_but_stops_nobody(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 8)
-    monkeypatch.setattr(writer_module, "RESTART_PAGES", 16)
+    monkeypatch.setattr(writer_module, "RESTART_TIMES", 2)
     monkeypatch.setattr(writer_module, "RESTART_WAIT_MS", 1)
     path = tmp_path / "notes.sqlite"
     log = tmp_path / "notes.sqlite-wal"

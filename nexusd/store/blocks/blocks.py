@@ -1,0 +1,253 @@
+"""Blocks, by the hash of their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+import apsw
+import trio
+
+from nexusd.store.blocks import collection
+from nexusd.store.blocks.collection import Collected
+from nexusd.store.blocks.pins import OF_ROOT, Pin, drop_pin, pin_row, put_pin, read_pins
+from nexusd.store.blocks.usage import Usage, read_usage
+from nexusd.store.database import Database
+from nexusd.store.paging import Page
+from nexusd_protocols.content.block import Block, BlockError, read_block
+from nexusd_protocols.content.cid import DAG_CBOR, DAG_JSON, DAG_PB, Cid
+from nexusd_protocols.identity import AgentId
+
+COMMIT_BYTES: Final = 4 * 1024 * 1024
+"""Of the blocks of one function in the writer; more are put in several."""
+PUTS: Final = 8
+"""Such functions that wait for the writer: they may meet in one commit, and are held in memory until it is done."""
+USED: Final = 65_536
+"""Blocks that are remembered as used until the next collection; of more than that some may go too early."""
+
+LINKING: Final = (DAG_PB, DAG_CBOR, DAG_JSON)
+"""Codecs in which a block can name others."""
+_NEEDS_LINKS: Final = f"IN ({', '.join(map(str, LINKING))})"
+_BELOW: Final = (
+    "WITH RECURSIVE below(digest, codec, version) AS (VALUES (?, ?, ?)"
+    " UNION SELECT l.child, l.codec, l.version FROM below CROSS JOIN block_links AS l ON l.parent = below.digest)"
+)
+
+FIND: Final = "SELECT data, codec FROM blocks WHERE digest = ?"
+_NOT_HERE: Final = (
+    " SELECT below.codec, below.digest, below.version FROM below"
+    " LEFT JOIN blocks AS b ON b.digest = below.digest AND b.data <> 0 AND (b.codec {} OR NOT below.codec {})"
+    " WHERE b.digest IS NULL LIMIT ?"
+)
+MISSING: Final = _BELOW + _NOT_HERE.format(_NEEDS_LINKS, _NEEDS_LINKS)
+DAMAGED: Final = "SELECT codec, digest, version FROM blocks WHERE data = 0 ORDER BY digest LIMIT ?"
+
+
+class Blocks:
+    """All agents' blocks, each once, and their pins."""
+
+    def __init__(self, database: Database) -> None:
+        self.database: Final = database
+        self._puts = trio.CapacityLimiter(PUTS)
+        self._used: dict[bytes, None] = {}
+        self.found_damaged = 0
+        """Blocks that were damaged when they were read, since the opening."""
+
+    # --- blocks -----------------------------------------------------------------------------------------------------
+    async def put(self, blocks: Sequence[Block], *, now: int) -> int:
+        """Store blocks, and return how many were not here. All are on disk when it returns; a crash or an error may
+        leave the first of them. What a `Block` is was checked when it was made, and is checked again by `get`."""
+        new = 0
+        for part in _parts(blocks):
+            async with self._puts:
+                new += await self.database.write(partial(_put, blocks=part, now=now))
+        return new
+
+    async def get(self, cid: Cid) -> Block | None:
+        """The block, checked against its name, or None if it is not here. One that is damaged is dropped, counted and
+        listed as damaged, and is not here."""
+        data, fault = await self.database.read(lambda connection: _get(connection, cid))
+        if fault is not None:
+            await self.database.write(lambda connection: _drop_damaged(connection, cid.digest, fault))
+            self.found_damaged += 1
+            return None
+        if data is None:
+            return None
+        if len(self._used) < USED:
+            self._used[cid.digest] = None
+        return data
+
+    async def has(self, cids: Iterable[Cid]) -> set[Cid]:
+        """Those of them that are here, with their links if they have any."""
+        asked = tuple(cids)
+
+        def read(connection: apsw.Connection) -> set[Cid]:
+            return {cid for cid in asked if _is_here(connection, cid)}
+
+        return await self.database.read(read)
+
+    async def size(self, cid: Cid) -> int | None:
+        """Its bytes, or None if it is not here."""
+        query = "SELECT size FROM blocks WHERE digest = ? AND data <> 0"
+        size: Any = await self.database.read(lambda connection: connection.execute(query, (cid.digest,)).get)
+        return None if size is None else int(size)
+
+    async def missing(self, root: Cid, limit: int) -> list[Cid]:
+        """Some of those that are not here of a block and all below it, as far as that is known; none if all are."""
+        bindings = (root.digest, root.codec, root.version, limit)
+        return await self.database.read(lambda connection: _cids(connection.execute(MISSING, bindings)))
+
+    async def damaged(self, limit: int) -> list[Cid]:
+        """Blocks that were found damaged and have not been put again."""
+        return await self.database.read(lambda connection: _cids(connection.execute(DAMAGED, (limit,))))
+
+    # --- pins -------------------------------------------------------------------------------------------------------
+    async def pin(self, pin: Pin, *, now: int) -> None:
+        """Keep a block and all below it, here already or not. A pin of the same agent, owner and CID is replaced;
+        `position`, and a `created_at` of 0, are given here."""
+        await self.database.write(lambda connection: put_pin(connection, pin, now))
+
+    async def unpin(self, agent: AgentId, owner: str, cid: Cid) -> bool:
+        """Returns whether there was such a pin. What it kept goes with a later collection, if nothing else keeps it."""
+        return await self.database.write(lambda connection: drop_pin(connection, agent, owner, cid))
+
+    async def pins(
+        self, agent: AgentId | None = None, owner: str | None = None, *, after: int = 0, limit: int
+    ) -> Page[Pin]:
+        """A page of pins, the oldest first, behind position `after`: all, an agent's, or those of one of its owners."""
+        return await self.database.read(lambda connection: read_pins(connection, agent, owner, after, limit))
+
+    async def pins_of(self, cid: Cid, limit: int) -> list[Pin]:
+        """Pins on the block itself, not on what is above it."""
+
+        def read(connection: apsw.Connection) -> list[Pin]:
+            rows: Any = connection.execute(OF_ROOT, (cid.digest, limit))
+            return [pin_row(*columns) for columns in rows]
+
+        return await self.database.read(read)
+
+    # --- all of it --------------------------------------------------------------------------------------------------
+    async def collect(self, *, now: int, dry_run: bool = False) -> Collected:
+        """Drop pins that have expired, then blocks that no pin keeps and nobody stored or used within the last hour,
+        and give the room back to the disk. In many small commits, each of which makes sure again that nothing kept
+        goes. `dry_run` only says what would go."""
+        if dry_run:
+            return await self.database.read(lambda connection: self._would_collect(connection, now))
+        used, self._used = self._used, {}
+
+        def begin(connection: apsw.Connection) -> int:
+            collection.note_used(connection, used, now)
+            return collection.drop_expired(connection, now)
+
+        pins = await self.database.write(begin)
+        gone: list[int] = []
+        behind = b""
+        while found := await self.database.read(partial(collection.find_loose, now=now, behind=behind)):
+            for start in range(0, len(found), collection.REMOVED_AT_ONCE):
+                part = found[start : start + collection.REMOVED_AT_ONCE]
+                unused = [(digest, size) for digest, size in part if digest not in self._used]
+                gone += await self.database.write(partial(collection.remove_loose, found=unused, now=now))
+            behind = found[-1][0]
+        while await self.database.write(collection.shrink):
+            pass
+        return Collected(len(gone), sum(gone), pins)
+
+    async def usage(self) -> Usage:
+        """What is kept, and for whom."""
+        return await self.database.read(read_usage)
+
+    def _would_collect(self, connection: apsw.Connection, now: int) -> Collected:
+        expired = "SELECT count(*) FROM pins WHERE expires_at > 0 AND expires_at <= ?"
+        pins = int(connection.execute(expired, (now,)).get)
+        sizes: list[int] = []
+        behind = b""
+        while found := collection.find_loose(connection, now, behind):
+            sizes += [size for digest, size in found if digest not in self._used]
+            behind = found[-1][0]
+        return Collected(len(sizes), sum(sizes), pins)
+
+
+def _parts(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Runs of blocks of at most COMMIT_BYTES, or of one block."""
+    part: list[Block] = []
+    size = 0
+    for block in blocks:
+        if part and size + len(block.data) > COMMIT_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(block)
+        size += len(block.data)
+    if part:
+        yield part
+
+
+def _put(connection: apsw.Connection, blocks: list[Block], now: int) -> int:
+    new = 0
+    for block in blocks:
+        cid = block.cid
+        known: Any = connection.execute(FIND, (cid.digest,)).fetchone()
+        data, codec = known or (0, cid.codec)
+        if data:
+            connection.execute("UPDATE blocks SET stored_at = ? WHERE digest = ?", (now, cid.digest))
+            if not block.links or codec in LINKING:
+                continue  # else its bytes came first, under a name that says nothing of links
+        else:
+            new += 1
+            connection.execute("INSERT INTO block_data (data) VALUES (?)", (block.data,))
+            data = connection.last_insert_rowid()
+        connection.execute(
+            "INSERT OR REPLACE INTO blocks (digest, codec, version, size, data, stored_at, used_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (cid.digest, cid.codec, cid.version, len(block.data), data, now, now),
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO block_links (parent, place, child, codec, version) VALUES (?, ?, ?, ?, ?)",
+            [(cid.digest, at, link.digest, link.codec, link.version) for at, link in enumerate(block.links)],
+        )
+    return new
+
+
+_UNREADABLE: Final = "unreadable"
+_WRONG: Final = "wrong"
+
+
+def _get(connection: apsw.Connection, cid: Cid) -> tuple[Block | None, str | None]:
+    """The block, or what is wrong with it."""
+    known: Any = connection.execute(FIND, (cid.digest,)).fetchone()
+    if known is None or not known[0]:
+        return None, None
+    try:
+        data: Any = connection.execute("SELECT data FROM block_data WHERE id = ?", (known[0],)).get
+    except apsw.CorruptError:
+        return None, _UNREADABLE
+    if data is None or not cid.verifies(data):
+        return None, _WRONG
+    if cid.codec not in LINKING:
+        return Block(cid, data), None
+    try:
+        return read_block(cid, data), None
+    except BlockError:
+        return None, None  # sound bytes, of which this name says what they are not
+
+
+def _drop_damaged(connection: apsw.Connection, digest: bytes, fault: str) -> None:
+    """Unless it was put again since. What cannot be read is left where it is: to remove it is to follow it."""
+    known: Any = connection.execute(FIND, (digest,)).fetchone()
+    if known is None or not known[0]:
+        return
+    if fault == _WRONG:
+        data: Any = connection.execute("SELECT data FROM block_data WHERE id = ?", (known[0],)).get
+        if data is not None and Cid(known[1], digest).verifies(data):
+            return
+        connection.execute("DELETE FROM block_data WHERE id = ?", (known[0],))
+    connection.execute("UPDATE blocks SET data = 0 WHERE digest = ?", (digest,))
+
+
+def _is_here(connection: apsw.Connection, cid: Cid) -> bool:
+    known: Any = connection.execute(FIND, (cid.digest,)).fetchone()
+    return known is not None and bool(known[0]) and (cid.codec not in LINKING or known[1] in LINKING)
+
+
+def _cids(rows: Any) -> list[Cid]:
+    return [Cid(codec, digest, version) for codec, digest, version in rows]
