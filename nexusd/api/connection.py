@@ -23,7 +23,7 @@ from nexusd.api.dispatch import INLINE, Answer, Begun, Handler
 from nexusd.api.outgoing import Outgoing, StalledError
 from nexusd.api.ports import Services
 from nexusd.api.provider import SocketProvider
-from nexusd.store.errors import StorageError, StorageFullError
+from nexusd.store.errors import QuotaExceededError, StorageError, StorageFullError
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.rpc import schema
@@ -244,8 +244,7 @@ class ClientConnection:
                 answer = await handler(params, self)
             except StorageError as error:
                 log.error("a request could not be stored", method=event.method, error=str(error))
-                code = "storage_full" if isinstance(error, StorageFullError) else "internal_error"
-                answer = Refusal(code, str(error))
+                answer = Refusal(_code_of(error), str(error))
             except Exception:
                 log.exception("a request failed", method=event.method)
                 answer = Refusal("internal_error")
@@ -360,3 +359,13 @@ class ClientConnection:
         """Output of a call that this connection serves."""
         served = self._provider.find(params.invocation)
         return Refusal("invocation_unknown") if served is None else served.take_event(params, size)
+
+
+def _code_of(error: StorageError) -> str:
+    match error:
+        case StorageFullError():
+            return "storage_full"
+        case QuotaExceededError():
+            return "quota_exceeded"
+        case _:
+            return "internal_error"

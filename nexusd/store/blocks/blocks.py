@@ -153,6 +153,20 @@ class Blocks:
             pass
         return Collected(len(gone), sum(gone), pins)
 
+    async def remove(self, root: Cid, *, before: int) -> Collected:
+        """Remove a block and all below it, but for what a pin keeps and what was stored after `before`. In many small
+        commits, each of which makes sure that nothing kept goes."""
+        found = await self.database.read(lambda connection: collection.find_below(connection, root.digest, before))
+        gone: list[int] = []
+        for start in range(0, len(found), collection.REMOVED_AT_ONCE):
+            part = found[start : start + collection.REMOVED_AT_ONCE]
+            gone += await self.database.write(
+                lambda connection, part=part: collection.remove_unpinned(connection, part, before)
+            )
+        while await self.database.write(collection.shrink):
+            pass
+        return Collected(len(gone), sum(gone), 0)
+
     async def usage(self) -> Usage:
         """What is kept, and for whom."""
         return await self.database.read(read_usage)

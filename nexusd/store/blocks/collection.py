@@ -36,6 +36,18 @@ STILL_LOOSE: Final = (
     " (SELECT 1 FROM above CROSS JOIN pins ON pins.digest = above.digest)"
 )
 
+BELOW: Final = (
+    "WITH RECURSIVE below(digest) AS (VALUES (?1)"
+    " UNION SELECT l.child FROM below CROSS JOIN block_links AS l ON l.parent = below.digest)"
+    " SELECT b.digest, b.size FROM below CROSS JOIN blocks AS b ON b.digest = below.digest WHERE b.stored_at <= ?2"
+)
+STILL_UNPINNED: Final = (
+    "WITH RECURSIVE above(digest) AS (VALUES (?1)"
+    " UNION SELECT l.parent FROM above CROSS JOIN block_links AS l ON l.child = above.digest)"
+    " SELECT data FROM blocks WHERE digest = ?1 AND stored_at <= ?2 AND NOT EXISTS"
+    " (SELECT 1 FROM above CROSS JOIN pins ON pins.digest = above.digest)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:
@@ -74,6 +86,23 @@ def remove_loose(connection: apsw.Connection, found: Iterable[tuple[bytes, int]]
         remove_block(connection, digest, data)
         if data:
             gone.append(size)
+    return gone
+
+
+def find_below(connection: apsw.Connection, digest: bytes, before: int) -> list[tuple[bytes, int]]:
+    """A block and all below it that were stored by then, with their sizes."""
+    return list(connection.execute(BELOW, (digest, before)))
+
+
+def remove_unpinned(connection: apsw.Connection, found: Iterable[tuple[bytes, int]], before: int) -> list[int]:
+    """Remove blocks that no pin keeps, however lately they were used. Returns the sizes of those that went."""
+    gone = []
+    for digest, size in found:
+        data = connection.execute(STILL_UNPINNED, (digest, before)).get
+        if data is None:
+            continue
+        remove_block(connection, digest, int(data))
+        gone.append(size)
     return gone
 
 

@@ -223,12 +223,14 @@ class StorageClass(Result, frozen=True, kw_only=True):
 
 
 class StorageShow(Result, frozen=True, kw_only=True):
-    """What is on this host's disk. `bytes` are of all blocks, `unpinned` of those that nothing keeps; `others` is what
-    is kept for others, of at most `others_limit`. `damaged` blocks were found damaged and not fetched again yet."""
+    """What is on this host's disk. `bytes` are of all blocks, `unpinned` of those that the next collection takes,
+    `file_bytes` what the file that they are in takes of the disk; `others` is what is kept for others, of at most
+    `others_limit`. `damaged` blocks were found damaged and not fetched again yet."""
 
     blocks: int
     bytes: int
     unpinned: int
+    file_bytes: int
     others: int
     others_limit: int
     disk_free: int

@@ -1,0 +1,138 @@
+"""Content that messages of rooms refer to, kept for the room: a little of it, from everybody."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from nexusd.host.ports import DeadlineError, HostError
+from nexusd.services.content.fetcher import Fetcher
+from nexusd.services.content.fetching import Fetches
+from nexusd.services.content.keeping import ROOM, Keeping
+from nexusd.services.content.ports import Names
+from nexusd.services.content.shelf import Shelf
+from nexusd.store.errors import StorageError
+from nexusd_protocols import limits
+from nexusd_protocols.content.block import BlockError
+from nexusd_protocols.content.cid import DAG_PB, Cid
+from nexusd_protocols.content.unixfs import total_size
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import RoomId
+from nexusd_protocols.rate import Rate
+
+log = structlog.get_logger(__name__)
+
+REFERENCES_A_MINUTE: Final = 10
+"""Messages with references of one sender: the published figure."""
+PINS: Final = 10_000
+"""Kept so in all rooms together, the oldest making room: the published figure."""
+SENDERS: Final = 4096
+"""Senders whose rate is remembered."""
+WAITING: Final = 256
+"""References that wait to be fetched; of more, the newest are left out."""
+AT_ONCE: Final = 4
+NAME: Final = "referred"
+"""What a pin made so is called, to be known by."""
+RETENTION: Final = "retained"
+FETCH_S: Final = 600.0
+UNSAID_BYTES: Final = 16 * limits.MIB
+"""What is set aside for something that does not say how large it is."""
+
+
+class Autopin:
+    """Fetches and keeps what messages refer to. `run` carries it out."""
+
+    def __init__(
+        self, agent: AgentId, shelf: Shelf, names: Names, keeping: Keeping, fetches: Fetches, *, enabled: bool
+    ) -> None:
+        self.enabled: Final = enabled
+        self._agent = agent
+        self._shelf = shelf
+        self._names = names
+        self._keeping = keeping
+        self._fetches = fetches
+        self._rates: OrderedDict[PeerId, Rate] = OrderedDict()
+        self._pins: OrderedDict[tuple[str, Cid], None] = OrderedDict()
+        self._send, self._receive = trio.open_memory_channel[tuple[str, PeerId, Cid]](WAITING)
+
+    async def load(self) -> None:
+        """Find what was kept before."""
+        after = 0
+        while True:
+            page = await self._shelf.blocks.pins(self._agent, after=after, limit=limits.PAGE_ROWS)
+            for pin in page.rows:
+                if pin.owner.startswith(ROOM) and pin.name == NAME:
+                    self._pins[pin.owner, pin.cid] = None
+            if not page.more:
+                return
+            after = page.rows[-1].position
+
+    def referred(self, room: RoomId, sender: PeerId, references: Sequence[str]) -> None:
+        """A message that was kept refers to these. Never waits."""
+        found = [cid for cid in map(_cid, references[: limits.REFERENCES]) if cid is not None]
+        if not self.enabled or not found or not self._rate(sender).allows(trio.current_time()):
+            return
+        for cid in found:
+            try:
+                self._send.send_nowait((f"{ROOM}{room}", sender, cid))
+            except trio.WouldBlock:
+                log.debug("reference_left_out", room=room, cid=str(cid))
+
+    async def run(self) -> None:
+        """Fetch what was referred to, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE):
+                nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        async for owner, sender, cid in self._receive.clone():
+            try:
+                await self._keep(owner, sender, cid)
+            except (HostError, BlockError, StorageError) as error:
+                log.info("reference_not_kept", owner=owner, cid=str(cid), reason=str(error))
+
+    async def _keep(self, owner: str, sender: PeerId, cid: Cid) -> None:
+        if any(pin.expires_at == 0 or pin.owner == owner for pin in await self._shelf.blocks.pins_of(cid, 16)):
+            return  # it stays anyhow
+        async with Fetcher(self._shelf, self._names, cid, [sender]) as fetcher:
+            root = await fetcher.block(cid)
+        size = total_size(cid, root.data)
+        if root.links and cid.codec != DAG_PB:
+            size = UNSAID_BYTES
+        await self._keeping.pin(self._agent, owner, cid, RETENTION, name=NAME, size=size)
+        try:
+            job = self._fetches.join(cid, [sender], most=size)
+            if job is None:
+                raise HostError("Too much is being fetched")
+            state = await self._fetches.wait(job, FETCH_S)
+            if not state.done:
+                raise DeadlineError(f"It did not come in {FETCH_S:g} s")
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._shelf.blocks.unpin(self._agent, owner, cid)
+            raise
+        self._pins[owner, cid] = None
+        while len(self._pins) > PINS:
+            (oldest_owner, oldest), _ = self._pins.popitem(last=False)
+            await self._shelf.blocks.unpin(self._agent, oldest_owner, oldest)
+
+    def _rate(self, sender: PeerId) -> Rate:
+        rate = self._rates.get(sender)
+        if rate is None:
+            rate = self._rates[sender] = Rate(REFERENCES_A_MINUTE, REFERENCES_A_MINUTE / 60, trio.current_time())
+            if len(self._rates) > SENDERS:
+                self._rates.popitem(last=False)
+        else:
+            self._rates.move_to_end(sender)
+        return rate
+
+
+def _cid(text: str) -> Cid | None:
+    try:
+        return Cid.parse(text)
+    except ValueError:
+        return None  # a message's id, or what another version refers to
