@@ -33,6 +33,7 @@ from nexusd.host.node import Node
 from nexusd.ready import ReadyInfo
 from nexusd.services.bans import Bans
 from nexusd.services.capabilities import Capabilities
+from nexusd.services.content import Budgets, Content
 from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
 from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources
@@ -42,7 +43,6 @@ from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
-from nexusd.services.rooms.ports import Nothing
 from nexusd.store import Store
 from nexusd_bootstrap.cache import Cache
 from nexusd_bootstrap.cascade import Cascade
@@ -248,6 +248,19 @@ async def _start(
         changed=announce,
     )
 
+    content = Content(
+        agents=agents,
+        store=store,
+        exchange=node.exchange,
+        names=node.dht,
+        emit=emit,
+        clock=now,
+        entropy=secrets.token_bytes,
+        resolve=peers.resolve,
+        budgets=Budgets(config.storage_total, config.storage_room),
+        autopin=config.autopin,
+        directory=config.data_dir,
+    )
     rooms = Rooms(
         agents=agents,
         topics=node.topics,
@@ -261,7 +274,10 @@ async def _start(
         policy=policy,
         penalise=node.penalise,
         resolve=peers.resolve,
-        content=Nothing(),
+        streams=node.streams,
+        exchange=node.exchange,
+        random=random,
+        referred=content.referred,
     )
     profiles.on_change(rooms.announce)
     inbox = Inbox(
@@ -282,7 +298,10 @@ async def _start(
     await capabilities.load()
     await nursery.start(capabilities.run)
     await nursery.start(bans.run)
+    await content.load()
+    node.exchange.set_source(content.source())
     await nursery.start(node.run)
+    await nursery.start(content.run)
     cascade = Cascade(_sources(config, node, peers))  # it announces the addresses that we now listen on
     await nursery.start(peers.run)
     await nursery.start(rooms.run)
@@ -307,6 +326,7 @@ async def _start(
         rooms=rooms,
         inbox=inbox,
         capabilities=capabilities,
+        content=content,
         events=events,
     )
     if config.metrics_listen:

@@ -57,20 +57,19 @@ class Attendance:
         self._learn_name = learn_name
 
     async def keep(self, joined: Joined) -> None:
-        """Say that the agent is there, if it is, and notice who falls silent, until the room is left."""
-        with joined.scope:
-            while True:
-                now = self._clock()
-                outputs = joined.roster.handle(Tick(), now)
-                self._tell(joined, outputs)
-                greet = joined.unheard and bool(self._topics.peers(joined.topic))
-                due = greet or any(isinstance(output, HeartbeatDue) for output in outputs)
-                if due and not joined.mirror:
-                    await self.publish(joined, "online")
-                joined.changed = trio.Event()
-                wait_s = max(1, joined.roster.next_tick(self._clock()) - self._clock()) / 1000
-                with trio.move_on_after(min(wait_s, LONELY_S) if joined.unheard else wait_s):
-                    await joined.changed.wait()
+        """Say that the agent is there, if it is, and notice who falls silent, until cancelled."""
+        while True:
+            now = self._clock()
+            outputs = joined.roster.handle(Tick(), now)
+            self._tell(joined, outputs)
+            greet = joined.unheard and bool(self._topics.peers(joined.topic))
+            due = greet or any(isinstance(output, HeartbeatDue) for output in outputs)
+            if due and not joined.mirror:
+                await self.publish(joined, "online")
+            joined.changed = trio.Event()
+            wait_s = max(1, joined.roster.next_tick(self._clock()) - self._clock()) / 1000
+            with trio.move_on_after(min(wait_s, LONELY_S) if joined.unheard else wait_s):
+                await joined.changed.wait()
 
     async def hear(self, joined: Joined, read: wire.RoomMessage, presence: wire.Presence) -> None:
         """Somebody says that it is there, or goes. What gossip brings late says nothing about now."""

@@ -20,7 +20,7 @@ import trio
 from nexusd.services.policy import Policy
 from nexusd.services.ports import WallClock
 from nexusd.services.rooms.joined import Joined
-from nexusd.services.rooms.ports import Content
+from nexusd.services.rooms.ports import Referred
 from nexusd.services.rooms.views import stored
 from nexusd.store import Store
 from nexusd.store.paging import Appended
@@ -67,6 +67,13 @@ class Entry(NamedTuple):
     row: RoomRow
 
 
+class Brought(NamedTuple):
+    """A signed message as somebody gave it, and the timestamp that it was offered under, if it was."""
+
+    raw: bytes
+    timestamp: int | None = None
+
+
 @dataclass(slots=True)
 class Taken:
     """What became of messages that somebody brought. Digests of those that are on disk or were before, and of those
@@ -81,12 +88,12 @@ class Taken:
 class Intake:
     """The one way into the log for what others say."""
 
-    def __init__(self, *, store: Store, clock: WallClock, policy: Policy, content: Content, budget: int) -> None:
+    def __init__(self, *, store: Store, clock: WallClock, policy: Policy, referred: Referred, budget: int) -> None:
         """`budget` is how many bytes of signed messages one room may have."""
         self._store = store
         self._clock = clock
         self._policy = policy
-        self._content = content
+        self._referred = referred
         self._budget = budget
 
     # --- judging ----------------------------------------------------------------------------------------------------
@@ -101,8 +108,8 @@ class Intake:
             return Turned("quota_exceeded", read.timestamp, bury=True)
         return stored(joined.room, message, raw, read, now)
 
-    def examine(self, joined: Joined, raw: bytes, now: int) -> RoomRow | Turned:
-        """The same of bytes that somebody brought, which may be anything."""
+    def examine(self, joined: Joined, raw: bytes, now: int, timestamp: int | None = None) -> RoomRow | Turned:
+        """The same of bytes that somebody brought, which may be anything. `timestamp` is where its bearer filed it."""
         try:
             message = SignedMessage.decode(raw)
         except RemoteProtocolError as error:
@@ -120,6 +127,8 @@ class Intake:
             return Turned(read.reason, timestamp, bury=placement(timestamp, now, joined.horizon(now)) is None)
         if not self._policy.allows(message.sender):
             return Turned("author_refused", read.timestamp, bury=True)
+        if timestamp is not None and read.timestamp != timestamp:
+            return Turned("wrong_place", lie=True)  # there it would lack for ever
         return self.place(joined, message, read, now)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
@@ -134,21 +143,21 @@ class Intake:
                 continue
             joined.log_bytes += len(row.signed)
             if found.cursor and row.kind == "chat" and row.references != "[]":
-                self._content.referred(joined.room, row.sender, msgspec.json.decode(row.references, type=list[str]))
+                self._referred(joined.room, row.sender, msgspec.json.decode(row.references, type=list[str]))
         return appended
 
-    async def take(self, joined: Joined, brought: Iterable[bytes]) -> Taken:
-        """Verify and store what somebody brought, a group at a time. Raises OSError where the disk is full: what was
-        stored before is counted by nobody, and there the next time."""
+    async def take(self, joined: Joined, brought: Iterable[Brought]) -> Taken:
+        """Verify and store what somebody brought, a group at a time. Raises OSError where the disk is full; what was
+        stored before that stays."""
         taken = Taken()
         entries: list[Entry] = []
         buried: list[tuple[int, bytes, str]] = []
         size = 0
         now = self._clock()
-        for number, raw in enumerate(brought, 1):
+        for number, (raw, timestamp) in enumerate(brought, 1):
             if number % TURN_MESSAGES == 0:
                 await trio.lowlevel.checkpoint()
-            found = self.examine(joined, raw, now)
+            found = self.examine(joined, raw, now, timestamp)
             if isinstance(found, Turned):
                 self._turn_away(found, raw, taken, buried)
                 continue

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import trio
 
 from nexusd.agents import Agent
+from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.retention import TTL_MS, RetentionClass
-from nexusd_protocols.history.bounds import horizon_of
+from nexusd_protocols.history.bounds import HOUR_MS, horizon_of, hour_of
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.room.presence import Roster
 from nexusd_protocols.rpc.schema import Room
@@ -37,12 +38,21 @@ class Joined:
     spoke_at: int = 0
     """The timestamp of our last presence."""
     changed: trio.Event = field(default_factory=trio.Event)
+    fetching: set[Cid] = field(default_factory=set)
+    """Batches that are on their way: two members may name the same."""
+    comparing: set[trio.CancelScope] = field(default_factory=set)
+    """Of comparisons with members that are under way."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Ends what runs for as long as the agent is in the room."""
 
+    def end(self) -> None:
+        """Stop what runs for it: the room is left."""
+        for scope in (self.scope, *self.comparing):
+            scope.cancel()
+
     def horizon(self, now: int) -> int:
-        """The first millisecond that is kept."""
-        return horizon_of(TTL_MS[self.retention], now)
+        """The first millisecond that is kept: of an hour, so that an hour goes with all of its batches."""
+        return hour_of(horizon_of(TTL_MS[self.retention], now)) * HOUR_MS
 
     def view(self) -> Room:
         """As the doors show it."""

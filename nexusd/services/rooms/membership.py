@@ -75,6 +75,10 @@ class Membership:
         """By name."""
         return iter([self._joined[name] for name in sorted(self._joined)])
 
+    def all(self) -> list[Joined]:
+        """Those that an agent is in, and those that are mirrored."""
+        return list(self)
+
     def members(self) -> list[Joined]:
         """Those that an agent is a member of."""
         return [joined for joined in self if not joined.mirror]
@@ -191,7 +195,7 @@ class Membership:
             await self._store.rooms.leave(joined.agent.id, joined.room, self._clock())
             row = await self._store.rooms.get(joined.agent.id, joined.room)
             del self._joined[joined.room]
-            joined.scope.cancel()
+            joined.end()
             await self._attendance.publish(joined, "offline")
             await self._topics.leave(joined.topic)
             if row is not None and row.mirror:
@@ -205,7 +209,7 @@ class Membership:
 
     async def _exit(self, joined: Joined) -> None:
         del self._joined[joined.room]
-        joined.scope.cancel()
+        joined.end()
         await self._topics.leave(joined.topic)
 
     async def _enter(self, joined: Joined) -> Joined:
@@ -219,8 +223,12 @@ class Membership:
             await self._receiving.deliver(joined, message)
 
         await self._topics.join(joined.topic, judge, deliver)
-        self._nursery.start_soon(self._attendance.keep, joined)
+        self._nursery.start_soon(self._live, joined)
         return joined
+
+    async def _live(self, joined: Joined) -> None:
+        with joined.scope:
+            await self._attendance.keep(joined)
 
 
 def _entered(agent: Agent, row: JoinedRoom) -> Joined:

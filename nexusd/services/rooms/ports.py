@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from nexusd.host.ports import UnreachableError
-from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import RoomId
 
+Referred = Callable[[RoomId, PeerId, Sequence[str]], None]
+"""A message of this room and sender was kept, and refers to these. Never waits."""
 
-class Content(Protocol):
-    """Content by its address."""
-
-    async def fetch_block(self, cid: Cid, peers: Sequence[PeerId]) -> bytes:
-        """The block of that name, from here or from one of the peers, verified and stored before it returns. Raises
-        HostError."""
-        ...
-
-    def referred(self, room: RoomId, sender: PeerId, references: Sequence[str]) -> None:
-        """A message that was kept refers to these. Never waits."""
-        ...
-
-
-class Nothing:
-    """No content but what is in messages."""
-
-    async def fetch_block(self, cid: Cid, peers: Sequence[PeerId]) -> bytes:
-        """Never there."""
-        raise UnreachableError(f"{cid} is not here")
-
-    def referred(self, room: RoomId, sender: PeerId, references: Sequence[str]) -> None:
-        """Leave them alone."""
+Penalise = Callable[[PeerId, str, int], None]
+"""Charge a peer's account: why, and how many points."""

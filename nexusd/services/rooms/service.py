@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from random import Random
 from typing import Final, TypeVar
 
 import structlog
 import trio
 
 from nexusd.agents import Agent, Agents
-from nexusd.host.ports import Topics
+from nexusd.host.ports import BlockExchange, Streams, Topics
 from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, NameOf, PersonaOf, Resolve, WallClock
+from nexusd.services.rooms.answering import Answering
 from nexusd.services.rooms.attendance import Attendance
+from nexusd.services.rooms.batches import Batches
 from nexusd.services.rooms.conversation import Conversation
 from nexusd.services.rooms.errands import Errands
+from nexusd.services.rooms.exchange import Exchange
 from nexusd.services.rooms.intake import Intake
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.membership import Membership
-from nexusd.services.rooms.ports import Content
+from nexusd.services.rooms.ports import Penalise, Referred
 from nexusd.services.rooms.posting import Posting
 from nexusd.services.rooms.receiving import Receiving
+from nexusd.services.rooms.sealing import Sealing
 from nexusd.services.rooms.sequence import Sequence
+from nexusd.services.rooms.sync import Sync
+from nexusd.services.rooms.verification import Verification
 from nexusd.services.rooms.views import room_stats
 from nexusd.services.rooms.voice import Voice
 from nexusd.store import Store
@@ -50,6 +57,7 @@ from nexusd_protocols.rpc.schema import (
     RoomStats,
     RoomStatsParams,
     RoomSynced,
+    RoomSyncedPeer,
     RoomVerified,
     RoomVerifyParams,
     RoomVersions,
@@ -80,15 +88,19 @@ class Rooms:
         name_of: NameOf,
         learn_name: Callable[[PeerId, str], Awaitable[None]],
         policy: Policy,
-        penalise: Callable[[PeerId, str, int], None],
+        penalise: Penalise,
         resolve: Resolve,
-        content: Content,
+        streams: Streams,
+        exchange: BlockExchange,
+        random: Random,
+        referred: Referred,
         log_budget: int = LOG_BUDGET_BYTES,
     ) -> None:
         """`log_budget` is how many bytes of signed messages one room may have."""
         self._agents = agents
         self._topics = topics
         self._store = store
+        self._name_of = name_of
         self._errands = Errands()
         self._sequence = Sequence(store, clock)
         voice = Voice(topics, self._sequence)
@@ -101,7 +113,7 @@ class Rooms:
             persona_of=persona_of,
             learn_name=learn_name,
         )
-        intake = Intake(store=store, clock=clock, policy=policy, content=content, budget=log_budget)
+        intake = Intake(store=store, clock=clock, policy=policy, referred=referred, budget=log_budget)
         self._receiving = Receiving(
             emit=emit, clock=clock, policy=policy, penalise=penalise, intake=intake, attendance=self._attendance
         )
@@ -115,6 +127,33 @@ class Rooms:
             attendance=self._attendance,
         )
         self._posting = Posting(voice=voice, intake=intake, store=store, clock=clock, entropy=entropy)
+        self._sealing = Sealing(store=store, clock=clock, rooms=self._membership.all)
+        self._sync = Sync(
+            own=agents.first.signer.peer_id,
+            topics=topics,
+            exchange=Exchange(
+                streams=streams,
+                store=store,
+                intake=intake,
+                batches=Batches(exchange=exchange, topics=topics, intake=intake, penalise=penalise),
+                clock=clock,
+                entropy=entropy,
+                penalise=penalise,
+            ),
+            random=random,
+            rooms=self._membership.all,
+            news=self._sealing.hurry,
+        )
+        self._answering = Answering(
+            streams=streams,
+            store=store,
+            intake=intake,
+            clock=clock,
+            penalise=penalise,
+            find=self._membership.of,
+            served=self._sync.served,
+        )
+        self._verification = Verification(store=store, sync=self._sync, name_of=name_of)
         self._conversation = Conversation(store=store, name_of=name_of, resolve=resolve)
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -126,6 +165,9 @@ class Rooms:
             nursery.start_soon(self._receiving.commit)
             await self._topics.join(META, self._receiving.judge_meta, self._receiving.deliver_meta)
             await self._membership.start(nursery)
+            self._answering.start()
+            nursery.start_soon(self._sync.run)
+            nursery.start_soon(self._sealing.run)
             task_status.started()
 
     async def say_goodbye(self) -> None:
@@ -244,12 +286,25 @@ class Rooms:
     async def sync(self, params: RoomParams) -> RoomSynced | Refusal:
         """Catch up with the members now."""
         joined = self._membership.find(params.agent, params.room)
-        return joined if isinstance(joined, Refusal) else Refusal("unsupported", "not yet")
+        if isinstance(joined, Refusal):
+            return joined
+        compared = await self._sync.ask(joined)
+        peers = [
+            RoomSyncedPeer(
+                peer=each.peer,
+                peer_name=self._name_of(each.peer),
+                received=each.found.received if each.found else 0,
+                sent=each.found.sent if each.found else 0,
+                error=each.error or None,
+            )
+            for each in compared
+        ]
+        return RoomSynced(peers=peers, messages=await self._store.log.count(joined.agent.id, joined.room))
 
     async def verify(self, params: RoomVerifyParams) -> RoomVerified | Refusal:
         """Prove a room's history."""
         joined = self._membership.find(params.agent, params.room)
-        return joined if isinstance(joined, Refusal) else Refusal("unsupported", "not yet")
+        return joined if isinstance(joined, Refusal) else await self._verification.verify(joined, params.peers)
 
     # --- figures ----------------------------------------------------------------------------------------------------
     async def stats(self, params: RoomStatsParams) -> RoomsStats | Refusal:

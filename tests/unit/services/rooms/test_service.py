@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import pytest
 import trio
 
 from nexusd.agents import Agents
-from nexusd.host.ports import TopicStats
+from nexusd.host.ports import BlockExchange, TopicStats, UnreachableError
 from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import LiveEvent, Persona
 from nexusd.services.rooms import Rooms
-from nexusd.services.rooms.ports import Nothing
 from nexusd.store import Store
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols.gossipsub.counters import TopicCounters
@@ -88,6 +88,19 @@ class FakeTopics:
         return verdict
 
 
+class FakeStreams:
+    """Nobody opens a stream, and nobody answers."""
+
+    def handle(self, protocol: str, machine: Any, handler: Any) -> None:
+        pass
+
+    async def open(self, peer: PeerId, protocols: Any, machine: Any) -> Any:
+        raise UnreachableError("nobody is there")
+
+    def pipeline(self, channel: Any, key: Any, requests: int) -> Any:
+        raise NotImplementedError
+
+
 class Running:
     """Alice's rooms, on topics that the test moves."""
 
@@ -110,8 +123,12 @@ class Running:
             policy=self.policy,
             penalise=lambda *charge: self.charged.append(charge),
             resolve=PeerId,
-            content=Nothing(),
+            streams=FakeStreams(),
+            exchange=cast("BlockExchange", None),
+            random=Random(1),
+            referred=lambda *reference: self.referred.append(reference),
         )
+        self.referred: list[Any] = []
         self._count = 1000
 
     def _entropy(self, count: int) -> bytes:

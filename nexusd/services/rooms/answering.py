@@ -1,0 +1,172 @@
+"""Members who compare with us: what they ask is answered from the log, and what they put is verified and kept.
+
+Nothing is remembered between two questions. How much one member may ask is bounded by the machine, how many ask at once
+here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from nexusd.host.ports import Channel, Streams
+from nexusd.services.ports import WallClock
+from nexusd.services.rooms.exchange import FORGED_POINTS, PUT_BYTES
+from nexusd.services.rooms.intake import Brought, Intake
+from nexusd.services.rooms.joined import Joined
+from nexusd.services.rooms.ports import Penalise
+from nexusd.store import Store
+from nexusd_protocols.chatsync.frames import (
+    PROTOCOL,
+    Compare,
+    Head,
+    Headed,
+    Messages,
+    Open,
+    Opened,
+    Put,
+    Refused,
+    Took,
+    Want,
+)
+from nexusd_protocols.chatsync.reconcile import answer
+from nexusd_protocols.chatsync.stream import Answer, Request, SyncResponder
+from nexusd_protocols.history import checkpoint
+from nexusd_protocols.identity import PeerId
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 8
+"""Members who compare with us at once. Each may have a frame of 1.25 MiB under way in each direction."""
+AT_ONCE_EACH: Final = 2
+IDLE_S: Final = 60.0
+"""Between two questions of one member, which verifies and stores a thousand batches meanwhile. A longer pause costs it
+another session."""
+SEND_S: Final = 30.0
+READ_AT_ONCE: Final = 32
+"""Messages read from disk together, so that 256 of the largest are never in memory at once."""
+HEAD_BATCHES: Final = 100_000
+"""Batches looked at to name the checkpoint over a part of history."""
+
+_CHANNEL = Channel[Request, Answer]
+
+
+class Answering:
+    """Serves chat-sync 2.0.0."""
+
+    def __init__(
+        self,
+        *,
+        streams: Streams,
+        store: Store,
+        intake: Intake,
+        clock: WallClock,
+        penalise: Penalise,
+        find: Callable[[str], Joined | None],
+        served: Callable[[Joined, PeerId, bool], None],
+    ) -> None:
+        """`find` is a room that is kept here, `served` is told who compared and whether that brought something."""
+        self._streams = streams
+        self._store = store
+        self._intake = intake
+        self._clock = clock
+        self._penalise = penalise
+        self._find = find
+        self._served = served
+        self._busy: Counter[PeerId] = Counter()
+
+    def start(self) -> None:
+        """Be asked from now on."""
+        self._streams.handle(PROTOCOL, lambda _: SyncResponder(), self._receive)
+
+    async def _receive(self, channel: _CHANNEL) -> None:
+        request = await channel.receive(timeout=SEND_S)
+        if not isinstance(request, Open):
+            return
+        joined = self._find(request.room)
+        if joined is None:
+            await channel.send(Refused("not_here"), timeout=SEND_S)
+            return
+        if self._busy.total() >= AT_ONCE or self._busy[channel.peer] >= AT_ONCE_EACH:
+            await channel.send(Refused("busy"), timeout=SEND_S)
+            return
+        self._busy[channel.peer] += 1
+        try:
+            await self._serve(channel, joined)
+        finally:
+            self._busy[channel.peer] -= 1
+            if not self._busy[channel.peer]:
+                del self._busy[channel.peer]
+
+    async def _serve(self, channel: _CHANNEL, joined: Joined) -> None:
+        agent, room = joined.agent.id, joined.room
+        head = await self._store.batches.head(agent, room)
+        known = await self._store.log.count(agent, room)
+        await channel.send(Opened(joined.horizon(self._clock()), head, known), timeout=SEND_S)
+        brought = 0
+        try:
+            while True:
+                request = None
+                with trio.move_on_after(IDLE_S):
+                    request = await channel.receive()
+                match request:
+                    case Compare(ranges=ranges):
+                        said = await self._store.log.read_index(agent, room, partial(answer, ranges))
+                        await channel.send(Compare(said), timeout=SEND_S)
+                    case Want(digests=digests):
+                        await self._deliver(channel, joined, digests)
+                    case Put(messages=messages):
+                        stored = await self._take(channel, joined, messages)
+                        brought += stored
+                    case Head(first=first, last=last):
+                        await channel.send(await self._head(joined, first, last), timeout=SEND_S)
+                    case _:
+                        break
+        finally:
+            self._served(joined, channel.peer, brought > 0)
+
+    async def _deliver(self, channel: _CHANNEL, joined: Joined, digests: Sequence[bytes]) -> None:
+        """In frames as they fill; only what is not here is named."""
+        part: list[bytes] = []
+        size = 0
+        absent: list[bytes] = []
+        for at in range(0, len(digests), READ_AT_ONCE):
+            some = digests[at : at + READ_AT_ONCE]
+            signed = await self._store.log.signed(joined.agent.id, joined.room, some)
+            absent += [digest for digest in some if digest not in signed]
+            for raw in signed.values():
+                if part and size + len(raw) > PUT_BYTES:
+                    await channel.send(Messages(tuple(part), (), last=False), timeout=SEND_S)
+                    part, size = [], 0
+                part.append(raw)
+                size += len(raw)
+        await channel.send(Messages(tuple(part), tuple(absent), last=True), timeout=SEND_S)
+
+    async def _take(self, channel: _CHANNEL, joined: Joined, messages: Sequence[bytes]) -> int:
+        try:
+            taken = await self._intake.take(joined, [Brought(raw) for raw in messages])
+        except OSError as error:
+            log.warning("room_messages_not_stored", room=joined.room, peer=channel.peer, error=str(error))
+            await channel.send(Refused("storage_full"), timeout=SEND_S)
+            return 0
+        if taken.lies:
+            log.info("room_sync_faulty", room=joined.room, peer=channel.peer, reason=taken.lies[0])
+            self._penalise(channel.peer, taken.lies[0], FORGED_POINTS * len(taken.lies))
+            await channel.send(Refused(taken.lies[0]), timeout=SEND_S)
+            return taken.stored
+        await channel.send(Took(taken.stored + taken.known, tuple(taken.refused)), timeout=SEND_S)
+        return taken.stored
+
+    async def _head(self, joined: Joined, first: int, last: int) -> Headed:
+        refs = await self._store.batches.batch_refs(
+            joined.agent.id, joined.room, from_hour=first, to_hour=last, limit=HEAD_BATCHES + 1
+        )
+        if len(refs) > HEAD_BATCHES:
+            return Headed(None, 0)
+        tree = await trio.to_thread.run_sync(checkpoint.tree, joined.room, refs)
+        return Headed(None, 0) if tree is None else Headed(tree.head.cid, tree.count)

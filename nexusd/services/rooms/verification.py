@@ -1,0 +1,182 @@
+"""The proof that a room's history is all there, and all true.
+
+every message: its digest, its author's signature, its place        (nobody has to be believed)
+every batch, day and checkpoint: made anew from the messages        (its name is what it should be)
+every object on the disk: still what its name says
+members: compared with until nothing differs, then the same set     (equal fingerprints)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Literal
+
+import trio
+
+from nexusd.services.ports import NameOf
+from nexusd.services.rooms.joined import Joined
+from nexusd.services.rooms.sync import Compared, Sync
+from nexusd.store import Store
+from nexusd_protocols.chatsync.index import Index, Item, Key
+from nexusd_protocols.chatsync.ranges import MAX_KEY
+from nexusd_protocols.content.cid import Cid
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.history import batch as batches
+from nexusd_protocols.history.batch import BatchRef
+from nexusd_protocols.history.bounds import DAY_HOURS
+from nexusd_protocols.history.checkpoint import make_checkpoint
+from nexusd_protocols.history.day import day_of, make_day
+from nexusd_protocols.pubsub.signed import SignedMessage
+from nexusd_protocols.room import message as wire
+from nexusd_protocols.rpc.schema import RoomAgreement, RoomFault, RoomVerified
+
+PAGE: Final = 256
+"""Messages read together."""
+TURN: Final = 8
+"""Verified in a row before other tasks have their turn."""
+FAULTS: Final = 100
+"""Listed; the others are counted."""
+ROUNDS: Final = 4
+"""Comparisons with one member until nothing differs: while messages are under way, something may."""
+_FOR_EVER: Final = 1 << 53
+
+What = Literal["message", "batch", "day", "checkpoint"]
+
+
+@dataclass(slots=True)
+class _Findings:
+    messages: int = 0
+    batches: int = 0
+    days: int = 0
+    head: Cid | None = None
+    faults: list[RoomFault] = field(default_factory=list)
+    fault_count: int = 0
+
+    def fault(self, what: What, name: object, reason: str) -> None:
+        self.fault_count += 1
+        if len(self.faults) < FAULTS:
+            self.faults.append(RoomFault(what=what, name=str(name), reason=reason))
+
+
+class Verification:
+    """Verifies rooms."""
+
+    def __init__(self, *, store: Store, sync: Sync, name_of: NameOf) -> None:
+        self._store = store
+        self._sync = sync
+        self._name_of = name_of
+
+    async def verify(self, joined: Joined, peers: int) -> RoomVerified:
+        """All of it, and as many members."""
+        began = trio.current_time()
+        compared = await self._sync.ask(joined, peers, rounds=ROUNDS) if peers else []
+        found = _Findings()
+        await self._messages(joined, found)
+        await self._objects(joined, found)
+        agreements = [self._agreement(each) for each in compared]
+        return RoomVerified(
+            room=joined.room,
+            sound=not found.fault_count,
+            agreed=all(each.outcome != "differs" for each in agreements),
+            messages=found.messages,
+            batches=found.batches,
+            days=found.days,
+            head=str(found.head) if found.head else None,
+            fault_count=found.fault_count,
+            faults=found.faults,
+            peers=agreements,
+            duration_ms=round((trio.current_time() - began) * 1000),
+        )
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+    async def _messages(self, joined: Joined, found: _Findings) -> None:
+        log, agent, room = self._store.log, joined.agent.id, joined.room
+        lower = Key(0, b"")
+        while items := await log.read_index(agent, room, partial(_page, lower)):
+            held = [item for item in items if not item.gone]
+            signed = await log.signed(agent, room, [item.digest for item in held])
+            for number, item in enumerate(held):
+                if number % TURN == 0:
+                    await trio.lowlevel.checkpoint()
+                found.messages += 1
+                if fault := _message_fault(joined.topic, item, signed.get(item.digest)):
+                    found.fault("message", item.digest.hex(), fault)
+            last = items[-1]
+            lower = Key(last.timestamp, last.digest + b"\0")
+
+    # --- objects ----------------------------------------------------------------------------------------------------
+    async def _objects(self, joined: Joined, found: _Findings) -> None:
+        store, agent, room = self._store.batches, joined.agent.id, joined.room
+        dirty = set(await store.dirty_hours(agent, room, 1 << 40, 1 << 30))
+        refs = await store.batch_refs(agent, room, limit=1 << 30)
+        found.batches = len(refs)
+        for hour in sorted({ref.hour for ref in refs}):
+            named = [ref for ref in refs if ref.hour == hour]
+            if hour not in dirty:
+                await self._hour(joined, hour, named, found)
+            for ref in named:
+                await self._on_disk("batch", ref.cid, found)
+        days = await store.days(agent, room)
+        found.days, found.head = len(days), await store.head(agent, room)
+        for day in days:
+            below = [ref for ref in refs if day_of(ref.hour) == day.day]
+            if not any(hour // DAY_HOURS == day.day for hour in dirty) and make_day(room, below)[0] != day:
+                found.fault("day", day.cid, "not that of its batches")
+            await self._on_disk("day", day.cid, found)
+        if found.head is not None:
+            if not days or make_checkpoint(room, days).cid != found.head:
+                found.fault("checkpoint", found.head, "not that of its days")
+            await self._on_disk("checkpoint", found.head, found)
+
+    async def _hour(self, joined: Joined, hour: int, named: Sequence[BatchRef], found: _Findings) -> None:
+        held = await self._store.batches.signed_of_hour(joined.agent.id, joined.room, hour)
+        made = await trio.to_thread.run_sync(partial(batches.batches, joined.room, hour, held.signed))
+        if [ref for ref, _ in made] != list(named):
+            found.fault("batch", named[0].cid, f"hour {hour} is not sealed into what is held of it")
+
+    async def _on_disk(self, what: What, cid: Cid, found: _Findings) -> None:
+        if await self._store.blocks.get(cid) is None:
+            found.fault(what, cid, "damaged or missing on the disk")
+
+    # --- members ----------------------------------------------------------------------------------------------------
+    def _agreement(self, compared: Compared) -> RoomAgreement:
+        peer, found = compared.peer, compared.found
+        if found is None:
+            return RoomAgreement(peer=peer, peer_name=self._name_of(peer), outcome="no_answer", detail=compared.error)
+        return RoomAgreement(
+            peer=peer,
+            peer_name=self._name_of(peer),
+            outcome="equal" if found.equal else "differs",
+            detail="" if found.complete else "there is too much to compare in one go: verify again",
+            since=found.lower.timestamp,
+            until=found.upper.timestamp,
+            messages=found.summary.count,
+            fingerprint=found.summary.fingerprint.hex(),
+            head=str(found.head) if found.head else None,
+            received=found.received,
+        )
+
+
+def _page(lower: Key, index: Index) -> list[Item]:
+    return index.items(lower, MAX_KEY, PAGE)
+
+
+def _message_fault(topic: str, item: Item, raw: bytes | None) -> str | None:
+    if raw is None:
+        return "missing"
+    if hashlib.sha256(raw).digest() != item.digest:
+        return "not what its digest says"
+    try:
+        message = SignedMessage.decode(raw)
+    except RemoteProtocolError as error:
+        return error.code
+    if not message.verify():
+        return "bad_signature"
+    # by the clock of its own day: what was good then is good for ever
+    read = wire.read(topic, message.data, message.sender, _FOR_EVER)
+    if isinstance(read, wire.Ignored):
+        return read.reason
+    return None if read.timestamp == item.timestamp else "filed under another time"
