@@ -68,6 +68,9 @@ def run(
     allow_capabilities: _Listed = (),
     metrics_listen: str | None = None,
     metrics_public: _Switch = None,
+    storage_total: str | None = None,
+    storage_room: str | None = None,
+    autopin: _Switch = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
@@ -126,6 +129,12 @@ def run(
         Answer `GET /metrics` at this IP address and port, such as 127.0.0.1:9464.
     metrics_public
         Let that be an address that others reach.
+    storage_total
+        Content kept for others, such as 2GiB (default: 500MB).
+    storage_room
+        Of this, for one room (default: 100MB).
+    autopin
+        Keep content that messages of rooms refer to (default: yes).
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
     """

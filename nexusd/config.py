@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ AgentType = Literal["autonomous", "assistant", "tool", "infrastructure"]
 
 FILE_NAME: Final = "config.toml"
 _MAX_FILE_BYTES: Final = 1 << 20
+_BYTES: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
+_MOST_BYTES: Final = 10**15
 _MOST_LISTED: Final = 10_000
 """Entries of a trust list: they are all in memory, and a longer one is a program's business."""
 
@@ -78,6 +81,12 @@ class Config:
     """IP address and port to answer `GET /metrics` on; empty: nowhere."""
     metrics_public: bool = False
     """Whether that address may be one that others reach."""
+    storage_total: int = 500_000_000
+    """Bytes of content kept for others: of rooms, and what their messages refer to."""
+    storage_room: int = 100_000_000
+    """Of these, for one room."""
+    autopin: bool = True
+    """Whether to keep what messages refer to."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
 
@@ -239,6 +248,20 @@ def _whole(low: int, high: int, hint: str = "") -> Callable[[Any], int]:
         return value
 
     return check
+
+
+def _check_bytes(value: Any) -> int:
+    """Bytes: a number, or a number and a unit."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_BYTES:
+        return value
+    found = _BYTES.fullmatch(value) if isinstance(value, str) else None
+    power = "kmgt".index(found[2].lower()) + 1 if found is not None and found[2] else 0
+    count = int(found[1] if found else _MOST_BYTES + 1)
+    for _ in range(power):
+        count *= 1024 if found is not None and found[3] else 1000
+    if count > _MOST_BYTES:
+        raise _WrongError("a size such as 500MB or 2GiB, at most 1000TB")
+    return count
 
 
 def _digits(check: Callable[[Any], int]) -> Callable[[str], int]:
@@ -411,5 +434,8 @@ SETTINGS: Final = (
     Setting("allow_capabilities", "others may call no other capabilities", _words(_capabilities), _capabilities),
     Setting("metrics_listen", "answer `GET /metrics` here: 127.0.0.1:9464", _check_metrics, _check_metrics),
     Setting("metrics_public", "let that be an address that others reach", _read_bool, _check_bool),
+    Setting("storage_total", "bytes of content kept for others: 500MB, 2GiB", _check_bytes, _check_bytes),
+    Setting("storage_room", "of these, for one room", _check_bytes, _check_bytes),
+    Setting("autopin", "keep content that messages refer to", _read_bool, _check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

@@ -45,6 +45,9 @@ LAYERS = {
         "",
     ),
     "metrics_public": ((True, True), ("yes", True), ("true", True), False),
+    "storage_total": (("2GiB", 2 << 30), ("500 kb", 500_000), ('"1TB"', 10**12), 500_000_000),
+    "storage_room": ((5, 5), ("0", 0), ("7", 7), 100_000_000),
+    "autopin": ((False, False), ("off", False), ("false", False), True),
     "allow_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
 }
 
@@ -74,7 +77,7 @@ def test_flags_over_environment_over_file_over_defaults(key, present, environmen
         environment[f"NEXUS_{key.upper()}"] = variable[0]
     file.write_text(f"{key} = {line[0]}\n" if present[2] else "")
     found = load(flags, environment)
-    name = "--no-mdns" if key == "mdns" else "--" + key.replace("_", "-")
+    name = f"--no-{key}" if flag[1] is False else "--" + key.replace("_", "-")
     expected = (
         (flag[1], f"flag {name}")
         if present[0]

@@ -160,9 +160,7 @@ class Blocks:
         gone: list[int] = []
         for start in range(0, len(found), collection.REMOVED_AT_ONCE):
             part = found[start : start + collection.REMOVED_AT_ONCE]
-            gone += await self.database.write(
-                lambda connection, part=part: collection.remove_unpinned(connection, part, before)
-            )
+            gone += await self.database.write(partial(collection.remove_unpinned, found=part, before=before))
         while await self.database.write(collection.shrink):
             pass
         return Collected(len(gone), sum(gone), 0)
