@@ -26,6 +26,7 @@ PLACES: Final = (
     ("GossipSub", "nexusd/host/pubsub"),
     ("Kademlia", "protocols/nexusd_protocols/kad"),
     ("Relays", "protocols/nexusd_protocols/relay"),
+    ("Bitswap", "protocols/nexusd_protocols/bitswap"),
     ("Frames of /nexus/… streams", "protocols/nexusd_protocols/ndjson.py"),
     ("Frames of /nexus/… streams", "protocols/nexusd_protocols/frames.py"),
     ("Frames of /nexus/… streams", "protocols/nexusd_protocols/agent_proof.py"),

@@ -33,6 +33,10 @@ COPIES: Final = 3
 """Peers that one block is asked of at once."""
 STALL_SECONDS: Final = 15.0
 """A peer that owes blocks and sends none for so long is left out: two of 256 KiB need a link of 280 kbit/s."""
+FAIR_STALLS: Final = 2
+"""How often the only one that has a block may stall, for twice as long the second time, before it is charged."""
+MOST_STALLS: Final = 4
+"""It is asked once more after ever longer times, up to four minutes."""
 FALSE_HAVES: Final = 3
 """Blocks that a peer had and then had not. One may have been thrown away meanwhile."""
 
@@ -55,7 +59,7 @@ class Desk(Protocol):
 class _Peer:
     """`gap` is the time from one block to the next while it had some to send, in seconds; `heard` when the last came.
     `good`: it had something. `late`: it owes a block, and nothing came of it since. `stalls`: how often it was asked
-    once more."""
+    once more since, and `repeated` when."""
 
     id: PeerId
     asked: dict[bytes, float] = field(default_factory=dict)
@@ -67,6 +71,7 @@ class _Peer:
     misses: int = 0
     false_haves: int = 0
     stalls: int = 0
+    repeated: float = -math.inf
 
     @property
     def free(self) -> bool:
@@ -98,7 +103,8 @@ class _Peer:
         self.stalls = 0
 
     def stalls_at(self) -> float:
-        return max(self.heard, min(self.asked.values(), default=math.inf)) + STALL_SECONDS * (1 << self.stalls)
+        quiet_since = max(self.heard, self.repeated, min(self.asked.values(), default=math.inf))
+        return quiet_since + STALL_SECONDS * (1 << min(self.stalls, MOST_STALLS))
 
 
 @dataclass(slots=True)
@@ -237,8 +243,7 @@ class Session:
         for want in list(self._wants.values()):
             late = [peer for peer, due in want.asks.items() if due <= now]
             for name in late:
-                peer = self._peers[name]
-                peer.late = peer.heard < peer.asked[want.cid.digest]
+                self._late(want, self._peers[name])
                 want.asks[name] = now + PATIENCE[1]
             if late and len(want.asks) < COPIES:
                 self._ask_somebody(want, now)
@@ -247,16 +252,30 @@ class Session:
                 self._stalled(peer, now)
         self._assign(now)
 
-    def _stalled(self, peer: _Peer, now: float) -> None:
-        if len(self._peers) == 1:
-            # whoever waits for it says for how long; what was said may have been lost
-            peer.stalls += 1
-            for digest in peer.asked:
-                self._desk.repeat(peer.id, digest)
+    def _late(self, want: _Want, peer: _Peer) -> None:
+        if peer.late or peer.heard >= peer.asked[want.cid.digest]:
             return
-        if peer.hits or any(peer.id in self._wants[digest].haves for digest in peer.asked):
+        peer.late = True
+        if peer.good:
+            self._desk.charge(peer.id, "late_block", 1)
+
+    def _stalled(self, peer: _Peer, now: float) -> None:
+        owed = [self._wants[digest] for digest in peer.asked]
+        if any(self._others(want, peer) for want in owed):
+            if peer.good:
+                self._desk.charge(peer.id, "no_block", 5)
+            self.drop(peer.id, now)
+            return
+        # nobody else has it: whoever waits says for how long, and what was said may have been lost
+        peer.stalls += 1
+        peer.repeated = now
+        if peer.good and peer.stalls == FAIR_STALLS:
             self._desk.charge(peer.id, "no_block", 5)
-        self.drop(peer.id, now)
+        for want in owed:
+            self._desk.repeat(peer.id, want.cid.digest)
+
+    def _others(self, want: _Want, peer: _Peer) -> bool:
+        return any(not other.late and other is not peer for other in self._peers.values() if other.id not in want.lacks)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
