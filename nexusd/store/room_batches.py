@@ -65,7 +65,7 @@ class RoomBatches:
         def read(connection: apsw.Connection) -> HourOfLog:
             changes = connection.execute(
                 "SELECT h.changes FROM rooms JOIN room_hours AS h ON h.log = rooms.id AND h.hour = ?3"
-                " WHERE rooms.agent = ? AND rooms.room = ?",
+                " WHERE rooms.agent = ?1 AND rooms.room = ?2",
                 (agent, room, hour),
             ).get
             return HourOfLog([row[0] for row in connection.execute(SIGNED, (agent, room, hour))], int(changes or 0))
