@@ -104,6 +104,8 @@ class RangesBuilder:
         self._lower = lower
         self._ranges: list[Range] = []
         self.size = 0
+        self.silent = True
+        """So far nothing was said."""
 
     @property
     def upper(self) -> Key:
@@ -115,14 +117,18 @@ class RangesBuilder:
         for each in ranges:
             if each.upper == self.upper:
                 continue
-            last = self._ranges[-1] if self._ranges else None
-            if isinstance(each, Skip) and isinstance(last, Skip):
+            if isinstance(each, Skip) and self._ranges and isinstance(self._ranges[-1], Skip):
                 self.size -= size_of(self._ranges.pop())
-            elif isinstance(each, Batches) and isinstance(last, Batches):
-                self.size -= size_of(self._ranges.pop())
-                each = Batches(each.upper, last.batches + each.batches)
             self._ranges.append(each)
             self.size += size_of(each)
+            self.silent &= isinstance(each, Skip)
+
+    def add_hour(self, upper: Key, batches: tuple[BatchRef, ...]) -> None:
+        """Append the batches of an hour, to those of the hour before it where there are some."""
+        if self._ranges and isinstance(last := self._ranges[-1], Batches):
+            self.size -= size_of(self._ranges.pop())
+            batches = last.batches + batches
+        self.add(Batches(upper, batches))
 
     def skip_to(self, key: Key) -> None:
         """Say nothing up to there."""

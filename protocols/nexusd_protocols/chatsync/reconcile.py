@@ -48,6 +48,7 @@ LEAF: Final = 16
 """A range of so few messages is listed."""
 CUTS: Final = 15
 """Random places at which the first message divides the whole."""
+_CUT_BYTES: Final = 4
 BATCH_HOUR: Final = 50
 """An hour of so many messages goes as batches to who has none of it; the rest is listed."""
 _SCAN: Final = 1024
@@ -57,6 +58,11 @@ _HOUR_BATCHES: Final = 8192
 _ASKED: Final = 192
 """Ranges that one request asks about, if there is room. An answer has room to divide or list half as many, and says
 little of the others."""
+_FRUITLESS: Final = 32
+"""Rounds in which nothing is decided, one after the other. The way down from a billion messages takes eight, and a few
+more where somebody has dated them all alike."""
+_WORTH_BYTES: Final = FANOUT * (FINGERPRINT_RANGE_BYTES + DIGEST_BYTES)
+"""What a range that is divided or listed takes at most."""
 _PREFIXES: Final = (0, 2, 4, 8, 32)
 
 
@@ -81,7 +87,8 @@ def common_range(now: int, horizon: int, other: int, *, ahead_ms: int = limits.C
 def random_cuts(index: Index, lower: Key, upper: Key, numbers: Iterable[int]) -> list[Key]:
     """Places in the range for the first message, from random numbers of 64 bits."""
     count = index.summary(lower, upper).count
-    return [index.key_at(lower, upper, number % count) for number in numbers] if count else []
+    keys = [index.key_at(lower, upper, number % count) for number in numbers] if count else []
+    return [Key(key.timestamp, key.digest[:_CUT_BYTES]) for key in keys]
 
 
 def opening(index: Index, lower: Key, upper: Key, cuts: Sequence[Key]) -> Ranges:
@@ -105,7 +112,7 @@ def answer(request: Ranges, index: Index, *, budget: int = limits.SYNC_RANGES_BY
     budget = max(budget, reserve + budget // 4)  # something is divided, however many ranges are asked about
     for lower, asked in request:
         reserve -= _least(asked)
-        built.add(*_answered(lower, asked, index, budget - built.size - reserve, first=not built.size))
+        built.add(*_answered(lower, asked, index, budget - built.size - reserve, first=built.silent))
     return built.build()
 
 
@@ -116,19 +123,15 @@ def _least(asked: Range) -> int:
 
 def _answered(lower: Key, asked: Range, index: Index, room: int, *, first: bool) -> list[Range]:
     upper = asked.upper
-    if not isinstance(asked, Fingerprint):
+    if not isinstance(asked, Fingerprint) or asked.equals(mine := index.summary(lower, upper)):
         return [Skip(upper)]
-    mine = index.summary(lower, upper)
-    if asked.equals(mine):
-        return [Skip(upper)]
+    if room < _WORTH_BYTES:
+        return [Fingerprint.of(upper, mine)]  # nothing is computed that there may be no room for
     if asked.count == 0:
         return _everything(lower, upper, index, room, first=first)
-    parts: list[Range]
     if mine.count <= LEAF:
-        parts = [Items(upper, tuple(index.items(lower, upper, LEAF)))]
-    else:
-        parts = list(_divided(lower, upper, mine, index))
-    return parts if sum(map(size_of, parts)) <= room else [Fingerprint.of(upper, mine)]
+        return [Items(upper, tuple(index.items(lower, upper, LEAF)))]
+    return list(_divided(lower, upper, mine, index))
 
 
 def _everything(lower: Key, upper: Key, index: Index, room: int, *, first: bool) -> list[Range]:
@@ -141,7 +144,7 @@ def _everything(lower: Key, upper: Key, index: Index, room: int, *, first: bool)
     for hour, group in groupby(batches, lambda ref: ref.hour):
         refs = tuple(group)
         cut_off = len(batches) == limit and refs[-1] == batches[-1]
-        if cut_off and built.size:
+        if cut_off and not built.silent:
             return _continued(built, upper, index)
         if cut_off or sum(ref.count for ref in refs) < BATCH_HOUR:
             continue
@@ -149,9 +152,9 @@ def _everything(lower: Key, upper: Key, index: Index, room: int, *, first: bool)
             return _continued(built, upper, index)
         # the batches of an hour go together: those of the very first one whatever they take
         size = HEAD_BYTES + HOUR_BYTES + BATCH_BYTES * len(refs)
-        if size > room - built.size and (built.size or not first):
+        if size > room - built.size and not (first and built.silent):
             return _continued(built, upper, index)
-        built.add(Batches(Key((hour + 1) * HOUR_MS, b""), refs))
+        built.add_hour(Key((hour + 1) * HOUR_MS, b""), refs)
     if not _list(built, upper, index, room):
         return _continued(built, upper, index)
     return list(built.build().ranges)
@@ -201,12 +204,13 @@ def _divided(lower: Key, upper: Key, mine: Summary, index: Index) -> Iterator[Fi
 
 
 def _bounds(lower: Key, keys: Iterable[Key]) -> Iterator[Key]:
-    """Ascending places near these, as short as they may be: as a rule a millisecond with no digest. Where somebody has
-    dated a million messages alike it is a prefix of a digest, and at last all of it, so a range always gets smaller."""
+    """Ascending places near these, as plain as they may be: the hour, so that hours stay whole, or the millisecond.
+    Where somebody has dated a million messages alike it is a prefix of a digest, and at last all of it: so the parts
+    are always smaller than the whole."""
     last = lower
     for key in keys:
-        for length in _PREFIXES:
-            bound = Key(key.timestamp, key.digest[:length])
+        hour = key.timestamp - key.timestamp % HOUR_MS
+        for bound in (Key(hour, b""), *(Key(key.timestamp, key.digest[:length]) for length in _PREFIXES)):
             if bound > last:
                 yield bound
                 last = bound
@@ -229,12 +233,15 @@ class Initiator:
         max_haves: int = limits.SYNC_HAVES,
         max_batches: int = limits.SYNC_BATCHES,
         max_pending: int = limits.SYNC_PENDING_RANGES,
+        max_rounds: int = limits.SYNC_ROUNDS,
     ) -> None:
         self._budget = budget // 2  # an answer that divides nothing takes as much, and half is for what it divides
         self._needs_left = max_needs
         self._haves_left = max_haves
         self._batches_left = max_batches
         self._max_pending = max_pending
+        self._rounds_left = max_rounds
+        self._fruitless = 0
         self._pending: deque[tuple[Key, Fingerprint]] = deque()
         self.complete = True
         """False once something was left for another time: more differs than one session is to find."""
@@ -244,7 +251,8 @@ class Initiator:
         return opening(index, lower, upper, cuts)
 
     def handle(self, answer: Ranges, index: Index) -> Step:
-        """Take an answer. Raises RemoteProtocolError `too_many_pending`."""
+        """Take an answer. Raises RemoteProtocolError `too_many_pending`, and `endless_ranges` where ranges are divided
+        and divided and none is decided."""
         needs: list[Item] = []
         haves: list[bytes] = []
         batches: list[BatchRef] = []
@@ -261,16 +269,23 @@ class Initiator:
                     batches += refs
                 case Skip():
                     pass
-        if len(self._pending) + len(pending) > self._max_pending:
-            raise RemoteProtocolError("too_many_pending", f"over {self._max_pending} ranges are open", penalty=10)
-        self._pending.extendleft(reversed(pending))
         self._needs_left -= len(needs)
         self._haves_left -= len(haves)
         self._batches_left -= len(batches)
-        if min(self._needs_left, self._batches_left) <= 0 and self._pending:
+        self._go_on(pending, decided=len(pending) < answer.open)
+        return Step(self._next(index), tuple(needs), tuple(haves), tuple(batches))
+
+    def _go_on(self, pending: list[tuple[Key, Fingerprint]], *, decided: bool) -> None:
+        self._fruitless = 0 if decided or not pending else self._fruitless + 1
+        if self._fruitless > _FRUITLESS:
+            raise RemoteProtocolError("endless_ranges", f"nothing decided in {_FRUITLESS} rounds", penalty=10)
+        if len(self._pending) + len(pending) > self._max_pending:
+            raise RemoteProtocolError("too_many_pending", f"over {self._max_pending} ranges are open", penalty=10)
+        self._pending.extendleft(reversed(pending))
+        self._rounds_left -= 1
+        if self._pending and min(self._needs_left, self._batches_left, self._rounds_left - 1) <= 0:
             self._pending.clear()
             self.complete = False
-        return Step(self._next(index), tuple(needs), tuple(haves), tuple(batches))
 
     def _compare(
         self, index: Index, lower: Key, upper: Key, theirs: Sequence[Item], most: int

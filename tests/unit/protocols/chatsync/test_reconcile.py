@@ -1,0 +1,420 @@
+"""Reconciliation against specs/chat-sync.md §3: whatever two hosts hold, each learns what it lacks."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from nexusd_protocols import limits
+from nexusd_protocols.chatsync.index import EMPTY, Item, Key, MemoryIndex
+from nexusd_protocols.chatsync.ranges import MAX_KEY, Batches, Fingerprint, Items, Ranges, Skip
+from nexusd_protocols.chatsync.reconcile import Initiator, answer, common_range, opening, random_cuts
+from nexusd_protocols.content.cid import DAG_CBOR, Cid
+from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols.history.batch import BatchRef
+from nexusd_protocols.history.bounds import HISTORY_EPOCH_MS, HOUR_MS
+from tests.harness.chatsync import END, NOW, START, YEAR_MS, Outcome, hours_of, messages, reconciled, seal
+
+HOUR = NOW // HOUR_MS
+
+digests = st.binary(min_size=32, max_size=32)
+# many in one millisecond, many that begin alike
+stamps = st.integers(0, 3).map(lambda n: START.timestamp + n) | st.integers(START.timestamp, END.timestamp - 1)
+alike = st.binary(min_size=1, max_size=2).map(lambda tail: tail.rjust(32, b"\x07"))
+items = st.builds(Item, stamps, digests | alike, st.booleans())
+sets = st.lists(items, max_size=60, unique_by=lambda item: item.key)
+
+
+def taken(outcome: Outcome, mine: MemoryIndex, theirs: MemoryIndex, contents: dict) -> None:
+    """Hand over what was found, as the service does: what is gone at its holder cannot be had."""
+    held = {item.digest: item for item in mine.items(START, END, 1 << 30) if not item.gone}
+    for digest in outcome.haves:
+        theirs.add(*held[digest][:2])
+    for item in [*outcome.needs, *(item for ref in outcome.batches for item in contents[ref.cid])]:
+        mine.add(*item[:2])
+
+
+def everything(index: MemoryIndex, lower: Key = START, upper: Key = END) -> list[Item]:
+    return index.items(lower, upper, 1 << 30)
+
+
+@given(sets, sets, sets, st.integers(0, 1 << 32))
+@settings(deadline=None, max_examples=150)
+def test_two_sets_end_as_their_union(common, of_mine, of_theirs, seed):
+    mine, theirs = MemoryIndex(), MemoryIndex()
+    for index, own in ((mine, of_mine), (theirs, of_theirs)):
+        for item in common + own:
+            index.add(*item[:2], gone=item.gone)
+    outcome = reconciled(mine, theirs, rng=Random(seed))
+    before = {item.key for index in (mine, theirs) for item in everything(index) if not item.gone}
+    buried = [{item.key for item in everything(index) if item.gone} for index in (mine, theirs)]
+    assert outcome.complete
+    assert outcome.rounds <= 12
+    event(f"{outcome.rounds} rounds")
+    taken(outcome, mine, theirs, {})
+    for index, gone in zip((mine, theirs), buried, strict=True):
+        held = {item.key for item in everything(index) if not item.gone}
+        # all that anybody holds is here, but for what was buried here, which never comes back
+        assert held == before - gone
+        assert {item.key for item in everything(index) if item.gone} == gone
+    # nothing is told of twice
+    assert len(set(outcome.needs)) == len(outcome.needs)
+    assert len(set(outcome.haves)) == len(outcome.haves)
+
+
+@given(sets, sets, stamps, stamps)
+@settings(deadline=None)
+def test_only_the_common_range_is_compared(of_mine, of_theirs, my_horizon, their_horizon):
+    lower, upper = common_range(NOW, my_horizon, their_horizon)
+    assert lower.timestamp == max(my_horizon, their_horizon)
+    outcome = reconciled(MemoryIndex(of_mine), MemoryIndex(of_theirs), lower=lower, upper=upper)
+    assert all(lower <= item.key < upper for item in outcome.needs)
+    mine = {item.digest: item for item in of_mine}
+    assert all(lower <= mine[digest].key < upper for digest in outcome.haves)
+
+
+def test_what_is_dated_wrongly_is_not_wanted():
+    lower, upper = common_range(NOW, 0, 0)
+    assert lower == Key(HISTORY_EPOCH_MS, b"")
+    assert upper == Key(NOW + 320_001, b"")
+    wrong = [Item(0, b"a" * 32), Item(HISTORY_EPOCH_MS - 1, b"b" * 32), Item(NOW + 320_001, b"c" * 32)]
+    right = [Item(HISTORY_EPOCH_MS, b"d" * 32), Item(NOW + 320_000, b"e" * 32)]
+    assert reconciled(MemoryIndex(), MemoryIndex(wrong + right)).needs == right
+    # a host whose horizon is ahead of all has nothing in common with anybody
+    lower, upper = common_range(NOW, NOW + YEAR_MS, 0)
+    assert lower == upper
+    with pytest.raises(ValueError, match="nothing to compare"):
+        opening(MemoryIndex(), lower, upper, [])
+
+
+def test_equal_sets_cost_one_round_of_half_a_kilobyte():
+    index = MemoryIndex(messages(20_000, Random(3)))
+    outcome = reconciled(index, index)
+    assert (outcome.rounds, outcome.needs, outcome.haves) == (1, [], [])
+    assert outcome.sent < 600
+    assert outcome.received < 100
+
+
+@pytest.mark.parametrize("count", [1000, 30_000])
+def test_ten_differences_cost_kilobytes_however_much_is_common(count):
+    rng = Random(4)
+    common = messages(count, rng)
+    mine, theirs = messages(5, rng), messages(5, rng)
+    outcome = reconciled(MemoryIndex(common + mine), MemoryIndex(common + theirs), rng=rng)
+    assert sorted(outcome.needs) == sorted(theirs)
+    assert sorted(outcome.haves) == sorted(item.digest for item in mine)
+    assert outcome.rounds <= 4
+    assert outcome.sent + outcome.received < 20_000
+
+
+def test_the_cost_follows_the_difference():
+    rng = Random(5)
+    common = messages(20_000, rng)
+    costs = {}
+    for count in (10, 100, 1000):
+        outcome = reconciled(MemoryIndex(common), MemoryIndex(common + messages(count, rng)), rng=rng)
+        assert len(outcome.needs) == count
+        assert outcome.largest <= limits.SYNC_RANGES_BYTES
+        assert outcome.rounds <= 4 + count // 50
+        costs[count] = outcome.sent + outcome.received
+    assert costs[100] < 10 * costs[10]
+    assert costs[1000] < 10 * costs[100]
+
+
+def test_messages_of_one_millisecond_that_begin_alike_are_told_apart():
+    rng = Random(6)
+    for shared in (0, 3, 8, 30):
+        common = [Item(NOW, bytes(shared) + rng.randbytes(32 - shared)) for _ in range(1000)]
+        lacked = common.pop()
+        outcome = reconciled(MemoryIndex(common), MemoryIndex([*common, lacked]), rng=rng)
+        assert outcome.needs == [lacked]
+        assert outcome.rounds <= 6
+
+
+def test_sums_that_were_steered_hide_nothing_for_long():
+    # a and b differ, yet number and sum of both are the same. To find such takes thousands of messages, so random cuts
+    # fall among them
+    rng = Random(7)
+    a, b = (messages(200, rng, span=YEAR_MS // 10) for _ in range(2))
+    missing = sum(int.from_bytes(item.digest, "big") for item in a) - sum(
+        int.from_bytes(item.digest, "big") for item in b[1:]
+    )
+    b[0] = Item(b[0].timestamp, (missing % 2**256).to_bytes(32, "big"))
+    common = messages(2000, rng)
+    mine, theirs = MemoryIndex(common + a), MemoryIndex(common + b)
+    assert mine.summary(START, END) == theirs.summary(START, END)
+    assert reconciled(mine, theirs, rng=rng, lower=START, upper=END).needs
+    found = [len(reconciled(mine, theirs, rng=Random(seed)).needs) == 200 for seed in range(10)]
+    assert sum(found) >= 5
+
+
+def test_cuts_are_places_of_messages_and_none_where_there_is_none():
+    index = MemoryIndex(messages(100, Random(8)))
+    keys = {Key(item.timestamp, item.digest[:4]) for item in everything(index)}
+    cuts = random_cuts(index, START, END, [0, 1 << 63, 12345])
+    assert set(cuts) <= keys
+    assert len(opening(index, START, END, cuts).ranges) == 4
+    assert random_cuts(MemoryIndex(), START, END, [1, 2]) == []
+    # cuts outside the range, or twice, or at its bounds, are passed over
+    assert len(opening(index, START, END, [START, END, MAX_KEY, cuts[0], cuts[0]]).ranges) == 2
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+def test_a_newcomer_gets_closed_hours_by_name_and_the_rest_listed():
+    rng = Random(9)
+    old = messages(3000, rng, span=10 * HOUR_MS, until=(HOUR - 1) * HOUR_MS)
+    sparse = messages(30, rng, span=HOUR_MS - 1, until=(HOUR - 20) * HOUR_MS)
+    fresh = messages(40, rng, span=60_000)
+    theirs = MemoryIndex(old + sparse + fresh)
+    contents = seal(theirs, *hours_of(old + sparse))
+    mine = MemoryIndex()
+    outcome = reconciled(mine, theirs)
+    assert outcome.rounds == 1
+    assert sorted(outcome.needs) == sorted(sparse + fresh)
+    assert sum(ref.count for ref in outcome.batches) == 3000
+    assert outcome.received < 6000  # 3,000 ids would be 100 KB
+    taken(outcome, mine, theirs, contents)
+    assert everything(mine) == everything(theirs)
+
+
+def test_who_was_away_gets_the_hours_that_it_missed_by_name():
+    rng = Random(10)
+    common = messages(5000, rng, span=YEAR_MS, until=(HOUR - 30) * HOUR_MS)
+    missed = messages(2000, rng, span=24 * HOUR_MS, until=(HOUR - 2) * HOUR_MS)
+    theirs = MemoryIndex(common + missed)
+    contents = seal(theirs, *hours_of(common + missed))
+    mine = MemoryIndex(common)
+    total = 0
+    for _ in range(3):
+        outcome = reconciled(mine, theirs, rng=rng)
+        total += outcome.sent + outcome.received
+        taken(outcome, mine, theirs, contents)
+    assert everything(mine) == everything(theirs)
+    assert total < 20_000
+
+
+def test_an_hour_of_which_something_is_known_is_not_taken_whole():
+    rng = Random(11)
+    hour = [Item((HOUR - 5) * HOUR_MS + n, rng.randbytes(32)) for n in range(200)]
+    theirs = MemoryIndex(hour)
+    seal(theirs, HOUR - 5, HOUR - 4)
+    outcome = reconciled(MemoryIndex(hour[::2]), theirs)
+    assert outcome.batches == []
+    assert len(outcome.needs) == 100
+
+
+def test_a_newcomer_to_very_much_is_served_in_frames_of_bounded_size():
+    rng = Random(12)
+    many = messages(30_000, rng, span=3 * HOUR_MS)
+    outcome = reconciled(MemoryIndex(), MemoryIndex(many), initiator=Initiator(max_needs=1 << 20))
+    assert sorted(outcome.needs) == sorted(many)
+    assert outcome.largest <= limits.SYNC_RANGES_BYTES
+    assert outcome.rounds <= 30_000 // 1500 + 1
+
+
+def test_the_batches_of_one_hour_go_together_even_where_they_are_very_many():
+    theirs = MemoryIndex()
+    hour = HOUR - 5
+    for n in range(60):
+        theirs.add(hour * HOUR_MS + n, bytes([n]) * 32)
+        theirs.add((hour + 1) * HOUR_MS + n, bytes([n]) * 32)
+    large = [BatchRef(hour, part, Cid(DAG_CBOR, part.to_bytes(32, "big")), 100) for part in range(4000)]
+    theirs.seal(hour, large)
+    theirs.seal(hour + 1, [BatchRef(hour + 1, 0, Cid(DAG_CBOR, bytes(32)), 60)])
+    outcome = reconciled(MemoryIndex(), theirs)
+    assert len(outcome.batches) == 4001
+    assert outcome.rounds == 2
+    assert outcome.largest < 140_000
+    # where there are more than can be looked up at once, messages are listed
+    large = [BatchRef(hour, part, Cid(DAG_CBOR, part.to_bytes(32, "big")), 100) for part in range(9000)]
+    theirs.seal(hour, large)
+    outcome = reconciled(MemoryIndex(), theirs)
+    assert len(outcome.needs) == 120
+    assert outcome.batches == []
+
+
+# --- changes while it runs --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("seed", range(20))
+def test_sets_may_change_between_any_two_messages(seed):
+    rng = Random(seed)
+    common = messages(2000, rng)
+    mine, theirs = MemoryIndex(common + messages(200, rng)), MemoryIndex(common + messages(200, rng))
+    changes = 40
+
+    def change() -> None:
+        nonlocal changes
+        if changes == 0:
+            return
+        changes -= 1
+        for index in (mine, theirs):
+            index.add(NOW - rng.randrange(YEAR_MS), rng.randbytes(32))
+            index.bury(*rng.choice(everything(index))[:2])
+            if rng.randrange(8) == 0:
+                index.expire(START.timestamp + rng.randrange(YEAR_MS))
+
+    for _ in range(40):
+        outcome = reconciled(mine, theirs, rng=rng, between=change)
+        held = {item.digest: item for item in everything(mine) if not item.gone}
+        for digest in outcome.haves:
+            if digest in held:
+                theirs.add(*held[digest][:2])
+        there = {item.digest for item in everything(theirs) if not item.gone}
+        for item in outcome.needs:
+            if item.digest in there:
+                mine.add(*item[:2])
+        if changes == 0 and not outcome.needs and not outcome.haves:
+            break
+    assert changes == 0
+    known = [{item.digest for item in everything(index)} for index in (mine, theirs)]
+    held = [{item.digest for item in everything(index) if not item.gone} for index in (mine, theirs)]
+    # what one knows and the other does not is what the one has buried
+    assert held[0] - known[1] == held[1] - known[0] == set()
+
+
+# --- attackers --------------------------------------------------------------------------------------------------------
+def attacked(
+    responder, *, initiator: Initiator | None = None, mine: MemoryIndex | None = None
+) -> tuple[int, list[Item], str]:
+    """Play an initiator against a responder that says what it likes: rounds, needs, and how it was refused."""
+    mine = MemoryIndex() if mine is None else mine
+    initiator = initiator or Initiator()
+    request: Ranges | None = initiator.open(mine, START, END, [])
+    needs: list[Item] = []
+    for rounds in range(10_000):
+        if request is None:
+            return rounds, needs, ""
+        try:
+            step = initiator.handle(responder(request), mine)
+        except RemoteProtocolError as error:
+            return rounds, needs, error.code
+        needs += step.needs
+        request = step.request
+    raise AssertionError("it never ends")
+
+
+def test_a_million_fake_ids_end_in_a_bounded_number_of_needs():
+    rng = Random(13)
+
+    def responder(request: Ranges) -> Ranges:
+        fake = tuple(sorted(Item(request.lower.timestamp + 1 + n, rng.randbytes(32)) for n in range(1700)))
+        rest = Fingerprint(request.upper, 1_000_000, rng.randbytes(16))
+        return Ranges(request.lower, (Items(Key(fake[-1].timestamp + 1, b""), fake), rest))
+
+    initiator = Initiator()
+    rounds, needs, refused = attacked(responder, initiator=initiator)
+    assert not refused  # the want, which nobody can answer, is what shows it: see test_stream
+    assert not initiator.complete
+    assert rounds == 10
+    assert len(needs) <= limits.SYNC_NEEDS + 1700
+
+
+def test_ranges_that_nest_for_ever_are_refused():
+    rng = Random(14)
+
+    def responder(request: Ranges) -> Ranges:
+        upper = Key(request.upper.timestamp - 1, b"")
+        return Ranges(
+            request.lower,
+            (Fingerprint(upper, 10**6, rng.randbytes(16)), Fingerprint(request.upper, 0, EMPTY.fingerprint)),
+        )
+
+    mine = MemoryIndex(messages(1, Random(1)))
+    rounds, needs, refused = attacked(responder, mine=mine)
+    assert refused == "endless_ranges"
+    assert rounds <= 40
+    assert needs == []
+
+
+def test_ranges_that_become_ever_more_are_refused():
+    rng = Random(15)
+
+    def responder(request: Ranges) -> Ranges:
+        said: list = []
+        for lower, each in request:
+            if isinstance(each, Skip) or len(said) > 1600:
+                said.append(Skip(each.upper))
+                continue
+            step = max(1, (each.upper.timestamp - lower.timestamp) // 1600)
+            said += [Fingerprint(Key(lower.timestamp + step * n, b""), 99, rng.randbytes(16)) for n in range(1, 1600)]
+            said.append(Fingerprint(each.upper, 99, rng.randbytes(16)))
+        return Ranges(request.lower, tuple(said))
+
+    rounds, _, refused = attacked(responder, mine=MemoryIndex(messages(5000, Random(1))))
+    assert refused == "too_many_pending"
+    assert rounds <= 40
+
+
+def test_a_responder_that_always_has_one_more_is_left_after_so_many_rounds():
+    rng = Random(16)
+
+    def responder(request: Ranges) -> Ranges:
+        at = request.lower.timestamp + 1
+        one = Items(Key(at + 1, b""), (Item(at, rng.randbytes(32)),))
+        return Ranges(request.lower, (one, Fingerprint(request.upper, 7, rng.randbytes(16))))
+
+    initiator = Initiator()
+    rounds, needs, refused = attacked(responder, initiator=initiator)
+    assert (rounds, len(needs), refused) == (limits.SYNC_ROUNDS - 1, limits.SYNC_ROUNDS - 1, "")
+    assert not initiator.complete
+
+
+def test_more_than_one_session_is_for_is_left_for_another():
+    rng = Random(17)
+    mine, theirs = MemoryIndex(messages(3000, rng)), MemoryIndex(messages(3000, rng))
+    sessions = 0
+    while True:
+        outcome = reconciled(mine, theirs, rng=rng, initiator=Initiator(max_needs=400, max_haves=300))
+        assert len(outcome.needs) < 400 + 1700
+        assert len(outcome.haves) <= 300
+        taken(outcome, mine, theirs, {})
+        sessions += 1
+        if outcome.complete:
+            break
+    assert 2 < sessions <= 12
+    assert everything(mine) == everything(theirs)
+
+
+def test_an_empty_responder_is_told_of_so_many_haves():
+    mine = MemoryIndex(messages(6000, Random(18)))
+    outcome = reconciled(mine, MemoryIndex())
+    assert len(outcome.haves) == limits.SYNC_HAVES
+    assert not outcome.complete
+    assert outcome.rounds == 1
+
+
+class Counting(MemoryIndex):
+    """How much a request makes a responder do."""
+
+    work = 0
+
+    def summary(self, lower, upper):
+        self.work += 1
+        return super().summary(lower, upper)
+
+    def items(self, lower, upper, limit):
+        found = super().items(lower, upper, limit)
+        self.work += len(found)
+        return found
+
+
+@pytest.mark.parametrize("count", [0, 5, 1 << 40])
+def test_a_request_with_as_many_ranges_as_may_be_makes_bounded_work(count):
+    rng = Random(19)
+    theirs = Counting(messages(30_000, rng))
+    keys = sorted(rng.sample(everything(theirs), 2047))
+    asked = Ranges(
+        START,
+        tuple(
+            Fingerprint(upper, count, rng.randbytes(16) if count else EMPTY.fingerprint)
+            for upper in [*(item.key for item in keys), END]
+        ),
+    )
+    theirs.work = 0
+    said = answer(asked, theirs)
+    assert theirs.work < 10_000
+    assert any(
+        isinstance(each, Items | Batches) or each.upper not in {a.upper for a in asked.ranges} for each in said.ranges
+    )
