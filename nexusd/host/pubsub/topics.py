@@ -76,6 +76,8 @@ VALIDATORS: Final = 256
 PUBLISH_SECONDS: Final = 10.0
 """How long a publisher waits for the slowest of those who should take its message. Who is slower has a stream that
 takes nothing, which ends by itself."""
+UNKNOWN_SECONDS: Final = 7.0
+"""How long what a peer says waits for our stream to it (`line.RETRY_SECONDS`): less than a peer waits for us."""
 WATCH_SECONDS: Final = 10.0
 GRAYLIST_POINTS: Final = 100
 """Charged to a peer for each WATCH_SECONDS below the graylist threshold: its words are wasted work, and two minutes of
@@ -149,6 +151,7 @@ class TopicMesh:
         self._lines: dict[PeerId, Line] = {}
         self._reading: Counter[PeerId] = Counter()
         self._said: dict[PeerId, tuple[str, ...]] = {}
+        self._known: dict[PeerId, trio.Event] = {}
         self._inboxes: dict[str, Inbox] = {}
         self._backlog = Backlog()
         self._waiting_validators = 0
@@ -234,6 +237,7 @@ class TopicMesh:
         line = self._lines.pop(peer, None)
         if line is not None:
             line.scope.cancel()
+            self._now_known(peer)
 
     def charged(self, peer: PeerId, balance: float) -> None:
         """What a peer owes for breaking protocols counts against it here too: P5. Not the small debts: a score below
@@ -305,6 +309,7 @@ class TopicMesh:
         finally:
             if self._lines.get(line.peer) is line:
                 del self._lines[line.peer]
+                self._now_known(line.peer)
 
     def _made(self, line: Line) -> Outbox | None:
         """Both sides know nothing of one another yet: say hello, and forget what was said on an earlier stream."""
@@ -315,9 +320,15 @@ class TopicMesh:
         outbox = Outbox(self._backlog, self.drops.count)
         self._peers[line.peer] = _Peer(line, outbox)
         self._tell(PeerJoined(line.peer, line.version, outbound, address))
+        self._now_known(line.peer)
         if (said := self._said.pop(line.peer, ())) and self._reading[line.peer]:
             self._tell(Received(line.peer, Rpc(subscriptions=tuple(Subscription(topic, True) for topic in said))))
         return outbox
+
+    def _now_known(self, peer: PeerId) -> None:
+        """There is a line again, or there will be none: nobody need wait for it."""
+        if (waiting := self._known.pop(peer, None)) is not None:
+            waiting.set()
 
     def _moved(self, outbox: Outbox) -> None:
         """Say hello again: the peer may have been started anew, and its end of the old stream be nobody's."""
@@ -374,6 +385,8 @@ class TopicMesh:
                 self._charge(peer, malformed.code, 10)
         if peer not in self._peers:
             self._note(peer, rpc.subscriptions)
+            if rpc.messages:
+                await self._until_known(peer)
         for part in _parts(rpc):
             questions = self._tell(Received(peer, part))
             for number, question in enumerate(questions):
@@ -381,6 +394,13 @@ class TopicMesh:
                     await trio.lowlevel.checkpoint()
                 self._judge(question)
             await trio.lowlevel.checkpoint()
+
+    async def _until_known(self, peer: PeerId) -> None:
+        """Read no further while our stream to the peer is opened again: to the router it is nobody until then, and what
+        it says would be lost, because it takes us for a member of its mesh and offers us nothing by gossip."""
+        if peer in self._lines:
+            with trio.move_on_after(UNKNOWN_SECONDS):
+                await self._known.setdefault(peer, trio.Event()).wait()
 
     def _note(self, peer: PeerId, changes: Iterable[Subscription]) -> None:
         """Our stream to the peer is being opened again: what it subscribes to meanwhile, it says once too."""

@@ -335,21 +335,6 @@ async def test_a_peer_that_comes_back_hears_again():
             await until(lambda: not alice.topics.peers(TOPIC))
 
 
-async def test_a_stream_that_breaks_is_opened_again(pair, monkeypatch):
-    monkeypatch.setattr("nexusd.host.pubsub.line.RETRY_SECONDS", (0.0,))
-    alice, bob = pair
-    _, reader = await joined(alice, bob)
-    before = alice.topics._peers[bob.peer_id]
-    await alice.topics.publish(message(1))
-    await reader.has(1)
-    before.outbox.close()
-    await until(lambda: alice.topics._peers.get(bob.peer_id, before) is not before)
-    assert alice.topics._peers[bob.peer_id].line is before.line
-    await until(lambda: alice.topics.peers(TOPIC))
-    await alice.topics.publish(message(2))
-    assert (await reader.has(2))[-1] == b"message 2"
-
-
 async def test_a_topic_tells_how_it_fares(pair, monkeypatch):
     alice, bob = pair
     _, reader = await joined(alice, bob)
@@ -396,21 +381,6 @@ async def test_what_comes_in_one_flight_with_the_proposal_is_heard():
         stream = await raw_stream(carol, bob.peer_id)
         await stream.write(encode(HEADER) + encode(MESHSUB) + subscribed(TOPIC))
         await until(lambda: bob.topics.peers(TOPIC), 3)
-
-
-async def test_subscriptions_are_heard_while_our_stream_is_opened_again(pair, monkeypatch):
-    monkeypatch.setattr("nexusd.host.pubsub.line.RETRY_SECONDS", (0.5,))
-    alice, bob = pair
-    await joined(alice, bob)
-    other = "/nexus/room/other"
-    alice.topics._peers[bob.peer_id].outbox.close()
-    await until(lambda: bob.peer_id not in alice.topics._peers)
-    await bob.topics.join(other, accept, Reader())
-    await bob.topics.leave(TOPIC)
-    await until(lambda: alice.topics._said[bob.peer_id] == (other,))
-    await until(lambda: bob.peer_id in alice.topics._peers)
-    assert alice.topics.peers(other) == (bob.peer_id,)
-    assert not alice.topics.peers(TOPIC)
 
 
 async def test_neighbours_at_one_address_are_not_charged_for_one_another(monkeypatch):
