@@ -51,7 +51,7 @@ class Member(Protocol):
         ...
 
     async def scores(self) -> dict[str, float]:
-        """What it thinks of others; nothing where it does not say."""
+        """What it thinks of others."""
         ...
 
 
@@ -153,7 +153,9 @@ class DaemonMember:
             self.heard.update(row["messageId"] for row in page["messages"] if row["sender"] != self.peer_id)
 
     async def scores(self) -> dict[str, float]:
-        return {}
+        peers = (await self._rpc("peers.list", scores=True))["peers"]
+        # None: connected, and not known to speak GossipSub yet
+        return {peer["peerId"]: peer["score"]["total"] for peer in peers if peer["score"]["total"] is not None}
 
 
 class ForeignNode:

@@ -93,8 +93,7 @@ async def check_scores(members: list[Member]) -> None:
     for member in members:
         scores = {peer: score for peer, score in (await member.scores()).items() if peer in everybody}
         print(member.kind, member.peer_id, sorted(round(score, 2) for score in scores.values()))
-        if member.kind != "daemon":
-            assert scores
+        assert scores
         assert all(score >= 0 for score in scores.values()), (member.kind, scores)
 
 
