@@ -154,6 +154,10 @@ class StreamChannel(Generic[EventT, CommandT]):
             self._patience.waited(trio.current_time() - began)
         if seconds == left:
             self._charge(self._peer, "too_slow", 1)
+        if self._patience.spent:
+            self._break("was too slow")
+            await self.reset()
+            raise ConnectionLostError(self._broken)
         raise DeadlineError(f"{self._peer} sent nothing for {seconds:g} s")
 
     def _break(self, how: str) -> str:

@@ -19,6 +19,8 @@ SLACK_SECONDS: Final = 10.0
 LEAST_RATE: Final = limits.KIB
 """Bytes a second after that. A modem was faster; a message that comes slower was begun to hold a place."""
 
+_MOMENT: Final = 1e-6  # more than a clock's rounding
+
 
 class Patience:
     """With one stream. `first_byte` is what the peer has for its first byte, None where it is not the one to begin."""
@@ -33,6 +35,11 @@ class Patience:
         """Seconds for which the next bytes may be waited for."""
         slack = self._slack if self._begun else math.inf
         return max(0.0, min(self._first_byte, self._request_by - now, slack))
+
+    @property
+    def spent(self) -> bool:
+        """Whether the rest of a message has not come in time."""
+        return self._begun > 0 and self._slack < _MOMENT
 
     def waited(self, seconds: float) -> None:
         """The wait is over, or given up."""

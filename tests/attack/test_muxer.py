@@ -296,6 +296,23 @@ async def test_half_messages_of_one_peer(alice: Daemon, carol: JsPeer) -> None:
             await assert_cut(alice, attacker, "memory_exhausted")
 
 
+async def test_half_messages_of_one_peer_on_four_connections(alice: Daemon, carol: JsPeer) -> None:
+    """As much as on one: what a peer may hold is counted over all of them."""
+    resets = 0
+
+    async def attack() -> None:
+        nonlocal resets
+        async with wire(alice, "half a call by four") as attacker:
+            await pour(attacker, 8, 2_000_000)
+            resets += sum(bool(frame.flags & RST) for frame in attacker.heard)
+
+    with witnessed(alice, carol), trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(attack)
+    assert resets, "it was not enough to matter"
+
+
 @pytest.mark.slow
 async def test_half_messages_of_eight_peers(alice: Daemon, carol: JsPeer) -> None:
     """They share what the daemon has for peers. It costs twice that at most: buffers grow ahead, blocks leave gaps."""

@@ -219,8 +219,9 @@ async def test_any_message_that_trickles_in_has_an_end_and_is_charged(pair, talk
                 await theirs.receive(timeout=60)
 
     async with trickling(mine):
-        with trio.fail_after(20), pytest.raises(DeadlineError):
+        with trio.fail_after(20), pytest.raises(ConnectionLostError, match="too slow"):
             await receive()
+        await until(lambda: theirs.ended)
     assert round(bob.balance(alice.peer_id)) == 1
 
 

@@ -32,6 +32,10 @@ def test_what_was_begun_has_its_time_and_a_new_message_has_it_again():
     assert patience.left(0.0) == SLACK_SECONDS
     patience.waited(SLACK_SECONDS - 1)
     assert patience.left(0.0) == 1.0
+    assert not patience.spent
+    patience.waited(1.0)
+    assert patience.left(0.0) == 0.0
+    assert patience.spent
     patience.begun(0)
     patience.begun(1)
     assert patience.left(0.0) == SLACK_SECONDS
