@@ -16,6 +16,7 @@ from nexusd_protocols.content import dag_pb
 from nexusd_protocols.content import unixfs_pb2 as pb
 from nexusd_protocols.content.block import Block, BlockError
 from nexusd_protocols.content.cid import DAG_PB, RAW, Cid
+from nexusd_protocols.content.names import check_name
 
 CHUNK_BYTES: Final = 256 * limits.KIB
 """One leaf of a file, but for the last."""
@@ -64,7 +65,7 @@ class Inner:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Names in their order. Those of a foreign directory may be any text: see `check_name`."""
+    """Names in their order. Those of a foreign directory may be any text: see `names.check_name`."""
 
     entries: tuple[Entry, ...]
 
@@ -154,18 +155,6 @@ def directory(entries: Sequence[Entry]) -> Block:
     if len(block.data) > limits.BLOCK_BYTES:
         raise ValueError(f"a directory has at most {limits.BLOCK_BYTES} bytes, with all its names")
     return block
-
-
-def check_name(name: str) -> None:
-    """Raises ValueError for what is no name of one file in a directory, on this host or another."""
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise ValueError(f"the name {name!r} is not UTF-8") from error
-    if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise ValueError(f"{name!r} is no name of a file in a directory")
-    if length > limits.FILE_NAME_BYTES:
-        raise ValueError(f"a name has at most {limits.FILE_NAME_BYTES} bytes: {name[:40]!r}…")
 
 
 def total_size(cid: Cid, data: bytes) -> int:

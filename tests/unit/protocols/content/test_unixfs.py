@@ -9,6 +9,7 @@ from nexusd_protocols.content import dag_pb, unixfs
 from nexusd_protocols.content import unixfs_pb2 as pb
 from nexusd_protocols.content.block import BlockError, read_block
 from nexusd_protocols.content.cid import DAG_CBOR, DAG_PB, RAW, Cid
+from nexusd_protocols.content.names import check_name
 from nexusd_protocols.content.unixfs import (
     CHUNK_BYTES,
     WIDTH,
@@ -19,7 +20,6 @@ from nexusd_protocols.content.unixfs import (
     Inner,
     Leaf,
     Other,
-    check_name,
     directory,
     read_node,
     total_size,

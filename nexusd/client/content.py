@@ -1,0 +1,153 @@
+"""Content put and got piece by piece, for synchronous programs.
+
+with Nexus.connect() as nexus:
+    put = put_file(nexus, Path("report.pdf"))
+    save(nexus, put.cid, Path("copy.pdf"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, Literal, Protocol
+
+from nexusd.client.errors import NexusError
+from nexusd_protocols import limits
+from nexusd_protocols.content.retention import RetentionClass
+from nexusd_protocols.rpc import schema
+
+Format = Literal["file", "json"]
+
+_POLL_MS: Final = 250
+"""Between two looks at how far a fetch is."""
+
+
+class Caller(Protocol):
+    """A client: see `nexusd.client.Nexus`."""
+
+    def call(self, method: str, params: Any = None) -> Any: ...
+
+
+def put_file(
+    nexus: Caller,
+    path: Path,
+    *,
+    name: str | None = None,
+    retention: RetentionClass = "archival",
+    staged: bool = False,
+    format: Format = "file",  # noqa: A002 - the field's name
+    progress: Callable[[int], None] = lambda _sent: None,
+) -> schema.ContentPut:
+    """Put a file; `progress` is told how many bytes of it were taken. A put that was interrupted goes on where it was,
+    as long as the file is the same and the daemon runs. Raises NexusError, OSError."""
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        same = (os.fspath(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev, format)
+        key = hashlib.sha256(repr(same).encode()).hexdigest()
+        return put_stream(
+            nexus,
+            file,
+            name=path.name if name is None else name,
+            key=key,
+            retention=retention,
+            staged=staged,
+            format=format,
+            progress=progress,
+        )
+
+
+def put_stream(
+    nexus: Caller,
+    file: IO[bytes],
+    *,
+    name: str = "",
+    key: str = "",
+    retention: RetentionClass = "archival",
+    staged: bool = False,
+    format: Format = "file",  # noqa: A002 - the field's name
+    progress: Callable[[int], None] = lambda _sent: None,
+) -> schema.ContentPut:
+    """Put what a file object gives. With a `key` it can be resumed, and the file must be seekable. Raises NexusError,
+    OSError."""
+    begin = schema.ContentBeginParams(name=name, key=key, retention=retention, staged=staged, format=format)
+    upload: schema.ContentUpload = nexus.call("content.begin", begin)
+    progress(upload.written)
+    if upload.done is not None:
+        return upload.done
+    if upload.written:
+        file.seek(upload.written)
+    written = upload.written
+    while piece := file.read(limits.CONTENT_PIECE_BYTES):
+        params = schema.ContentWriteParams(upload=upload.upload, offset=written, data=piece)
+        written = nexus.call("content.write", params).written
+        progress(written)
+    put: schema.ContentPut = nexus.call("content.finish", schema.ContentUploadParams(upload=upload.upload))
+    return put
+
+
+def fetch(
+    nexus: Caller,
+    cid: str,
+    *,
+    peers: Sequence[str] = (),
+    retention: RetentionClass = "cache",
+    progress: Callable[[schema.ContentFetched], None] = lambda _state: None,
+) -> schema.ContentFetched:
+    """Have all of something fetched to the daemon, from whoever has it. What came stays there, so that a fetch that was
+    interrupted continues. Raises NexusError."""
+    params = schema.ContentFetchParams(cid=cid, peers=list(peers), retention=retention, wait_ms=_POLL_MS)
+    while True:
+        state: schema.ContentFetched = nexus.call("content.fetch", params)
+        progress(state)
+        if state.done:
+            return state
+
+
+def read(nexus: Caller, cid: str, *, peers: Sequence[str] = ()) -> Iterator[bytes]:
+    """The bytes of a file, or of a block that is no file, piece by piece: they come from whoever made the content.
+    What is not with the daemon is fetched as it is read; `fetch` first is faster. Raises NexusError."""
+    offset = 0
+    while True:
+        params = schema.ContentReadParams(cid=cid, offset=offset, peers=list(peers))
+        found: schema.ContentRead = nexus.call("content.read", params)
+        if found.data:
+            yield found.data
+        offset += len(found.data)
+        if offset >= found.size:
+            return
+        if not found.data:
+            raise NexusError.of("bad_content", f"{cid} ends early")
+
+
+def part_of(path: Path) -> Path:
+    """Where something is written before it is whole: beside its place, so that it can be moved there."""
+    return path.with_name(f".nexus-{secrets.token_hex(8)}.part")
+
+
+def save(
+    nexus: Caller,
+    cid: str,
+    path: Path,
+    *,
+    peers: Sequence[str] = (),
+    progress: Callable[[int], None] = lambda _written: None,
+) -> int:
+    """Write the bytes of something to a file, which appears whole or not at all and takes the place of one that is
+    there. Returns how many they are. Raises NexusError, OSError."""
+    part = part_of(path)
+    written = 0
+    try:
+        with part.open("xb") as file:
+            for piece in read(nexus, cid, peers=peers):
+                file.write(piece)
+                written += len(piece)
+                progress(written)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return written
