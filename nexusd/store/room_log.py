@@ -17,7 +17,7 @@ from nexusd.store.paging import Appended, Page, take_page
 from nexusd.store.room_index import SqlIndex
 from nexusd.store.room_ledger import ledger
 from nexusd.store.room_rows import COLUMNS, REVISED, REVISIONS, SIGNED_SELECT, RoomRow, room_row
-from nexusd.store.room_search import search_terms
+from nexusd.store.room_search import match_in, search_terms
 from nexusd.store.room_spans import END
 from nexusd_protocols.chatsync.index import Index, Key
 from nexusd_protocols.identity import AgentId, PeerId
@@ -175,7 +175,7 @@ class RoomLog:
 
         def read(connection: apsw.Connection) -> Page[RoomRow]:
             log = connection.execute("SELECT id FROM rooms WHERE agent = ? AND room = ?", (agent, room)).get
-            match = f"log : log{log} AND content : ({terms})"
+            match = match_in(int(log or 0), terms)
             rows = connection.execute(SEARCH, (match, END.timestamp if before is None else before, limit + 1))
             page = take_page(rows, limit, room_row)
             page.rows.reverse()

@@ -29,3 +29,8 @@ def search_terms(text: str) -> str:
     if len(terms) > SEARCH_TERMS:
         raise ValueError(f"a search has at most {SEARCH_TERMS} words")
     return " AND ".join(terms)
+
+
+def match_in(log: int, terms: str) -> str:
+    """What to look for, in one log only."""
+    return f"log : log{log} AND content : ({terms})"

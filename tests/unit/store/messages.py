@@ -42,6 +42,12 @@ def retract(number: int, of: RoomRow, *, sender: PeerId = BOB) -> RoomRow:
     return replace(row, content="")
 
 
+def at(timestamp: int, row: RoomRow) -> RoomRow:
+    """The same said at another time; then it is another message."""
+    signed = row.signed + f" at {timestamp}".encode()
+    return replace(row, timestamp=timestamp, signed=signed, digest=hashlib.sha256(signed).digest())
+
+
 def invocation(number: int, **fields: Any) -> InvocationRow:
     given = {
         "invocation": f"i{number}",

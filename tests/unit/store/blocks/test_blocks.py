@@ -9,20 +9,10 @@ import pytest
 from nexusd.store import Store
 from nexusd.store.blocks.layout import PAGE_BYTES
 from nexusd.store.store import blocks_path
-from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import DAG_CBOR, RAW, Cid
 from tests.harness.disk import flip_bit
-
-
-def raw(text: str, size: int = 0) -> Block:
-    data = text.encode()
-    return Block.of(RAW, data + Random(text).randbytes(size))
-
-
-def node(*children: Block, name: str = "") -> Block:
-    value = {"links": [child.cid for child in children], "name": name}
-    return Block.of(DAG_CBOR, dag_cbor.encode(value), [child.cid for child in children])
+from tests.unit.store.blocks.content import node, raw
 
 
 async def test_a_block_comes_back_as_it_was(store) -> None:
