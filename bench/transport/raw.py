@@ -1,18 +1,18 @@
-"""The ceiling: frames of ChaCha20-Poly1305 over Trio's TCP, and nothing else: no handshake, no multiplexer."""
+"""The ceiling: Noise messages over Trio's TCP, as we encrypt them, and nothing else: no handshake, no multiplexer."""
 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Awaitable
 from typing import Final
 
 import trio
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from bench.transport.work import ECHO, HANDLERS, READ, SINK, SOURCE, Driver, Host, say_ready, until_told
+from nexusd_protocols.noise.transport import NoiseTransport
 
 KEY: Final = bytes(32)
-TEXT: Final = 65_519
 KINDS: Final = (ECHO, SINK, SOURCE)
 
 
@@ -21,41 +21,23 @@ class RawPipe:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._cipher = ChaCha20Poly1305(KEY)
-        self._sent = self._received = 0
-        self._buffer = bytearray()
-        self._texts = bytearray()
+        self._transport = NoiseTransport(KEY, KEY)
+        self._texts: deque[bytes] = deque()
 
     async def write(self, data: bytes) -> None:
-        frames = []
-        for start in range(0, len(data), TEXT):
-            frame = self._cipher.encrypt(self._sent.to_bytes(12, "little"), data[start : start + TEXT], None)
-            self._sent += 1
-            frames += [len(frame).to_bytes(2, "big"), frame]
-        await self._stream.send_all(b"".join(frames))
+        await self._stream.send_all(self._transport.send(data))
 
     async def read(self, n: int) -> bytes:
         while not self._texts:
             data = await self._stream.receive_some(READ)
             if not data:
                 return b""
-            self._buffer += data
-            self._open()
-        found = bytes(self._texts[:n])
-        del self._texts[:n]
-        return found
-
-    def _open(self) -> None:
-        start = 0
-        while len(self._buffer) - start >= 2:
-            end = start + 2 + int.from_bytes(self._buffer[start : start + 2], "big")
-            if len(self._buffer) < end:
-                break
-            nonce = self._received.to_bytes(12, "little")
-            self._texts += self._cipher.decrypt(nonce, bytes(self._buffer[start + 2 : end]), None)
-            self._received += 1
-            start = end
-        del self._buffer[:start]
+            self._texts.extend(self._transport.receive(data))
+        text = self._texts.popleft()
+        if len(text) > n:
+            self._texts.appendleft(text[n:])
+            text = text[:n]
+        return text
 
     async def finish(self) -> None:
         await self._stream.aclose()
