@@ -90,32 +90,38 @@ class Directory:
         peer = self._resolve(params.peer)
         if isinstance(peer, Refusal):
             return peer
-        published: Published[AgentProfile] = Published(missing="nobody could be asked")
-        addresses: list[str] = list(self._sources.addresses() if peer == self._own else ())
+        key = Key("profile-pointer", peer)
+        published: Published[AgentProfile] = Published()
+        located = self._sources.addresses() if peer == self._own else self._around.addresses_of(peer)
 
         async def look_up() -> None:
             nonlocal published
             try:
-                published = await self._finder.look_up(AgentProfile, Key("profile-pointer", peer))
+                found = await self._finder.pointer(key)
+                published = Published(found.pointer, missing=found.missing)
             except HostError as error:
                 published = Published(missing=str(error))
 
         async def locate() -> None:
-            found = await self._names.find_peer(peer)
-            addresses.extend((*(found.addresses if found else ()), *self._around.addresses_of(peer)))
+            nonlocal located
+            if (found := await self._names.find_peer(peer)) is not None:
+                located = (*found.addresses, *located)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look_up)
             nursery.start_soon(locate)
+        if published.pointer is not None:
+            # not before it is known where the agent is: it is the first to be asked
+            published = await self._finder.document(AgentProfile, published.pointer, [])
         here = peer == self._own
         connected = here or peer in self._around.connected()
-        if not (connected or addresses or published.pointer):
+        if not (connected or located or published.pointer):
             return Refusal("unknown_peer", f"Nobody knows {peer}: {published.missing}, and no address is known")
         return AgentFound(
             peer_id=peer,
             connected=connected,
             here=here,
-            addresses=list(dict.fromkeys(f"{each.removesuffix(f'/p2p/{peer}')}/p2p/{peer}" for each in addresses)),
+            addresses=list(dict.fromkeys(f"{each.removesuffix(f'/p2p/{peer}')}/p2p/{peer}" for each in located)),
             pointer=published.shown,
             profile=None if published.document is None else _profile(published.document),
             missing=published.missing,
