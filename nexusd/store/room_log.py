@@ -68,8 +68,10 @@ LEADING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 1
 FOLLOWING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 0" + _ORDER
 REVISIONS_OF: Final = SIGNED_SELECT + _OF + " AND m.target = ? AND m.target <> '' AND m.leads = 1" + _ORDER
 SIGNED: Final = (
-    "SELECT m.signed FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.digest = ?"
-    " CROSS JOIN room_messages AS m ON m.position = i.position WHERE rooms.agent = ? AND rooms.room = ?"
+    # by itself it would take the primary key, and walk through the whole log for each
+    "SELECT m.signed FROM rooms CROSS JOIN room_items AS i INDEXED BY room_items_by_digest ON i.log = rooms.id"
+    " AND i.digest = ? CROSS JOIN room_messages AS m ON m.position = i.position"
+    " WHERE rooms.agent = ? AND rooms.room = ?"
 )
 
 
