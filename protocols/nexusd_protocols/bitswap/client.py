@@ -83,8 +83,9 @@ class Client:
             case Open(session):
                 self._open(session, now)
             case Ask(session, peers):
+                asking = self._session(session)
                 for peer in peers:
-                    self._session(session).add(peer, now)
+                    asking.add(peer, now)
             case Close(session):
                 self._session(session).close()
                 del self._sessions[session]
