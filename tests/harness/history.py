@@ -1,38 +1,61 @@
-"""Signed messages for rooms, as their authors publish them."""
+"""A room with a past: messages of many authors over many days, on a host's disk before it starts."""
 
 from __future__ import annotations
 
-import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from nexusd_protocols.identity import Signer
-from nexusd_protocols.ids import RoomId
+from nexusd.services.rooms.views import stored
+from nexusd.store import Store
+from nexusd.store.room_rows import RoomRow
+from nexusd_protocols.identity import AgentId, Signer
+from nexusd_protocols.ids import RoomId, uuid7
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
 from nexusd_protocols.room.topics import room_topic
-from tests.harness.people import ALICE
+from tests.harness.nodes import signer
 
-LAB = RoomId("lab")
-HOUR = 488_888  # 2025-10-09 08:00 UTC
+STORE_FILE = "nexusd.sqlite"
 HOUR_MS = 3_600_000
-AT = HOUR * HOUR_MS
 
 
 def said(
-    content: str,
-    *,
-    timestamp: int = AT,
-    author: Signer = ALICE,
-    room: str = LAB,
-    message_id: str | None = None,
-    seqno: int = 1,
+    author: Signer, room: str, content: str, timestamp: int, number: int, references: Sequence[str] = ()
 ) -> SignedMessage:
-    """A chat message. Its id follows from what it says, unless it is named."""
-    topic = room_topic(RoomId(room))
+    """A chat message as its author signed it."""
     data = wire.chat(
-        topic=topic,
+        topic=room_topic(RoomId(room)),
         sender=author.peer_id,
-        message_id=message_id or f"m-{hashlib.sha256(content.encode()).hexdigest()[:16]}",
+        message_id=uuid7(timestamp, number.to_bytes(10, "big")),
         timestamp=timestamp,
         content=content,
+        references=references,
     )
-    return SignedMessage.sign(author, topic, data, seqno)
+    return SignedMessage.sign(author, room_topic(RoomId(room)), data, number + 1)
+
+
+def past(room: str, count: int, end: int, *, hours: int, authors: int = 20, seed: int = 1) -> Iterator[RoomRow]:
+    """So many messages, spread evenly over the hours before `end` (unix milliseconds)."""
+    choose = random.Random(seed)
+    people = [signer(f"author-{number}") for number in range(authors)]
+    for number in range(count):
+        timestamp = end - hours * HOUR_MS + number * hours * HOUR_MS // count
+        content = f"message {number} of the past, as long as people write: {choose.getrandbits(400):x}"
+        message = said(choose.choice(people), room, content, timestamp, number)
+        read = wire.read(message.topic, message.data, message.sender, timestamp)
+        assert isinstance(read, wire.RoomMessage)
+        yield stored(RoomId(room), message, message.encode(), read, timestamp)
+
+
+async def remember(directory: Path, agent: AgentId, rows: Iterator[RoomRow], now: int) -> None:
+    """Put them on the disk of a host that does not run."""
+    directory.mkdir(mode=0o700, exist_ok=True, parents=True)
+    async with Store.open(directory / STORE_FILE) as store:
+        part: list[tuple[AgentId, RoomRow]] = []
+        for row in rows:
+            part.append((agent, row))
+            if len(part) == 2000:
+                await store.log.append_many(part, now=now)
+                part = []
+        await store.log.append_many(part, now=now)

@@ -10,8 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from nexusd_protocols.identity import AgentId
 from nexusd_protocols.rpc import schema
-from tests.harness.mesh import Host, done, mesh
+from tests.harness.history import past, remember
+from tests.harness.memnet import MemoryNetwork
+from tests.harness.mesh import EPOCH_MS, Host, done, mesh
 from tests.harness.nodes import until
 
 TOPIC = "/nexus/room/lab"
@@ -79,3 +82,46 @@ async def test_two_halves_that_both_talked_are_one_room_again(tmp_path: Path, cl
             assert result.messages == 1000
             assert {peer.outcome for peer in result.peers} == {"equal"}
         print(f"healed in {took:.1f} virtual s, {time.process_time() - cpu:.1f} s CPU")
+
+
+async def caught_up(tmp_path: Path, count: int, members: int, within: float) -> None:
+    """A newcomer takes a past that two members have, while somebody talks."""
+    cpu = time.process_time()
+    network = MemoryNetwork(1, latency=(0.0, 0.0))
+    hosts = [Host(index, network, tmp_path) for index in range(members + 1)]
+    *old, newcomer = hosts
+    for index, host in enumerate(old):
+        agent = AgentId(host.peer_id)
+        await remember(tmp_path / str(index), agent, past("lab", count, EPOCH_MS - 3_600_000, hours=48), EPOCH_MS)
+    made = time.process_time() - cpu
+    async with trio.open_nursery() as nursery:
+        for host in old:
+            await host.start(nursery)
+            await host.join("lab")
+            for _ in range(600):
+                if not await host.running.store.batches.dirty_hours(AgentId(host.peer_id), "lab", 1 << 40, 1):
+                    break
+                await trio.sleep(1)
+        sealed = time.process_time() - cpu - made
+        await newcomer.start(nursery)
+        for host in old:
+            await newcomer.connect(host)
+        await newcomer.join("lab")
+        await old[0].say("lab", "welcome")
+        began = trio.current_time()
+        with trio.fail_after(within):
+            while await newcomer.running.store.log.count(AgentId(newcomer.peer_id), "lab") < count + 1:
+                await trio.sleep(0.5)
+        took = trio.current_time() - began
+        caught = time.process_time() - cpu - made - sealed
+        (result,) = await verified([newcomer], peers=2)
+        assert result.messages == count + 1
+        assert {peer.outcome for peer in result.peers} == {"equal"}
+        spent = time.process_time() - cpu
+        print(f"{count} messages: {took:.1f} virtual s; CPU: {made:.1f} made, {sealed:.1f} sealed, {caught:.1f} caught up, {spent:.1f} all")
+        for host in hosts:
+            await host.stop()
+
+
+async def test_a_newcomer_takes_all_of_a_long_past(tmp_path: Path, clock: MockClock) -> None:
+    await caught_up(tmp_path, 10_000, 2, 120)

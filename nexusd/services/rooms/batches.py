@@ -49,6 +49,8 @@ class Batches:
         """Have the messages of these batches on disk. `source` named them, and answers for it; all members are asked.
         Returns how many messages were new. Raises RemoteProtocolError, HostError, OSError."""
         wanted = [ref for ref in refs if ref.cid not in joined.fetching]
+        if not wanted:
+            return 0
         joined.fetching.update(ref.cid for ref in wanted)
         try:
             async with self._exchange.session() as session:

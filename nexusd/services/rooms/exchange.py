@@ -54,6 +54,9 @@ BROKEN_POINTS: Final = 1
 """For each message that was offered and is not there: it may just have been forgotten. The machine ends too many."""
 FORGED_POINTS: Final = 25
 """For what nobody signed, or is of another room: no honest member has it."""
+GIVEN: Final = 1024
+"""Messages put in one session. Who lacks more asks for itself and gets whole batches; so does who is far behind: to
+push at it what it is just fetching would cost both twice."""
 LONG_S: Final = 30.0
 """After so long a fetch of batches the member has given us up: what is left is for another session."""
 NOWHERE: Final = Key(0, b"")
@@ -118,7 +121,9 @@ class Exchange:
                 if not found.lower < found.upper:
                     found.equal = True
                     break
-                session = _Session(self, joined, channel, found)
+                known = await self._store.log.count(joined.agent.id, joined.room)
+                given = GIVEN if opened.count + GIVEN >= known else 0
+                session = _Session(self, joined, channel, found, given)
                 try:
                     if await session.compare():
                         found.equal = True
@@ -150,12 +155,13 @@ class Exchange:
 class _Session:
     """From the first question about ranges to the last message."""
 
-    def __init__(self, exchange: Exchange, joined: Joined, channel: _CHANNEL, found: Exchanged) -> None:
+    def __init__(self, exchange: Exchange, joined: Joined, channel: _CHANNEL, found: Exchanged, given: int) -> None:
         self._x = exchange
         self._joined = joined
         self._channel = channel
         self._found = found
-        self._machine = Initiator()
+        self._machine = Initiator(max_haves=given)
+        self._given_left = given
         self._needs: dict[bytes, int] = {}
         self._haves: list[bytes] = []
 
@@ -177,10 +183,12 @@ class _Session:
             differed |= bool(step.needs or step.haves or step.batches or step.request)
             await self._take(step.needs, step.batches)
             self._haves += step.haves
+            self._given_left -= len(step.haves)
             await self._flush(limits.SYNC_WANTS)
             request = step.request
         await self._flush(1)
-        self._found.complete &= self._machine.complete
+        # what is left to give, the other side takes when it asks
+        self._found.complete &= self._machine.complete or self._given_left <= 0
         return not differed
 
     async def _take(self, needs: Sequence[Item], batches: Sequence[BatchRef]) -> None:
