@@ -88,11 +88,13 @@ def decode(raw: bytes, bounds: Bounds = _DEFAULTS) -> Rpc:
 class _Reader:
     """Reads one RPC and counts what it drops."""
 
-    __slots__ = ("_bounds", "_dropped")
+    __slots__ = ("_bounds", "_dropped", "_unread")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._dropped = 0
+        self._unread = 0
+        """Ids beyond `rpc_ids`."""
 
     def rpc(self, wire: rpc_pb2.RPC) -> Rpc:
         messages: list[SignedMessage] = []
@@ -106,6 +108,8 @@ class _Reader:
         options = wire.subscriptions
         subscriptions = tuple(self._subscriptions(options)) if options else ()
         control = self._control(wire.control) if wire.HasField("control") else None
+        if self._unread > self._bounds.rpc_ids_unread:
+            self._dropped += self._unread
         return Rpc(subscriptions, tuple(messages), control, tuple(malformed), self._dropped)
 
     def _message(self, fields: rpc_pb2.Message) -> SignedMessage | Malformed:
@@ -172,8 +176,10 @@ class _Reader:
 
     def _ids(self, ids: Sequence[bytes], left: int) -> tuple[bytes, ...]:
         longest = self._bounds.message_id_bytes
-        kept = tuple([message_id for message_id in islice(ids, left) if 0 < len(message_id) <= longest])
-        self._dropped += len(ids) - len(kept)
+        read = min(left, len(ids))
+        kept = tuple([message_id for message_id in islice(ids, read) if 0 < len(message_id) <= longest])
+        self._dropped += read - len(kept)
+        self._unread += len(ids) - read
         return kept
 
     def _named(self, entries: Sequence[_EntryT], field: str) -> Iterator[_EntryT]:

@@ -111,6 +111,9 @@ class Bounds:
     rpc_ids: int = 5000
     """Ids in the IHAVEs of one RPC, as many in its IWANTs and in its IDONTWANTs: `max_ihave_length`, which is what
     others send."""
+    rpc_ids_unread: int = 45_000
+    """Ids beyond those that one RPC may have and be honest: js-libp2p puts what it offers in all topics in one, up to
+    `max_ihave_length` of each, and ten as busy topics are more than any host carries."""
     px_peers: int = 32
     """Peers in one PRUNE: others send 16."""
     px_record_bytes: int = 4 * KIB

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.gossipsub import codec
-from nexusd_protocols.gossipsub.params import Bounds
+from nexusd_protocols.gossipsub.params import Bounds, Params
 from nexusd_protocols.gossipsub.rpc import (
     Control,
     Graft,
@@ -153,7 +153,14 @@ def test_any_bytes_are_an_rpc_or_refused(raw):
 
 
 TIGHT = Bounds(
-    rpc_messages=2, rpc_entries=3, rpc_ids=4, px_peers=1, px_record_bytes=5, message_id_bytes=6, topic_bytes=7
+    rpc_messages=2,
+    rpc_entries=3,
+    rpc_ids=4,
+    rpc_ids_unread=1,
+    px_peers=1,
+    px_record_bytes=5,
+    message_id_bytes=6,
+    topic_bytes=7,
 )
 
 
@@ -181,7 +188,7 @@ TIGHT = Bounds(
         pytest.param(
             Rpc(control=Control(iwant=(IWant((b"1" * 7, b"2", b"")), IWant((b"3",) * 4)))),
             Rpc(control=Control(iwant=(IWant((b"2",)), IWant((b"3",) * 3)))),
-            3,
+            2,
             id="ids that are too long or empty",
         ),
         pytest.param(
@@ -218,6 +225,18 @@ def test_what_is_over_a_bound_is_dropped_and_counted(rpc, kept, dropped):
     read = codec.decode(codec.encode(rpc), TIGHT)
     assert read.dropped == dropped
     assert Rpc(read.subscriptions, read.messages, read.control) == kept
+
+
+def test_a_few_ids_over_the_bound_are_not_read_and_no_fault():
+    """As one RPC of js-libp2p offers what is in two busy rooms."""
+    both = Rpc(control=Control(ihave=(IHave("t", (b"1", b"2", b"3")), IHave("u", (b"4", b"5")))))
+    assert codec.decode(codec.encode(both), TIGHT) == Rpc(
+        control=Control(ihave=(IHave("t", (b"1", b"2", b"3")), IHave("u", (b"4",))))
+    )
+    many = tuple(b"%d" % number for number in range(Params().max_ihave_length))
+    ten = tuple(IHave(f"room {number}", many) for number in range(10))
+    assert codec.decode(codec.encode(Rpc(control=Control(ihave=ten)))).dropped == 0
+    assert codec.decode(codec.encode(Rpc(control=Control(ihave=(*ten, IHave("t", (b"1",))))))).dropped == 45_001
 
 
 def test_messages_over_the_bound_are_dropped():
