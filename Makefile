@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # Workers for the tests; two cores are the smallest machine we promise to test on.
 JOBS ?= 2
 
-.PHONY: help setup run demo test check coverage fmt lint types bench fuzz docs wheel lock proto clean
+.PHONY: help setup run demo test check coverage fmt lint types bench fuzz soak docs wheel lock proto clean
 
 help: ## list the targets
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(READY) ## measure against other implementations doing the same work
 fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
 	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}
 
+soak: $(READY) ## power cuts, full disks and flipped bits at every operation, in all their variants (half an hour)
+	@NEXUS_TEST_SOAK=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal --timeout=1800 tests/crash
+
 docs: $(READY) ## remake the pages of docs/reference that follow from the code
 	@$(BIN)/python -m tools.reference
 
@@ -90,6 +93,6 @@ proto: $(READY) ## regenerate the committed protobuf modules
 	@cd protocols && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nexusd_protocols/pubsub/rpc.proto nexusd_protocols/kad/kademlia.proto nexusd_protocols/relay/circuit.proto nexusd_protocols/content/merkledag.proto nexusd_protocols/content/unixfs.proto nexusd_protocols/bitswap/message.proto
 
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules \
+	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules tests/interop/helia/node_modules \
 		tests/interop/go/build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
