@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+PATIENCE_S: Final = 0.3
+"""What takes no longer needs no bar."""
 
 
 class Bar:
@@ -18,6 +22,8 @@ class Bar:
     def __init__(self, label: str) -> None:
         self._label = clean(label)[:40]
         self._progress: Progress | None = None
+        self._begun = time.monotonic()
+        self._shown = False
         session = current()
         if session.options.json or not session.err.isatty():
             return
@@ -40,6 +46,9 @@ class Bar:
         """`done` bytes of `total`; None leaves what was said before."""
         if self._progress is None:
             return
+        if not self._shown and time.monotonic() - self._begun > PATIENCE_S:
+            self._shown = True
+            self._progress.start()
         text = self._label if label is None else clean(label)[:40]
         if total is None:
             self._progress.update(self._task, completed=done, description=text)
@@ -47,12 +56,10 @@ class Bar:
             self._progress.update(self._task, completed=done, total=max(total, done), description=text)
 
     def __enter__(self) -> Self:
-        if self._progress is not None:
-            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress is not None:
+        if self._progress is not None and self._shown:
             self._progress.stop()

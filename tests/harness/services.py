@@ -446,6 +446,16 @@ class FakeDirectory:
         return schema.CapabilityFound(name=params.name, providers=[], unreachable=1)
 
 
+class FakeContent:
+    """Content that is nowhere."""
+
+    def __getattr__(self, name: str) -> Callable[[Any], Awaitable[Refusal]]:
+        async def nowhere(*params: Any) -> Refusal:
+            return Refusal("content_not_found")
+
+        return nowhere
+
+
 @dataclass
 class Fakes:
     """All of them, and the `Services` made of them."""
@@ -486,6 +496,7 @@ class Fakes:
             rooms=self.rooms,
             inbox=self.inbox,
             capabilities=self.capabilities,
+            content=FakeContent(),
             directory=self.directory,
             events=self.events,
         )
