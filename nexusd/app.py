@@ -22,11 +22,12 @@ from typing import Any, Final
 import structlog
 import trio
 
-from nexusd import __version__, clock, keystore, listen, lockfile, paths
+from nexusd import __version__, clock, keystore, listen, lockfile, paths, publication
 from nexusd.agents import Agents
 from nexusd.api import metrics_http, socket
 from nexusd.api.ports import Services
 from nexusd.config import Config, metrics_address
+from nexusd.host.dht import PointerRecords
 from nexusd.host.limits import descriptors
 from nexusd.host.limits.figures import Figures
 from nexusd.host.node import Node
@@ -34,6 +35,7 @@ from nexusd.ready import ReadyInfo
 from nexusd.services.bans import Bans
 from nexusd.services.capabilities import Capabilities
 from nexusd.services.content import Budgets, Content
+from nexusd.services.directory import Directory
 from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
 from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources
@@ -49,7 +51,9 @@ from nexusd_bootstrap.cascade import Cascade
 from nexusd_bootstrap.mdns import Mdns
 from nexusd_bootstrap.source import Source
 from nexusd_bootstrap.static import Static
+from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import AgentId, Signer
+from nexusd_protocols.ids import RoomId
 from nexusd_protocols.rpc.schema import ConfigShow, ConnectionUsage
 
 log = structlog.get_logger(__name__)
@@ -139,6 +143,7 @@ async def daemon(
             transports=transports,
             agent_version=f"nexusd/{__version__}",
             relays=config.relay,
+            schema=PointerRecords(wall_clock),
             shelf=store.dht,
             wall_clock=wall_clock,
             figures=_figures(config),
@@ -186,12 +191,15 @@ class Running:
     door: _Door
     capabilities: Capabilities
     rooms: Rooms
+    directory: Directory
 
     async def drain(self) -> None:
-        """Nothing new begins; what runs is ended with a reason; the rooms hear that we go."""
+        """Nothing new begins; what runs is ended with a reason; the rooms hear that we go, and the DHT."""
         await self.door.aclose()
-        await self.capabilities.aclose()
-        await self.rooms.say_goodbye()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.directory.say_goodbye)
+            await self.capabilities.aclose()
+            await self.rooms.say_goodbye()
 
 
 async def _start(
@@ -217,7 +225,11 @@ async def _start(
         return Persona(profiles.shown_name(agent), profiles.of(agent).agent_type, tuple(capabilities.names(agent)))
 
     async def announce(agent: AgentId) -> None:
+        directory.changed()
         await rooms.announce(agent)
+
+    def checkpointed(room: RoomId, cid: Cid) -> None:
+        directory.checkpointed(room, cid)
 
     def name_of(agent: str) -> str | None:
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
@@ -278,8 +290,24 @@ async def _start(
         exchange=node.exchange,
         random=random,
         referred=content.referred,
+        checkpointed=checkpointed,
     )
-    profiles.on_change(rooms.announce)
+    profiles.on_change(announce)
+    directory = publication.directory(
+        agents=agents,
+        config=config,
+        node=node,
+        store=store,
+        clock=now,
+        random=random,
+        policy=policy,
+        name_of=name_of,
+        profiles=profiles,
+        peers=peers,
+        rooms=rooms,
+        capabilities=capabilities,
+        content=content,
+    )
     inbox = Inbox(
         agents=agents,
         streams=node.streams,
@@ -305,6 +333,7 @@ async def _start(
     cascade = Cascade(_sources(config, node, peers))  # it announces the addresses that we now listen on
     await nursery.start(peers.run)
     await nursery.start(rooms.run)
+    nursery.start_soon(directory.run)
     nursery.start_soon(_discover, cascade, peers)
 
     socket_path = paths.place_socket(config.data_dir)
@@ -327,6 +356,7 @@ async def _start(
         inbox=inbox,
         capabilities=capabilities,
         content=content,
+        directory=directory,
         events=events,
     )
     if config.metrics_listen:
@@ -335,7 +365,7 @@ async def _start(
         log.info("metrics", address=f"http://{config.metrics_listen}/metrics")
     door = _Door(socket_path, services)
     await nursery.start(door.run)
-    return Running(info, store, services, door, capabilities, rooms)
+    return Running(info, store, services, door, capabilities, rooms, directory)
 
 
 def _trust_lists(config: Config) -> TrustLists:

@@ -246,5 +246,5 @@ class Services:
     inbox: InboxService
     capabilities: CapabilitiesService
     content: ContentService
+    directory: DirectoryService
     events: EventsService
-    directory: DirectoryService = None  # type: ignore[assignment]  # until the content store is wired

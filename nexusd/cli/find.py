@@ -100,7 +100,7 @@ def _room(found: RoomFound) -> str:
     ]
     header = ["MEMBER", "NAME", "STATE", "SAID", "SEES", "HISTORY", "DESCRIPTION"]
     room = clean(found.room)
-    return table(header, rows, empty=f"nobody has published that it is in {room}; `nexus room join {room}` is the first")
+    return table(header, rows, empty=f"nobody has published that it is in {room}; `nexus room join {room}` begins it")
 
 
 def _capability(found: CapabilityFound) -> str:

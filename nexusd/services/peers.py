@@ -229,6 +229,11 @@ class Peers:
         known = self._known.get(PeerId(peer))
         return known.display_name if known else None
 
+    def addresses_of(self, peer: PeerId) -> tuple[str, ...]:
+        """Where a peer was found so far."""
+        known = self._known.get(peer)
+        return known.addresses if known else ()
+
     def _remember(self, peer: PeerId, addresses: tuple[str, ...], source: str) -> Known:
         now = self._clock()
         known = self._known.get(peer)

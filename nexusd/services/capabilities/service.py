@@ -122,6 +122,16 @@ class Capabilities:
             self._idle = trio.Event()
             await self._idle.wait()
 
+    def offers(self, agent: AgentId) -> list[Entry]:
+        """What others may call."""
+        return [each for each in self._registry.of(agent) if self._policy.refuses_capability(each.name) is None]
+
+    async def ask(self, peer: PeerId) -> CapabilityList | Refusal:
+        """What a peer, or this node itself, offers now."""
+        if peer == self._local:
+            return CapabilityList(peer=peer, answered=True, capabilities=self._offered(self._agents.first.id))
+        return await self._inquiry.ask(peer, self._new_id())
+
     def names(self, agent: AgentId) -> list[str]:
         """What an agent serves, as its presence tells."""
         return [row.name for row in self._offered(agent)][: limits.PROFILE_CAPABILITIES]

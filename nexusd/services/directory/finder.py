@@ -91,7 +91,7 @@ class Finder:
             missing = f"what it points to could not be fetched: {error}"
         except DocumentError as error:
             missing = f"what it points to is refused: {error}"
-        log.debug("document_missing", key=str(key), reason=missing)
+        log.debug("document_missing", pointer=str(key), reason=missing)
         return Published(pointer, missing=missing)
 
     async def issuers(self, kind: Literal["room-pointer", "capability-pointer"], name: str, count: int) -> list[PeerId]:

@@ -190,7 +190,8 @@ class Publisher:
             await self._names.provide(place)  # from here on the DHT does it by itself, also after a restart
         due_at = now + round(TTL_MS[key.kind] * self._random.uniform(*RENEW))
         self._told[key] = _Told(offer.facts, cid, block, due_at)
-        log.info("published", key=str(key), cid=str(cid))
+        say = log.debug if before is not None and before.facts == offer.facts else log.info
+        say("published", pointer=str(key), cid=str(cid))
 
     @staticmethod
     def _pointed_to(offer: Offer, before: _Told | None, now: int) -> tuple[Cid, Block | None]:
@@ -207,7 +208,7 @@ class Publisher:
         if (place := _meeting_place(key)) is not None:
             await self._names.stop_providing(place)
         await self._put(key, partial(envelope.withdraw, self._signer, key, now=self._clock()))
-        log.info("withdrawn", key=str(key))
+        log.info("withdrawn", pointer=str(key))
 
     async def _put(self, key: Key, sign: Callable[..., bytes]) -> None:
         """Put it above whatever this issuer said before, wherever that was remembered."""
@@ -229,7 +230,7 @@ class Publisher:
         try:
             await work()
         except (OSError, HostError, ValueError) as error:
-            log.warning("not_published", key=str(key or ""), error=str(error))
+            log.warning("not_published", pointer=str(key or ""), error=str(error))
             return False
         return True
 

@@ -17,6 +17,7 @@ import trio
 
 from nexusd.services.ports import WallClock
 from nexusd.services.rooms.joined import Joined
+from nexusd.services.rooms.ports import Checkpointed
 from nexusd.store import Store
 from nexusd.store.blocks import Pin
 from nexusd_protocols.content.block import Block
@@ -40,10 +41,13 @@ IN_A_THREAD: Final = 2000
 class Sealing:
     """Seals all rooms."""
 
-    def __init__(self, *, store: Store, clock: WallClock, rooms: Callable[[], Sequence[Joined]]) -> None:
+    def __init__(
+        self, *, store: Store, clock: WallClock, rooms: Callable[[], Sequence[Joined]], checkpointed: Checkpointed
+    ) -> None:
         self._store = store
         self._clock = clock
         self._rooms = rooms
+        self._checkpointed = checkpointed
         self._changed = trio.Event()
 
     async def run(self) -> None:
@@ -53,6 +57,8 @@ class Sealing:
                 try:
                     await self.trim(joined)
                     await self.seal(joined)
+                    if (head := await self._store.batches.head(joined.agent.id, joined.room)) is not None:
+                        self._checkpointed(joined.room, head)
                 except OSError as error:
                     log.warning("room_not_sealed", room=joined.room, error=str(error))  # the disk is full; next time
             with trio.move_on_after(SEAL_S):

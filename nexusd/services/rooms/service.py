@@ -23,7 +23,7 @@ from nexusd.services.rooms.exchange import Exchange
 from nexusd.services.rooms.intake import Intake
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.membership import Membership
-from nexusd.services.rooms.ports import Penalise, Referred
+from nexusd.services.rooms.ports import Checkpointed, Penalise, Referred
 from nexusd.services.rooms.posting import Posting
 from nexusd.services.rooms.receiving import Receiving
 from nexusd.services.rooms.sealing import Sealing
@@ -94,6 +94,7 @@ class Rooms:
         exchange: BlockExchange,
         random: Random,
         referred: Referred,
+        checkpointed: Checkpointed = lambda _room, _cid: None,
         log_budget: int = LOG_BUDGET_BYTES,
     ) -> None:
         """`log_budget` is how many bytes of signed messages one room may have."""
@@ -127,7 +128,7 @@ class Rooms:
             attendance=self._attendance,
         )
         self._posting = Posting(voice=voice, intake=intake, store=store, clock=clock, entropy=entropy)
-        self._sealing = Sealing(store=store, clock=clock, rooms=self._membership.all)
+        self._sealing = Sealing(store=store, clock=clock, rooms=self._membership.all, checkpointed=checkpointed)
         self._sync = Sync(
             own=agents.first.signer.peer_id,
             topics=topics,
@@ -184,6 +185,19 @@ class Rooms:
     def names(self) -> list[str]:
         """The rooms that this node is in."""
         return [joined.room for joined in self._membership]
+
+    def kept(self) -> list[Joined]:
+        """The rooms that this node is in, or keeps a copy of."""
+        return self._membership.all()
+
+    def offering(self, capability: str) -> list[PeerId]:
+        """Members of rooms whose presence named a capability, the last heard of first."""
+        heard: dict[PeerId, int] = {}
+        for joined in self._membership:
+            for member in joined.roster.members():
+                if capability in member.capabilities and member.status != "offline":
+                    heard[member.agent] = max(member.last_seen, heard.get(member.agent, 0))
+        return sorted(heard, key=lambda peer: -heard[peer])
 
     async def join(self, params: RoomParams) -> Room | Refusal:
         """Join, on disk first; joining twice is joining once."""
