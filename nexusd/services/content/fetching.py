@@ -37,6 +37,8 @@ LINGER_S: Final = 10.0
 """How long a job goes on without anybody who waits: a program asks again and again."""
 STALL_S: Final = 60.0
 """How long a job that has begun to come goes on without a block: peers restart, and laptops change networks."""
+NOWHERE_S: Final = 20.0
+"""The same, where nobody who is asked has the next block: a daemon is back from a restart by then."""
 RETRY_S: Final = 2.0
 TELL_S: Final = 0.25
 """Between two events of progress."""
@@ -199,8 +201,9 @@ class Fetches:
         while True:
             try:
                 return await job.fetcher.fetch(cid)
-            except (NotFoundError, DeadlineError):
-                if not job.walk.blocks or trio.current_time() - job.last_block > STALL_S:
+            except (NotFoundError, DeadlineError) as error:
+                patience = NOWHERE_S if isinstance(error, NotFoundError) else STALL_S
+                if not job.walk.blocks or trio.current_time() - job.last_block > patience:
                     raise
             await trio.sleep(RETRY_S)
             await job.fetcher.search(again=True)
