@@ -211,12 +211,14 @@ class Exchange:
         """Hear what a peer says on one of its streams, until it ends."""
         peer = channel.peer
         while (message := await channel.receive(timeout=IDLE_SECONDS)) is not None:
-            await trio.sleep(self._rate(peer).turn(trio.current_time(), max(1, message.entries)))
             # identify may come later than the peer's first words
             self._joined(peer)
             self._received.add(message)
             self._tell_client(Heard(peer, message))
             self._tell_server(Heard(peer, message))
+            debt = self._rate(peer).turn(trio.current_time(), max(1, message.entries))
+            del message  # or as many would be held here as there are streams
+            await trio.sleep(debt)
 
     def _rate(self, peer: PeerId) -> Rate:
         rate = self._rates.get(peer)

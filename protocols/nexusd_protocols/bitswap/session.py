@@ -32,9 +32,9 @@ PATIENCE: Final = (1.0, 10.0)
 COPIES: Final = 3
 """Peers that one block is asked of at once."""
 STALL_SECONDS: Final = 15.0
-"""A peer that owes blocks and sends none for so long is left out: two of 256 KiB need a link of 280 kbit/s."""
+"""A peer that owes blocks and sends none for so long is asked once more: two of 256 KiB need a link of 280 kbit/s."""
 FAIR_STALLS: Final = 2
-"""How often the only one that has a block may stall, for twice as long the second time, before it is charged."""
+"""How often a peer may stall, for twice as long the second time, before it is charged."""
 MOST_STALLS: Final = 4
 """It is asked once more after ever longer times, up to four minutes."""
 FALSE_HAVES: Final = 3
@@ -129,11 +129,6 @@ class Session:
         self._wants: dict[bytes, _Want] = {}
         self._out: dict[PeerId, None] = {}
         """Who is left out for good. Bounded: each had a place."""
-
-    @property
-    def peers(self) -> tuple[PeerId, ...]:
-        """Who is asked."""
-        return tuple(self._peers)
 
     def wants(self, digest: bytes) -> Cid | None:
         """The CID by which a block is wanted here."""
@@ -256,26 +251,17 @@ class Session:
         if peer.late or peer.heard >= peer.asked[want.cid.digest]:
             return
         peer.late = True
-        if peer.good:
+        if peer.good and not peer.hits:
             self._desk.charge(peer.id, "late_block", 1)
 
     def _stalled(self, peer: _Peer, now: float) -> None:
-        owed = [self._wants[digest] for digest in peer.asked]
-        if any(self._others(want, peer) for want in owed):
-            if peer.good:
-                self._desk.charge(peer.id, "no_block", 5)
-            self.drop(peer.id, now)
-            return
-        # nobody else has it: whoever waits says for how long, and what was said may have been lost
+        """It is late, so it is left out as long as there are others. What was said to it may have been lost."""
         peer.stalls += 1
         peer.repeated = now
         if peer.good and peer.stalls == FAIR_STALLS:
             self._desk.charge(peer.id, "no_block", 5)
-        for want in owed:
-            self._desk.repeat(peer.id, want.cid.digest)
-
-    def _others(self, want: _Want, peer: _Peer) -> bool:
-        return any(not other.late and other is not peer for other in self._peers.values() if other.id not in want.lacks)
+        for digest in peer.asked:
+            self._desk.repeat(peer.id, digest)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 

@@ -109,20 +109,7 @@ def test_who_sends_nothing_holds_up_little_and_is_left_out(bad):
     assert fetcher.charges == ([("mallory", "late_block", 1)] if bad == {"boasts": True} else [])
 
 
-def test_who_promised_what_another_may_have_and_sends_nothing_is_left_out_and_charged():
-    fetcher = Fetcher(mallory=Provider(boasts=True), alice=Provider(), bob=Provider(mute=True))
-    fetcher.need(CIDS[0])
-    carol = fetcher.peer("carol")
-    fetcher.run(until=STALL_SECONDS - 1)
-    fetcher.names[carol], fetcher.providers[carol] = "carol", Provider(mute=True)
-    fetcher.tell(Ask(fetcher.SESSION, (carol,)))
-    fetcher.need(CIDS[1])
-    fetcher.run(until=STALL_SECONDS * 3)
-    assert ("mallory", "no_block", 5) in fetcher.charges
-    assert not fetcher.missing
-
-
-def test_the_only_one_is_charged_when_it_promised_and_stalled_twice():
+def test_who_promised_and_stalls_twice_is_charged():
     fetcher = Fetcher(alice=Provider(), mallory=Provider(boasts=True))
     fetcher.need(CIDS[0])
     fetcher.run(until=STALL_SECONDS * 2)
@@ -143,6 +130,32 @@ def test_the_only_one_is_asked_again_and_again_and_never_left_out():
     fetcher.run(count=1)
     assert list(fetcher.got) == [CIDS[0]]
     assert not fetcher.charges
+
+
+def test_one_that_was_late_is_good_again_when_it_sends():
+    alice = Provider(*ALL, gap=3)
+    fetcher = Fetcher(alice=alice, bob=Provider(*ALL, gap=0.2))
+    fetcher.need(*CIDS[:2])
+    fetcher.run()
+    alice.gap = 0.001
+    fetcher.fetch(CIDS[2:40])
+    assert Counter(fetcher.got[cid] for cid in CIDS[2:40])["alice"] > 3
+    assert fetcher.charges == [("alice", "late_block", 1)], "once"
+
+
+def test_a_pause_of_all_of_them_costs_nobody_its_place():
+    providers = {name: Provider(*ALL) for name in ("alice", "bob", "carol")}
+    fetcher = Fetcher(**providers)
+    fetcher.fetch(CIDS[:50])
+    for provider in providers.values():
+        provider.mute = True
+    fetcher.need(*CIDS[50:60])
+    fetcher.run(until=fetcher.now + STALL_SECONDS + 5)
+    for provider in providers.values():
+        provider.mute = False
+    fetcher.run(count=60)
+    assert len(fetcher.got) == 60
+    assert len(set(fetcher.got.values())) == 3
 
 
 def test_gone_midway():
