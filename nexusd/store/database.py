@@ -7,6 +7,7 @@ never wait for the writer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -170,7 +171,7 @@ def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[aps
         writer.pragma("journal_size_limit", 16 * 1024 * 1024)
         version = version_of(writer, layout.application_id)
         if 0 < version < len(layout.migrations):
-            _back_up(path, path.with_name(f"{path.name}.v{version}.backup"), replace=True)
+            _copy(writer, path.with_name(f"{path.name}.v{version}.backup"))
         migrate(writer, version, layout)
         if new and not vfs:
             _sync_directory(path.parent)
@@ -178,7 +179,8 @@ def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[aps
             connections += [_open_reader(path) for _ in range(READERS)]
     except BaseException as error:
         for connection in connections:
-            connection.close(True)
+            with contextlib.suppress(apsw.Error):  # the disk that failed once does so again
+                connection.close(True)
         match error:
             case apsw.NotADBError() | apsw.CorruptError():
                 raise StorageCorruptError(f"{path} is damaged ({error}): put a backup in its place") from error
@@ -210,29 +212,37 @@ def _open_reader(path: Path) -> apsw.Connection:
     return reader
 
 
-def _back_up(source: Path, target: Path, *, replace: bool = False) -> None:
-    """Copy a database with SQLite's online backup, in one step, so that writers do not make it begin again."""
-    part = target.with_name(target.name + ".part")
-    if not replace and target.exists():
+def _back_up(source: Path, target: Path) -> None:
+    """Copy a database that others may be writing to."""
+    if target.exists():
         raise FileExistsError(f"{target} exists already")
+    try:
+        reader = _open_reader(source)
+        try:
+            _copy(reader, target)
+        finally:
+            reader.close(True)
+    except apsw.Error as error:
+        raise StorageError(f"The backup to {target} failed: {error}") from error
+
+
+def _copy(connection: apsw.Connection, target: Path) -> None:
+    """Copy with SQLite's online backup, in one step, so that writers do not make it begin again."""
+    part = target.with_name(target.name + ".part")
     try:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        reader = _open_reader(source)
         copy = apsw.Connection(str(part))
         try:
-            with copy.backup("main", reader, "main") as backup:
+            with copy.backup("main", connection, "main") as backup:
                 backup.step(-1)
             copy.pragma("journal_mode", "delete")  # one file, whole without a log beside it
         finally:
             copy.close(True)
-            reader.close(True)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(target)
         _sync_directory(target.parent)
-    except apsw.Error as error:
-        raise StorageError(f"The backup to {target} failed: {error}") from error
     finally:
         part.unlink(missing_ok=True)
 

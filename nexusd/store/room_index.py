@@ -24,6 +24,10 @@ ITEMS: Final = (
     "SELECT timestamp, digest, position = 0 FROM room_items WHERE log = ? AND (timestamp, digest) >= (?, ?)"
     " AND (timestamp, digest) < (?, ?) ORDER BY timestamp, digest LIMIT ?"
 )
+KEYS: Final = (
+    "SELECT timestamp, digest FROM room_items WHERE log = ? AND (timestamp, digest) >= (?, ?)"
+    " AND (timestamp, digest) < (?, ?) ORDER BY timestamp, digest"
+)
 BATCHES: Final = (
     "SELECT b.hour, b.part, b.cid, b.messages FROM room_batches AS b"
     " JOIN room_hours AS h ON h.log = b.log AND h.hour = b.hour AND h.sealed = h.changes"
@@ -37,11 +41,11 @@ class SqlIndex:
     def __init__(self, connection: apsw.Connection, agent: AgentId, room: RoomId) -> None:
         self._connection = connection
         self._log = int(connection.execute("SELECT id FROM rooms WHERE agent = ? AND room = ?", (agent, room)).get or 0)
-        self._starts: list[Key] = []
+        self._starts: list[tuple[int, bytes]] = []
         self._counts: list[int] = []
         self._sums: list[int] = []
         self._read = False
-        self._opened: dict[int, tuple[list[Key], list[int]]] = {}
+        self._opened: dict[int, tuple[list[tuple[int, bytes]], list[int]]] = {}
 
     def summary(self, lower: Key, upper: Key) -> Summary:
         """Of all that is known in the range, tombstones too."""
@@ -60,9 +64,9 @@ class SqlIndex:
         if not 0 <= offset < self.summary(lower, upper).count:
             raise IndexError("no such item in the range")
         position = self._below(lower).count + offset
-        span = bisect_right(self._counts, position) - 1
+        span = bisect_right(self._counts, position, 0, len(self._starts)) - 1
         keys, _ = self._open(span)
-        return keys[position - self._counts[span]]
+        return Key(*keys[position - self._counts[span]])
 
     def batches(self, lower: Key, upper: Key, limit: int) -> list[BatchRef]:
         """The first batches, by hour and part, of closed hours that lie wholly in the range, where the batches are
@@ -91,22 +95,18 @@ class SqlIndex:
         if self._read:
             return
         self._read = True
-        count = total = 0
-        timestamp: Any
-        for timestamp, digest, within, amount in self._connection.execute(SPANS, (self._log,)):
-            self._starts.append(Key(timestamp, digest))
-            self._counts.append(count)
-            self._sums.append(total)
-            count += within
-            total += int.from_bytes(amount, "big")
+        rows: Any = self._connection.execute(SPANS, (self._log,)).fetchall()
+        self._starts = [row[:2] for row in rows]
+        self._counts = list(accumulate((row[2] for row in rows), initial=0))
+        self._sums = list(accumulate((int.from_bytes(row[3], "big") for row in rows), initial=0))
 
-    def _open(self, span: int) -> tuple[list[Key], list[int]]:
-        """The items of a span, and before each, and at the end, the sum of those before it."""
+    def _open(self, span: int) -> tuple[list[tuple[int, bytes]], list[int]]:
+        """The keys of a span, and before each, and at the end, the sum of those before it."""
         opened = self._opened.get(span)
         if opened is None:
             end = self._starts[span + 1] if span + 1 < len(self._starts) else END
-            keys = [item.key for item in self.items(self._starts[span], end, -1)]
-            opened = keys, list(accumulate((int.from_bytes(key.digest, "big") for key in keys), initial=0))
+            rows: Any = self._connection.execute(KEYS, (self._log, *self._starts[span], *end)).fetchall()
+            opened = rows, list(accumulate((int.from_bytes(digest, "big") for _, digest in rows), initial=0))
             if len(self._opened) >= OPENED_SPANS:
                 self._opened.clear()
             self._opened[span] = opened

@@ -35,12 +35,15 @@ class PowerCutDisk(apsw.VFS):
         self.files: list[_File] = []
         self.operations = 0
         self.dead = False
+        self.full = False
+        """Whether no write is taken."""
         self.room: int | None = None
         """Bytes that the files may grow to together; None: no limit."""
         self.sync_fails = False
         self.on_sync: Callable[[], object] | None = None
         """Called in the writing thread before each sync takes effect; may block."""
         self._budget: int | None = None
+        self._writes: int | None = None
         super().__init__(name, "")
 
     def __enter__(self) -> Self:
@@ -53,6 +56,15 @@ class PowerCutDisk(apsw.VFS):
     def cut_after(self, operations: int) -> None:
         """Let this many more operations through, then cut the power."""
         self._budget = self.operations + operations
+
+    def full_after(self, writes: int) -> None:
+        """Let so many more writes through, then be full until `make_room`."""
+        self._writes = writes
+
+    def make_room(self) -> None:
+        """Be full no more."""
+        self.full = False
+        self._writes = None
 
     def settle(self, rng: Random | None = None) -> None:
         """Write down what survived the cut. Without `rng` nothing that was not synced; with it each unsynced write
@@ -71,7 +83,12 @@ class PowerCutDisk(apsw.VFS):
             raise _io_error(apsw.SQLITE_IOERR_WRITE, "power cut")
 
     def reserve(self, growth: int) -> None:
-        """Raises FullError if the files have grown to the limit."""
+        """Raises FullError if the files have grown to the limit, or so many writes were made as were allowed."""
+        if self._writes is not None:
+            self._writes -= 1
+            self.full = self.full or self._writes < 0
+        if self.full:
+            raise apsw.FullError("no room")
         if self.room is None or growth <= 0:
             return
         if sum(file.xFileSize() for file in self.files if not file.closed) + growth > self.room:
@@ -104,7 +121,7 @@ class _File(apsw.VFSFile):
         self._size = size
         self._pending.append((size, None))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
+    def xSync(self, _flags: int) -> None:  # noqa: N802 - apsw's name
         self._disk.operate()
         if self._disk.on_sync is not None:
             self._disk.on_sync()
@@ -116,8 +133,7 @@ class _File(apsw.VFSFile):
             else:
                 super().xWrite(data, offset)
         self._pending.clear()
-        super().xSync(flags)
-        self._size = None
+        self._size = None  # the file below need not be synced: it is the platters
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - apsw's name
         stored = super().xFileSize()

@@ -84,12 +84,12 @@ class Pair:
             with ledger(self.connection) as book:
                 if book.expire(ALICE, LAB, horizon, 7) < 7:
                     break
-        sealed = {ref.hour for ref in self.memory.batches(Key(0, b""), Key(1 << 60, b""), 99)}
-        cut = [item for item in self.memory.items(Key(0, b""), Key(horizon, b""), 999) if not item.gone]
-        self.memory.expire(horizon)
         hour = hour_of(horizon)
-        if hour in sealed and any(hour_of(item.timestamp) == hour for item in cut):
-            self.memory._unseal(hour * HOUR_MS)
+        sealed = [ref for ref in self.memory.batches(Key(0, b""), Key(1 << 60, b""), 99) if ref.hour == hour]
+        gone = self.memory.items(Key(hour * HOUR_MS, b""), Key(horizon, b""), 999)
+        self.memory.expire(horizon)
+        if sealed and all(item.gone for item in gone):
+            self.memory.seal(hour, sealed)  # nothing of what is in the batches went, though the hour was cut
 
     def seal(self, hour_and_parts: tuple[int, int]) -> None:
         hour, parts = hour_and_parts
