@@ -33,6 +33,9 @@ from nexusd_protocols.rpc.schema import (
     RoomFound,
 )
 
+MEET_S: Final = 3.0
+"""For the first peer of the DHT to turn up."""
+
 _ALONE: Final = Refusal("unreachable", "This node knows no peer that it could ask: connect to one first")
 
 
@@ -90,6 +93,7 @@ class Directory:
         peer = self._resolve(params.peer)
         if isinstance(peer, Refusal):
             return peer
+        await self._met()
         key = Key("profile-pointer", peer)
         published: Published[AgentProfile] = Published()
         located = self._sources.addresses() if peer == self._own else self._around.addresses_of(peer)
@@ -127,6 +131,13 @@ class Directory:
             missing=published.missing,
         )
 
+    async def _met(self) -> bool:
+        """Whether there is anybody to ask. A connection that was made a moment ago becomes one in a moment."""
+        with trio.move_on_after(MEET_S):
+            while not self._names.size():  # noqa: ASYNC110 - the table tells nobody that it grows
+                await trio.sleep(MEET_S / 30)
+        return self._names.size() > 0
+
     async def find_room(self, params: FindRoomParams) -> RoomFound | Refusal:
         """Who published that it is in a room, what it says of it, and which history it has."""
         try:
@@ -134,7 +145,7 @@ class Directory:
         except ValueError as error:
             return Refusal("invalid_name", f"{params.room!r}: {error}")
         own = self._publisher.told(Key("room-pointer", self._own, room))
-        if not own and not self._names.size():
+        if not await self._met() and not own:
             return _ALONE
         try:
             issuers = await self._finder.issuers("room-pointer", room, params.limit)
@@ -189,7 +200,7 @@ class Directory:
         except ValueError as error:
             return Refusal("invalid_name", f"{params.name!r}: {error}")
         own = self._publisher.told(Key("capability-pointer", self._own, name))
-        if not own and not self._names.size():
+        if not await self._met() and not own:
             return _ALONE
         try:
             return await self._shopping.find(name, params.limit, own)
