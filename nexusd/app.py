@@ -38,7 +38,7 @@ from nexusd.services.content import Budgets, Content
 from nexusd.services.directory import Directory
 from nexusd.services.events import Events
 from nexusd.services.inbox import Inbox
-from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources
+from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources, Storage
 from nexusd.services.node import Facts, Gauges, NodeInfo
 from nexusd.services.peers import Peers
 from nexusd.services.policy import Policy, TrustList, TrustLists
@@ -348,7 +348,7 @@ async def _start(
     )
     services = Services(
         node=_node_info(config, signer, info, started_at, now, request_stop, node, peers, rooms, capabilities, cascade),
-        metrics=_metrics(nursery, started_at, now, node, peers, policy, rooms, capabilities, events),
+        metrics=_metrics(nursery, started_at, now, node, peers, policy, rooms, capabilities, content, events),
         peers=peers,
         bans=bans,
         profile=profiles,
@@ -422,6 +422,7 @@ def _metrics(
     policy: Policy,
     rooms: Rooms,
     capabilities: Capabilities,
+    content: Content,
     events: Events,
 ) -> Metrics:
     loop_lag = LoopLag()
@@ -430,6 +431,22 @@ def _metrics(
     def gossip() -> Gossip:
         drops = node.topics.drops
         return Gossip(node.topics.router.counters, drops.forwarded, drops.gossip, drops.verdicts_late)
+
+    async def storage() -> Storage:
+        usage = await content.usage()
+        return Storage(
+            blocks=usage.blocks,
+            bytes=usage.bytes,
+            file_bytes=usage.file_bytes,
+            others=usage.others,
+            others_limit=usage.others_limit,
+            disk_free=usage.disk_free,
+            damaged=usage.damaged_count,
+            found_damaged=content.found_damaged,
+            uploads=usage.uploads,
+            fetches=usage.fetches,
+            exchange=node.exchange.stats(),
+        )
 
     return Metrics(
         Sources(
@@ -443,6 +460,7 @@ def _metrics(
             calls=lambda: capabilities.open_calls,
             events=events.newest,
             rooms=rooms.figures,
+            storage=storage,
             loop_lag=loop_lag,
         )
     )

@@ -70,6 +70,8 @@ def _metrics() -> str:
     body = [
         "## The daemon",
         markdown.table(header, [build, *(row(each.name, each.kind, each.help) for each in families.METRICS), lag]),
+        "## Content",
+        markdown.table(header, [row(each.name, each.kind, each.help) for each in families.STORAGE_METRICS]),
         "## Each room",
         markdown.paragraph("The label `room` is the room's name. Counters begin anew when a room is joined anew."),
         markdown.table(header, [row(each.name, each.kind, each.help) for each in families.ROOM_METRICS]),

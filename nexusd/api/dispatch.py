@@ -119,7 +119,7 @@ def handlers(services: Services) -> dict[str, Handler]:
         "content.unpin": lambda params, session: services.content.unpin(params),
         "content.remove": lambda params, session: services.content.remove(params),
         "content.collect": lambda params, session: services.content.collect(params),
-        "storage.show": lambda params, session: services.content.usage(),
+        "storage.show": lambda params, session: services.content.show(),
         "config.show": lambda params, session: services.node.config(),
         "rpc.discover": discover,
     }

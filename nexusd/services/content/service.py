@@ -133,6 +133,11 @@ class Content:
         """A message that was kept refers to these. Never waits."""
         self._autopin.referred(room, sender, references)
 
+    @property
+    def found_damaged(self) -> int:
+        """Blocks that were found damaged since the start."""
+        return self._blocks.found_damaged
+
     # --- getting ------------------------------------------------------------------------------------------------------
 
     async def read(self, params: schema.ContentReadParams) -> schema.ContentRead | Refusal:
@@ -263,12 +268,16 @@ class Content:
         """Remove what nothing kept needs."""
         return collected_view(await self._blocks.collect(now=self._collectable(), dry_run=params.dry_run))
 
-    async def usage(self) -> schema.StorageShow | Refusal:
-        """What the disk is used for."""
+    async def show(self) -> schema.StorageShow:
+        """What the disk is used for, and what the next collection takes."""
         loose = await self._blocks.collect(now=self._collectable(), dry_run=True)
+        return await self.usage(loose.bytes)
+
+    async def usage(self, loose: int = 0) -> schema.StorageShow:
+        """The same, without looking at every block."""
         return usage_view(
             await self._blocks.usage(),
-            loose=loose.bytes,
+            loose=loose,
             damaged=await self._blocks.damaged(MENDED),
             budgets=self._keeping.budgets,
             disk=self._shelf.disk,

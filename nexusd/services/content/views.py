@@ -77,7 +77,7 @@ def usage_view(
         bytes=usage.bytes,
         unpinned=loose,
         file_bytes=usage.file_bytes,
-        others=sum(owner.bytes for owner in owners if owner.limit),
+        others=sum(owner.bytes for owner in owners if owner.owner.startswith(ROOM)),
         others_limit=budgets.total,
         disk_free=disk.free(),
         disk_reserve=disk.reserve,

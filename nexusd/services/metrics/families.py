@@ -6,10 +6,11 @@ then. Labels are bounded: the only one that varies is the room, of which a daemo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from nexusd.host.ports import ExchangeStats
 from nexusd.services.metrics.loop_lag import LoopLag
 from nexusd_protocols.gossipsub.counters import Counters
 from nexusd_protocols.rpc.schema import ConnectionUsage, RoomStats
@@ -28,6 +29,24 @@ class Gossip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """What content takes, and what was exchanged of it. `damaged` blocks are not there again yet, of all that were
+    `found_damaged` since the start; `others` are bytes kept for others."""
+
+    blocks: int
+    bytes: int
+    file_bytes: int
+    others: int
+    others_limit: int
+    disk_free: int
+    damaged: int
+    found_damaged: int
+    uploads: int
+    fetches: int
+    exchange: ExchangeStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Whom to ask."""
 
@@ -43,6 +62,7 @@ class Sources:
     """Under way: made, and answered."""
     events: Callable[[], int]
     rooms: Callable[[], Sequence[RoomStats]]
+    storage: Callable[[], Awaitable[Storage]]
     loop_lag: LoopLag
 
 
@@ -54,6 +74,16 @@ class Metric:
     kind: Kind
     help: str
     read: Callable[[Sources], float]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageMetric:
+    """One of content."""
+
+    name: str
+    kind: Kind
+    help: str
+    read: Callable[[Storage], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +196,31 @@ METRICS: Final = (
     ),
 )
 
+STORAGE_METRICS: Final = (
+    StorageMetric("nexusd_content_blocks", "gauge", "Blocks on this host", lambda s: s.blocks),
+    StorageMetric("nexusd_content_bytes", "gauge", "Their bytes", lambda s: s.bytes),
+    StorageMetric("nexusd_content_file_bytes", "gauge", "What the file with them takes", lambda s: s.file_bytes),
+    StorageMetric("nexusd_content_others_bytes", "gauge", "What is kept for others", lambda s: s.others),
+    StorageMetric("nexusd_content_others_limit_bytes", "gauge", "What may be kept for them", lambda s: s.others_limit),
+    StorageMetric("nexusd_content_disk_free_bytes", "gauge", "Room on the disk", lambda s: s.disk_free),
+    StorageMetric("nexusd_content_damaged", "gauge", "Blocks found damaged and not had again yet", lambda s: s.damaged),
+    StorageMetric(
+        "nexusd_content_found_damaged", "counter", "Blocks that were found damaged", lambda s: s.found_damaged
+    ),
+    StorageMetric("nexusd_content_puts", "gauge", "Puts under way", lambda s: s.uploads),
+    StorageMetric("nexusd_content_fetches", "gauge", "Things being fetched", lambda s: s.fetches),
+    StorageMetric("nexusd_bitswap_peers", "gauge", "Connected peers that exchange blocks", lambda s: s.exchange.peers),
+    StorageMetric("nexusd_bitswap_wants", "gauge", "Blocks that they want of us", lambda s: s.exchange.wants),
+    StorageMetric("nexusd_bitswap_blocks_sent", "counter", "Blocks sent", lambda s: s.exchange.blocks_sent),
+    StorageMetric("nexusd_bitswap_sent_bytes", "counter", "Their bytes", lambda s: s.exchange.bytes_sent),
+    StorageMetric("nexusd_bitswap_blocks_received", "counter", "Blocks received", lambda s: s.exchange.blocks_received),
+    StorageMetric("nexusd_bitswap_received_bytes", "counter", "Their bytes", lambda s: s.exchange.bytes_received),
+    StorageMetric(
+        "nexusd_bitswap_duplicates", "counter", "Blocks that came twice, or too late", lambda s: s.exchange.duplicates
+    ),
+    StorageMetric("nexusd_bitswap_unasked", "counter", "Blocks that nobody wanted", lambda s: s.exchange.unasked),
+)
+
 ROOM_METRICS: Final = (
     RoomMetric("nexusd_room_peers", "gauge", "Connected peers subscribed to the room", lambda r: r.peers),
     RoomMetric("nexusd_room_mesh_peers", "gauge", "Peers that exchange messages with us directly", lambda r: r.mesh),
@@ -216,12 +271,13 @@ class Family:
     samples: tuple[tuple[tuple[str, ...], float], ...]
 
 
-def read(sources: Sources) -> list[Family]:
+def read(sources: Sources, storage: Storage) -> list[Family]:
     """All of them but the histogram."""
     rooms = sources.rooms()
     return [
         Family(BUILD + "_info", "gauge", BUILD_HELP, ("version",), (((sources.version,), 1.0),)),
         *(Family(each.name, each.kind, each.help, (), (((), float(each.read(sources))),)) for each in METRICS),
+        *(Family(each.name, each.kind, each.help, (), (((), float(each.read(storage))),)) for each in STORAGE_METRICS),
         *(
             Family(
                 each.name,

@@ -21,7 +21,8 @@ class Metrics:
         """Everything as of now."""
         async with self._one:
             lag = self._sources.loop_lag
-            families, buckets, total = read(self._sources), lag.buckets(), lag.total
+            storage = await self._sources.storage()
+            families, buckets, total = read(self._sources, storage), lag.buckets(), lag.total
             return NodeMetrics(text=await trio.to_thread.run_sync(_render, families, buckets, total))
 
 

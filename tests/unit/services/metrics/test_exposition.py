@@ -10,8 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
-from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources
-from nexusd.services.metrics.families import METRICS, ROOM_METRICS
+from nexusd.host.ports import ExchangeStats
+from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources, Storage
+from nexusd.services.metrics.families import METRICS, ROOM_METRICS, STORAGE_METRICS
 from nexusd.services.metrics.loop_lag import BUCKETS
 from nexusd_protocols.gossipsub.counters import Counters
 from nexusd_protocols.rpc.schema import ConnectionUsage, RoomStats
@@ -36,7 +37,24 @@ def sources(*rooms: RoomStats) -> Sources:
         calls=lambda: (15, 16),
         events=lambda: 17,
         rooms=lambda: rooms,
+        storage=storage,
         loop_lag=LoopLag(),
+    )
+
+
+async def storage() -> Storage:
+    return Storage(
+        blocks=21,
+        bytes=22,
+        file_bytes=23,
+        others=24,
+        others_limit=25,
+        disk_free=26,
+        damaged=27,
+        found_damaged=28,
+        uploads=29,
+        fetches=30,
+        exchange=ExchangeStats(31, 32, 33, 34, 35, 36, 37, 38),
     )
 
 
@@ -65,6 +83,9 @@ async def test_figures_come_from_where_they_are_kept() -> None:
     assert found[("nexusd_calls_incoming", ())] == 16
     assert found[("nexusd_gossip_promises_broken_total", ())] == 11
     assert found[("nexusd_gossip_dropped_forwarded_total", ())] == 12
+    assert found[("nexusd_content_bytes", ())] == 22
+    assert found[("nexusd_content_found_damaged_total", ())] == 28
+    assert found[("nexusd_bitswap_sent_bytes_total", ())] == 32
     assert found[("nexusd_room_peers", of_room("general"))] == 1
     assert found[("nexusd_room_mesh_peers", of_room("general"))] == 2
     assert found[("nexusd_room_promises_broken_total", of_room("general"))] == 17
@@ -72,7 +93,7 @@ async def test_figures_come_from_where_they_are_kept() -> None:
 
 async def test_each_metric_of_the_table_is_there_for_each_room() -> None:
     found = await scrape(sources(*(room(f"r{number}") for number in range(256))))
-    names = {(each.name + "_total" * (each.kind == "counter"), ()) for each in METRICS}
+    names = {(each.name + "_total" * (each.kind == "counter"), ()) for each in (*METRICS, *STORAGE_METRICS)}
     assert names <= set(found)
     per_room = {key for key in found if key[1] and key[1][0][0] == "room"}
     assert len(per_room) == 256 * len(ROOM_METRICS), "and no more lines than rooms times metrics"
