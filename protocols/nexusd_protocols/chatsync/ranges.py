@@ -199,8 +199,8 @@ def _check_batches(lower: Key, upper: Key, batches: tuple[BatchRef, ...]) -> Non
 
 
 def check_request(request: Ranges) -> None:
-    """A request holds fingerprints only. Raises RemoteProtocolError `bad_request`."""
-    if not all(isinstance(each, Skip | Fingerprint) for each in request.ranges):
+    """A request holds fingerprints, one at least, and nothing else. Raises RemoteProtocolError `bad_request`."""
+    if not request.open or not all(isinstance(each, Skip | Fingerprint) for each in request.ranges):
         raise RemoteProtocolError("bad_request", "who asks sends fingerprints", penalty=10)
 
 

@@ -146,7 +146,7 @@ def test_an_answer_to_something_else(answer, code):
 
 def test_a_request_holds_fingerprints_only():
     check_request(REQUEST)
-    for each in (Items(key(2000), ()), batches((5, 0))):
+    for each in (Items(key(2000), ()), batches((5, 0)), Skip(key(2000))):
         with pytest.raises(RemoteProtocolError, match="bad_request"):
             check_request(said(each))
 

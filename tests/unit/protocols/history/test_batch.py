@@ -17,8 +17,8 @@ from nexusd_protocols.content.cid import DAG_CBOR, RAW
 from nexusd_protocols.history.batch import CONTENT_BYTES, batches, read_batch
 from nexusd_protocols.history.errors import HistoryError
 from nexusd_protocols.pubsub.signed import SignedMessage
-from tests.harness.history import AT, HOUR, HOUR_MS, LAB, said
 from tests.harness.people import ALICE, BOB, MALLORY
+from tests.harness.spoken import AT, HOUR, HOUR_MS, LAB, said
 
 
 @cache

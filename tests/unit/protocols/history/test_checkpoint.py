@@ -14,7 +14,7 @@ from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.checkpoint import head, make_checkpoint, read_checkpoint, tree
 from nexusd_protocols.history.day import DayRef, make_day, read_day
 from nexusd_protocols.history.errors import HistoryError
-from tests.harness.history import HOUR, LAB
+from tests.harness.spoken import HOUR, LAB
 
 DAY = HOUR // 24
 NOON = DAY * 24 + 12

@@ -12,8 +12,8 @@ from nexusd_protocols.content.json_blocks import encode_json
 from nexusd_protocols.history import v1
 from nexusd_protocols.history.errors import HistoryError
 from nexusd_protocols.room import message as wire
-from tests.harness.history import AT, HOUR, HOUR_MS, LAB, said
 from tests.harness.people import ALICE, BOB, MALLORY
+from tests.harness.spoken import AT, HOUR, HOUR_MS, LAB, said
 
 SOURCE = Cid.of(DAG_CBOR, b"the batch")
 
