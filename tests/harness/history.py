@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from itertools import islice
 from pathlib import Path
 
 from nexusd.services.rooms.views import stored
@@ -48,14 +50,14 @@ def past(room: str, count: int, end: int, *, hours: int, authors: int = 20, seed
         yield stored(RoomId(room), message, message.encode(), read, timestamp)
 
 
-async def remember(directory: Path, agent: AgentId, rows: Iterator[RoomRow], now: int) -> None:
-    """Put them on the disk of a host that does not run."""
-    directory.mkdir(mode=0o700, exist_ok=True, parents=True)
-    async with Store.open(directory / STORE_FILE) as store:
-        part: list[tuple[AgentId, RoomRow]] = []
-        for row in rows:
-            part.append((agent, row))
-            if len(part) == 2000:
-                await store.log.append_many(part, now=now)
-                part = []
-        await store.log.append_many(part, now=now)
+async def remember(homes: Mapping[AgentId, Path], rows: Iterable[RoomRow], now: int) -> None:
+    """Put them on the disks of hosts that do not run."""
+    async with AsyncExitStack() as stack:
+        stores = {}
+        for agent, home in homes.items():
+            home.mkdir(mode=0o700, exist_ok=True, parents=True)
+            stores[agent] = await stack.enter_async_context(Store.open(home / STORE_FILE))
+        left = iter(rows)
+        while part := list(islice(left, 2000)):
+            for agent, store in stores.items():
+                await store.log.append_many([(agent, row) for row in part], now=now)

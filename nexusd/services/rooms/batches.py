@@ -64,15 +64,14 @@ class Batches:
         stored = 0
         errors: list[Exception] = []
         todo = iter(refs)
-        taking = trio.Lock()  # verified one after the other: the line is busy meanwhile
 
         async def work(scope: trio.CancelScope) -> None:
             nonlocal stored
             for ref in todo:
                 try:
                     data = await session.get(ref.cid, timeout=BATCH_S)
-                    async with taking:
-                        stored += await self._take(joined, source, ref, data)
+                    # while one is committed others are verified, and those that wait share the next commit
+                    stored += await self._take(joined, source, ref, data)
                 except (HostError, RemoteProtocolError, OSError) as error:
                     if isinstance(error, HostError) and source in self._topics.peers(joined.topic):
                         self._penalise(source, "broken_promise", EMPTY_POINTS)
