@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 FETCH_S: Final = 8.0
 """For one document: whoever has it sends it in one block, or is left out."""
+CANDIDATES: Final = 40
+"""Issuers looked at for one request, as many as a node keeps for one key: who has no pointer must not crowd out who has
+one."""
 LOOKUPS: Final = 16
 """Issuers looked at at once for one request."""
 FIND_S: Final = 25.0
@@ -87,16 +90,16 @@ class Finder:
             return Published(pointer, documents.read(shape, key, data))
         except trio.TooSlowError:
             missing = "what it points to did not come in time"
-        except HostError as error:
+        except (HostError, OSError) as error:  # nobody has it; or it has no room here
             missing = f"what it points to could not be fetched: {error}"
         except DocumentError as error:
             missing = f"what it points to is refused: {error}"
         log.debug("document_missing", pointer=str(key), reason=missing)
         return Published(pointer, missing=missing)
 
-    async def issuers(self, kind: Literal["room-pointer", "capability-pointer"], name: str, count: int) -> list[PeerId]:
+    async def issuers(self, kind: Literal["room-pointer", "capability-pointer"], name: str) -> list[PeerId]:
         """Peers that say they have a pointer of this kind and name. Raises HostError if nobody could be asked."""
-        return [found.peer for found in await self._names.find_providers(str(meeting_place(kind, name)), count)]
+        return [found.peer for found in await self._names.find_providers(str(meeting_place(kind, name)), CANDIDATES)]
 
 
 async def of_each(

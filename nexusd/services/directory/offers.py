@@ -138,4 +138,6 @@ def _told(addresses: Iterable[str], issuer: PeerId) -> tuple[str, ...]:
     network, and loopback means nothing to others unless there is nothing else."""
     places = {address: reach(raw) for address in addresses for raw in to_bytes((address,), issuer)}
     widest = max((place for place in places.values() if place is not None), default=Reach.HERE)
-    return tuple(address for address, place in places.items() if place == widest)[: limits.PROFILE_TRANSPORTS]
+    told = (address for address, place in places.items() if place == widest)
+    # a name may be so long that nobody would take it
+    return tuple(each for each in told if len(each) <= limits.KAD_ADDRESS_BYTES)[: limits.PROFILE_TRANSPORTS]

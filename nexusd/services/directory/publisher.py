@@ -10,6 +10,7 @@ Which keys were told is on disk before anybody hears of them: what is offered no
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -130,7 +131,9 @@ class Publisher:
     async def _load(self) -> None:
         await self._sequence.load()
         settings = self._store.settings
-        self._told = {Key.parse(text): None for text in msgspec.json.decode(await settings.get(_TOLD) or "[]")}
+        for text in msgspec.json.decode(await settings.get(_TOLD) or "[]", type=list[str]):
+            with suppress(ValueError):  # another version had other kinds
+                self._told[Key.parse(text)] = None
         since = await settings.get(_SINCE)
         self._since = self._clock() if since is None else int(since)
         if since is None:
@@ -185,13 +188,13 @@ class Publisher:
         cid, block = self._pointed_to(offer, before, now)
         if block is not None:
             await self._keep(block, str(key))
-        await self._put(key, partial(envelope.sign, self._signer, key, cid, now=now))
+        took = await self._put(key, partial(envelope.sign, self._signer, key, cid, now=now))
         if before is None and (place := _meeting_place(key)) is not None:
             await self._names.provide(place)  # from here on the DHT does it by itself, also after a restart
         due_at = now + round(TTL_MS[key.kind] * self._random.uniform(*RENEW))
         self._told[key] = _Told(offer.facts, cid, block, due_at)
         say = log.debug if before is not None and before.facts == offer.facts else log.info
-        say("published", pointer=str(key), cid=str(cid))
+        say("published", pointer=str(key), cid=str(cid), peers=len(took))
 
     @staticmethod
     def _pointed_to(offer: Offer, before: _Told | None, now: int) -> tuple[Cid, Block | None]:
@@ -210,16 +213,17 @@ class Publisher:
         await self._put(key, partial(envelope.withdraw, self._signer, key, now=self._clock()))
         log.info("withdrawn", pointer=str(key))
 
-    async def _put(self, key: Key, sign: Callable[..., bytes]) -> None:
-        """Put it above whatever this issuer said before, wherever that was remembered."""
+    async def _put(self, key: Key, sign: Callable[..., bytes]) -> list[PeerId]:
+        """Put it above whatever this issuer said before, wherever that was remembered. Returns who took it: if nobody
+        did, the DHT tells it as soon as somebody is there."""
         try:
-            await self._names.put(str(key), sign(seq=await self._sequence.next()))
+            return await self._names.put(str(key), sign(seq=await self._sequence.next()))
         except ValueError:
             held = await self._names.get(str(key))
             if held is None:
                 raise
             self._sequence.exceed(envelope.read(str(key), held, self._clock()).seq)
-            await self._names.put(str(key), sign(seq=await self._sequence.next()))
+            return await self._names.put(str(key), sign(seq=await self._sequence.next()))
 
     async def _note(self) -> None:
         text = msgspec.json.encode(sorted(map(str, self._told))).decode()

@@ -148,7 +148,7 @@ class Directory:
         if not await self._met() and not own:
             return _ALONE
         try:
-            issuers = await self._finder.issuers("room-pointer", room, params.limit)
+            issuers = await self._finder.issuers("room-pointer", room)
         except HostError as error:
             return Refusal("unreachable", str(error))
         allowed = [issuer for issuer in issuers if self._around.allows(issuer)]

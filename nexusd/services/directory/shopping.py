@@ -8,7 +8,7 @@ from typing import Final, Literal
 import trio
 
 from nexusd.host.ports import HostError
-from nexusd.services.directory.finder import Finder, Published, of_each
+from nexusd.services.directory.finder import CANDIDATES, Finder, Published, of_each
 from nexusd.services.directory.ports import Ask, Surroundings
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
@@ -43,8 +43,8 @@ class Shopping:
 
     async def find(self, name: CapabilityName, limit: int, own: bool) -> CapabilityFound:
         """Best first. `own`: this node offers it too. Raises HostError if nobody could be asked."""
-        told = await self._finder.issuers("capability-pointer", name, limit)
-        heard = [peer for peer in self._around.heard(name) if peer not in told][:limit]
+        told = await self._finder.issuers("capability-pointer", name)
+        heard = [peer for peer in self._around.heard(name) if peer not in told][:CANDIDATES]
         candidates = [*([self._own] if own else []), *told, *heard]
 
         async def look(peer: PeerId) -> _Seen:

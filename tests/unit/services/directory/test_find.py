@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 
+from nexusd.store.errors import StorageFullError
 from nexusd_protocols.content.cid import JSON, RAW, Cid
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.ids import RoomId
@@ -222,10 +223,22 @@ async def test_who_only_says_that_he_is_there_has_proved_nothing(autojump_clock,
     alice.joins("lab")
     await settled()
     there = town.world.providers[str(meeting_place("room-pointer", "lab"))]
-    there |= dict.fromkeys(person(number).peer_id for number in range(5))
+    del there[alice.peer_id]
+    there |= dict.fromkeys([*(person(number).peer_id for number in range(30)), alice.peer_id])
     found = await town.room()
-    assert [member.peer_id for member in found.members] == [alice.peer_id]
-    assert found.unproven == 5
+    assert [member.peer_id for member in found.members] == [alice.peer_id], "a crowd of thirty hides nobody"
+    assert found.unproven == 30
+
+
+async def test_a_full_disk_takes_no_documents(autojump_clock, town, monkeypatch):
+    alice = town.resident(ALICE)
+    await settled()
+
+    async def fetch(cid: Cid, peers: list[Any]) -> bytes:
+        raise StorageFullError("The disk is full")
+
+    monkeypatch.setattr(town.carol.directory._finder, "_fetch", fetch)
+    assert "disk is full" in (await town.agent(alice.peer_id)).missing
 
 
 async def test_a_member_whose_words_cannot_be_fetched_is_a_member(autojump_clock, town):

@@ -101,6 +101,7 @@ def test_a_checkpoint_is_of_a_room_that_we_are_in():
         ([HERE, NEAR], (NEAR,)),
         ([HERE], (HERE,)),
         ([], ()),
+        ([f"/dns4/{'x' * 250}/tcp/1/p2p/{ME}", ANYWHERE], (ANYWHERE,)),
         (["/ip4/0.0.0.0/tcp/1", "nonsense", "/ip4/224.0.0.1/udp/1"], ()),
         ([f"/ip4/8.8.8.8/tcp/{port}/p2p/{ME}" for port in range(1, 40)], None),
     ],

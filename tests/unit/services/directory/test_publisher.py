@@ -184,6 +184,8 @@ async def test_after_a_restart_what_is_still_so_is_told_anew_and_the_rest_taken_
         await trio.sleep(SOON)
     before = {key: world.pointer(Key.parse(key)).seq for key in world.records}
     world.skew_ms = -60_000  # and the clock went back
+    told = json.loads(alice.settings.values["directory/told"])
+    alice.settings.values["directory/told"] = json.dumps([*told, "/nexus/of-a-later-version/x"])
     again = Resident(world, ALICE, alice.settings)
     again.joins("lab")
     async with running(again):
