@@ -19,6 +19,9 @@ from nexusd_protocols.errors import RemoteProtocolError
 _SHA2_256: Final = 0x12
 _DIGEST_BYTES: Final = 32
 _VARINT_BYTES: Final = 10
+_CRUMB_BYTES: Final = 1024
+_PAYLOAD_TAG: Final = bytes((3 << 3 | 2,))
+_DATA_TAG: Final = bytes((2 << 3 | 2,))
 
 
 class Kind(IntEnum):
@@ -73,6 +76,10 @@ class Message:
 
 def encode(message: Message) -> bytes:
     """The protobuf, without a length before it."""
+    return b"".join(_pieces(message))
+
+
+def _pieces(message: Message) -> list[bytes]:
     wire = pb.Message()
     for want in message.wants:
         wire.wantlist.entries.add(
@@ -82,22 +89,26 @@ def encode(message: Message) -> bytes:
         wire.wantlist.entries.add(block=cid.encode(), cancel=True)
     # also where it is empty: go-bitswap looks into it without asking whether it is there
     wire.wantlist.full = message.full
-    for block in message.blocks:
-        wire.payload.add(prefix=_prefix(block.cid), data=block.data)
     for cid in message.haves:
         wire.blockPresences.add(cid=cid.encode(), type=pb.Message.Have)
     for raw in (*(cid.encode() for cid in message.lacks), *message.foreign):
         wire.blockPresences.add(cid=raw, type=pb.Message.DontHave)
-    return wire.SerializeToString()
+    pieces = [wire.SerializeToString()]
+    for block in message.blocks:
+        # by hand: protobuf copies twice what is most of the message
+        head = pb.Message.Block(prefix=_prefix(block.cid)).SerializeToString()
+        head += _DATA_TAG + varint.encode(len(block.data)) if block.data else b""
+        pieces += (_PAYLOAD_TAG + varint.encode(len(head) + len(block.data)) + head, block.data)
+    return pieces
 
 
-def decode(raw: bytes) -> Message:
+def decode(raw: bytes | memoryview) -> Message:
     """Read one message. What is beyond the bounds in number is not looked at, and no fault; of several entries about
     one CID the last counts. Raises RemoteProtocolError: `bad_protobuf`, `too_many_entries`, `bad_cid`,
     `block_too_large`."""
     _check_number(raw)
     try:
-        wire = pb.Message.FromString(raw)
+        wire = pb.Message.FromString(raw)  # type: ignore[arg-type] # it takes any buffer
     except DecodeError as error:
         raise RemoteProtocolError("bad_protobuf", str(error), penalty=10) from error
     wants, foreign = _wanted(wire.wantlist)
@@ -121,44 +132,61 @@ class MessageStream:
 
     def __init__(self, max_bytes: int = limits.BITSWAP_MESSAGE_BYTES) -> None:
         self._max = max_bytes
-        self._buffer = bytearray()
+        self._chunks: list[bytes] = []
+        self._size = 0
+        # with fewer bytes there is nothing new to find
+        self._needed = 1
 
     def receive(self, data: bytes) -> list[Message]:
         """As `StreamMachine.receive`. Raises also `bad_length` and `too_large`."""
-        self._buffer += data
+        if self._chunks and len(self._chunks[-1]) < _CRUMB_BYTES:
+            self._chunks[-1] += data  # or each octet of a message would be an object
+        else:
+            self._chunks.append(data)
+        self._size += len(data)
+        if self._size < self._needed:
+            return []
+        buffer = b"".join(self._chunks)
+        view = memoryview(buffer)
         found: list[Message] = []
         at = 0
-        while at < len(self._buffer) and len(found) < limits.LINES_PER_READ:
-            try:
-                length, start = varint.read(self._buffer, at)
-            except varint.IncompleteError:
+        self._needed = 0
+        while len(found) < limits.LINES_PER_READ:
+            bounds = self._bounds(buffer, at)
+            if bounds is None or bounds[1] > len(buffer):
+                self._needed = len(buffer) - at + 1 if bounds is None else bounds[1] - at
                 break
-            except ValueError as error:
-                raise RemoteProtocolError("bad_length", str(error), penalty=10) from error
-            if length > self._max:
-                raise RemoteProtocolError("too_large", f"over {self._max} bytes", penalty=10)
-            if len(self._buffer) < start + length:
-                break
-            with memoryview(self._buffer) as view:
-                raw = bytes(view[start : start + length])
-            found.append(decode(raw))
-            at = start + length
-        del self._buffer[:at]
+            found.append(decode(view[slice(*bounds)]))
+            at = bounds[1]
+        self._chunks = [buffer[at:]]
+        self._size = len(buffer) - at
         return found
+
+    def _bounds(self, buffer: bytes, at: int) -> tuple[int, int] | None:
+        """Where the message begins and ends; None if its length is not there yet."""
+        try:
+            length, start = varint.read(buffer, at)
+        except varint.IncompleteError:
+            return None
+        except ValueError as error:
+            raise RemoteProtocolError("bad_length", str(error), penalty=10) from error
+        if length > self._max:
+            raise RemoteProtocolError("too_large", f"over {self._max} bytes", penalty=10)
+        return start, start + length
 
     def receive_eof(self) -> list[Message]:
         """As `StreamMachine.receive_eof`. Raises `cut_short`."""
-        if self._buffer:
+        if self._size:
             raise RemoteProtocolError("cut_short", "the stream ended within a message")
         return []
 
     def send(self, command: Message) -> bytes:
         """The message with its length."""
-        raw = encode(command)
-        return varint.encode(len(raw)) + raw
+        pieces = _pieces(command)
+        return b"".join((varint.encode(sum(map(len, pieces))), *pieces))
 
 
-def _check_number(raw: bytes) -> None:
+def _check_number(raw: bytes | memoryview) -> None:
     """Refuse what would become far more objects than it has bytes to show for, before it does."""
     left = limits.BITSWAP_FIELDS
     for field, start, end in _fields(raw, 0, len(raw)):
@@ -172,7 +200,7 @@ def _check_number(raw: bytes) -> None:
             raise RemoteProtocolError("too_many_entries", f"over {limits.BITSWAP_FIELDS}", penalty=10)
 
 
-def _fields(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(raw: bytes | memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Number, begin and end of each field of a protobuf message. Raises RemoteProtocolError `bad_protobuf`."""
     while at < end:
         tag, at = _number(raw, at)
@@ -194,7 +222,7 @@ def _fields(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         yield tag >> 3, start, at
 
 
-def _number(raw: bytes, at: int) -> tuple[int, int]:
+def _number(raw: bytes | memoryview, at: int) -> tuple[int, int]:
     """A varint as protobuf has them, which may be longer than they need to be."""
     value = 0
     for index, byte in enumerate(raw[at : at + _VARINT_BYTES]):

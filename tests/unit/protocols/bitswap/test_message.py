@@ -118,6 +118,15 @@ def test_a_message_is_refused_by_its_length_before_it_comes():
     assert caught.value.code == "too_large"
 
 
+def test_a_message_that_comes_by_the_octet_takes_no_more_memory():
+    stream = MessageStream()
+    wire = stream.send(Message(blocks=(block(1, 20_000),)))
+    for at in range(len(wire) - 1):
+        assert stream.receive(wire[at : at + 1]) == []
+    assert len(stream._chunks) <= len(wire) / 1024 + 1
+    assert stream.receive(wire[-1:]) == [Message(blocks=(block(1, 20_000),))]
+
+
 def test_so_many_messages_of_one_buffer_at_a_time():
     stream = MessageStream()
     assert len(stream.receive(b"\x00" * (limits.LINES_PER_READ + 1))) == limits.LINES_PER_READ

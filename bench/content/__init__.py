@@ -1,0 +1,1 @@
+"""Fetching files by bitswap, beside Helia."""
