@@ -19,6 +19,7 @@ from nexusd_protocols.content.range_reader import RangeReader
 from nexusd_protocols.content.unixfs import Entry, FileBuilder, directory
 from tests.harness import js
 from tests.harness.bitswap import MemorySource
+from tests.harness.daemon import Daemon
 from tests.harness.js import HeliaPeer
 from tests.harness.nodes import loopback, until
 
@@ -169,3 +170,24 @@ async def test_we_read_from_two_of_them_and_one_leaves(helia: HeliaPeer, tmp_pat
                 assert await read_file(session, Cid.parse(roots.pop())) == data
             assert not roots
             assert not bob.node.balance(helia.peer_id)
+
+
+def test_a_daemon_and_they_read_each_others_files(helia: HeliaPeer, alice: Daemon, tmp_path: Path) -> None:
+    ours = tmp_path / "ours.bin"
+    ours.write_bytes(content("put"))
+    put = alice.cli("content", "put", str(ours), timeout=60)["cid"]
+    helia.call("dial", address=alice.tcp)
+    read = helia.call("readFile", cid=put, timeout=60)
+    assert (read["size"], read["sha256"]) == (SIZE, hashlib.sha256(content("put")).hexdigest())
+
+    theirs = tmp_path / "theirs.bin"
+    cid = helia.call("addFile", seed="get", size=SIZE)["cid"]
+    got = alice.cli("content", "get", cid, "-o", str(theirs), "--from", helia.peer_id, timeout=60)
+    assert got["fetched"] >= SIZE
+    assert theirs.read_bytes() == content("get")
+
+
+def test_a_daemon_reads_their_object(helia: HeliaPeer, alice: Daemon) -> None:
+    helia.call("dial", address=alice.tcp)
+    cid = helia.call("addObject", object={"a": [1, "x"], "b": None})["cid"]
+    assert alice.cli("content", "get", cid, "--from", helia.peer_id)["value"] == {"a": [1, "x"], "b": None}
