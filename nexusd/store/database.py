@@ -114,6 +114,11 @@ class Database:
         return self._writer.failed
 
     @property
+    def log_pages(self) -> int:
+        """Pages that wait in the log to be copied into the file."""
+        return self._writer.log_pages
+
+    @property
     def commits(self) -> int:
         """Commits since the opening: the writes divided by it are the size of the mean group."""
         return self._writer.commits

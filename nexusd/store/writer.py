@@ -125,6 +125,11 @@ class Writer:
         """Whether the disk has failed so that nothing is written any more."""
         return self._failed.is_set()
 
+    @property
+    def log_pages(self) -> int:
+        """Pages in the log that are not copied into the database yet; of one that was found at the start, none."""
+        return max(0, self._wal_pages - self._wal_copied)
+
     async def wait_failed(self) -> StorageFailedError:
         """Wait until the disk has failed so that nothing is written any more."""
         await self._failed.wait()

@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from nexusd.client import Nexus, NexusError
-from tests.harness.daemon import BIN, Daemon, Home
+from tests.harness.daemon import Daemon, Home
 from tests.harness.mallory import mallory
-from tests.harness.process import LineProcess, poll
-
-PLACE = "mount -t tmpfs -o size=1m,mode=0700 none {0} && [ ! -e {1} ] || cp -a {1}/. {0}/; exec {2} run --name full \
---loopback --no-mdns --log-format json"
-
-
-class SmallDisk:
-    """A daemon whose data directory is a file system of 1 MiB, in a mount namespace of its own."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
-        self.data_dir = home.data_dir("full")
-        self.data_dir.mkdir(parents=True, mode=0o700)
-        self.saved = home.directory / "saved"
-        self.log = home.directory / "full.log"
-        self.process: LineProcess | None = None
-
-    def start(self) -> None:
-        command = PLACE.format(self.data_dir, self.saved, BIN / "nexusd")
-        argv = ["unshare", "-Urm", "sh", "-c", command]
-        self.process = LineProcess(argv, log=self.log, env=self.home.env, cwd=self.home.directory)
-
-    @property
-    def inside(self) -> Path:
-        """The data directory as the daemon sees it."""
-        assert self.process is not None
-        return Path(f"/proc/{self.process.popen.pid}/root{self.data_dir}")
-
-    def client(self) -> Nexus:
-        """A connection, once the socket answers."""
-        assert self.process is not None
-        popen = self.process.popen
-        path = self.inside / "nexusd.sock"
-        poll(lambda: popen.poll() is not None or path.exists(), "the socket")
-        assert popen.poll() is None, self.log.read_text()
-        return Nexus(path, timeout=20)
-
-    def free(self) -> int:
-        found = os.statvfs(self.inside)
-        return found.f_bavail * found.f_frsize
-
-    def end(self) -> None:
-        """kill -9, with the disk as it is kept for the next start."""
-        assert self.process is not None
-        if self.process.popen.poll() is None:
-            self.process.popen.send_signal(signal.SIGSTOP)  # nothing changes while it is copied
-            shutil.rmtree(self.saved, ignore_errors=True)
-            self.saved.mkdir(mode=0o700)
-            for file in self.inside.iterdir():
-                if file.is_file() and file.name not in ("lock", "nexusd.sqlite-shm"):
-                    shutil.copy2(file, self.saved)
-            self.process.kill9()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self.process is not None:
-            self.process.kill9()
+from tests.harness.process import poll
+from tests.harness.smalldisk import SmallDisk, small_disk
 
 
 @pytest.fixture
 def small(own_home: Home) -> Iterator[SmallDisk]:
-    trial = subprocess.run(
-        ["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-    )
-    if trial.returncode != 0 and os.environ.get("NEXUS_TEST_REQUIRE") != "all":
-        pytest.skip("no user namespaces here")
-    with SmallDisk(own_home) as disk:
-        disk.start()
+    with small_disk(own_home, "1m") as disk:
         yield disk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,13 @@ RESERVE_SHARE: Final = 20
 
 
 class Disk:
-    """The file system that a directory is on."""
+    """The file system that a directory is on. Content goes into the `log` first; `pending` bytes of that are still to
+    be copied into the database."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, log: Path, pending: Callable[[], int]) -> None:
         self._directory = directory
+        self._log = log
+        self._pending = pending
 
     def free(self) -> int:
         """Bytes that this user may still write."""
@@ -32,9 +36,16 @@ class Disk:
         found = os.statvfs(self._directory)
         return min(RESERVE_BYTES, found.f_blocks * found.f_frsize // RESERVE_SHARE)
 
-    def check(self, size: int) -> None:
-        """Raises StorageFullError if so many bytes of content would leave too little."""
-        if self.free() - size < self.reserve:
+    def check(self, size: int, *, inside: int = 0) -> None:
+        """Raises StorageFullError if so many bytes of content would leave too little. The log grows by them where it is
+        not written anew; the database by them and what is pending, of which `inside` bytes find room in it."""
+        pending = self._pending()
+        try:
+            reused = max(0, self._log.stat().st_size - pending)
+        except FileNotFoundError:
+            reused = 0
+        growth = max(0, size - reused) + max(0, size + pending - inside)
+        if self.free() - growth < self.reserve:
             raise StorageFullError(
-                f"The disk is full: content leaves {self.reserve // limits.MIB} MiB of it free for everything else"
+                f"The disk is full: content leaves {self.reserve // limits.KIB} KiB of it free for everything else"
             )

@@ -49,7 +49,6 @@ class Putting:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        self._shelf.disk.check(0)
         done = await self._uploads.finished(agent.id, params.key)
         if done is not None:
             await self._keep(agent.id, Cid.parse(done.cid), params, done.total_size)

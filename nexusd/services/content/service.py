@@ -69,7 +69,9 @@ class Content:
         self._names = names
         self._clock = clock
         self._resolve = resolve
-        self._shelf = Shelf(store.blocks, Disk(directory), exchange, clock)
+        path = store.blocks.database.path
+        disk = Disk(directory, path.with_name(f"{path.name}-wal"), lambda: store.blocks.pending_bytes)
+        self._shelf = Shelf(store.blocks, disk, exchange, clock)
         self._uploads = Uploads(self._shelf, clock, entropy)
         self._fetches = Fetches(self._shelf, names, emit, clock)
         self._keeping = Keeping(self._shelf, names, budgets, clock)

@@ -8,6 +8,7 @@ from nexusd.host.ports import BlockExchange
 from nexusd.services.content.disk import Disk
 from nexusd.services.ports import WallClock
 from nexusd.store.blocks import Blocks
+from nexusd.store.errors import StorageFullError
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import PeerId
@@ -27,9 +28,19 @@ class Shelf:
         """Store blocks: they are on disk when this returns. Raises StorageFullError, StorageError."""
         if not blocks:
             return
-        self.disk.check(sum(len(block.data) for block in blocks))
+        await self._check(blocks)
         await self.blocks.put(blocks, now=self._clock())
         self.exchange.arrived([block.cid for block in blocks])
+
+    async def _check(self, blocks: Sequence[Block]) -> None:
+        try:
+            self.disk.check(sum(len(block.data) for block in blocks))
+        except StorageFullError:
+            # what is here takes no room, and what was removed has left some in the file: queries tell
+            here = await self.blocks.has([block.cid for block in blocks])
+            size = sum(len(block.data) for block in blocks if block.cid not in here)
+            if size:
+                self.disk.check(size, inside=await self.blocks.free_bytes())
 
     # --- host.ports.BlockSource ---------------------------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ import trio
 
 from nexusd.store.blocks import collection
 from nexusd.store.blocks.collection import Collected
+from nexusd.store.blocks.layout import PAGE_BYTES
 from nexusd.store.blocks.pins import OF_ROOT, Pin, drop_pin, pin_row, put_pin, read_pins
-from nexusd.store.blocks.usage import Usage, read_usage
+from nexusd.store.blocks.usage import Usage, free_bytes, read_usage
 from nexusd.store.database import Database
 from nexusd.store.paging import Page
 from nexusd_protocols.content.block import Block, BlockError, read_block
@@ -168,6 +169,15 @@ class Blocks:
     async def usage(self) -> Usage:
         """What is kept, and for whom."""
         return await self.database.read(read_usage)
+
+    @property
+    def pending_bytes(self) -> int:
+        """What the log holds that the file is still to grow by, at most."""
+        return self.database.log_pages * PAGE_BYTES
+
+    async def free_bytes(self) -> int:
+        """What of the file waits to be used again."""
+        return await self.database.read(free_bytes)
 
     def _would_collect(self, connection: apsw.Connection, now: int) -> Collected:
         expired = "SELECT count(*) FROM pins WHERE expires_at > 0 AND expires_at <= ?"

@@ -51,7 +51,12 @@ def read_usage(connection: apsw.Connection) -> Usage:
         bytes=blocks[1],
         damaged=int(connection.execute(DAMAGED).get),
         file_bytes=page * int(connection.pragma("page_count")),
-        free_bytes=page * int(connection.pragma("freelist_count")),
+        free_bytes=free_bytes(connection),
         by_class=classes,
         by_owner=owners,
     )
+
+
+def free_bytes(connection: apsw.Connection) -> int:
+    """Of pages that are in no use."""
+    return int(connection.pragma("page_size")) * int(connection.pragma("freelist_count"))
