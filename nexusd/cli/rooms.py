@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -108,6 +109,7 @@ def send(
     reply_to: str | None = None,
     thread: str | None = None,
     reference: Many = (),
+    attach: Many = (),
 ) -> Answer[RoomSent]:
     """Say something.
 
@@ -125,15 +127,20 @@ def send(
         Id of the thread within the room.
     reference
         Id of a message, or CID, referred to; repeatable.
+    attach
+        A file or directory to put and refer to by its CID; repeatable. Without a text its name is what is said.
     """
+    # what cannot be sent is refused before anything is put
+    content = " ".join(Path(path).name for path in attach) if attach and not text else None
+    content = stdin.text(text, limit=limits.ROOM_MESSAGE_BYTES) if content is None else content
     sent = call(
         "room.send",
         room=room,
-        content=stdin.text(text, limit=limits.ROOM_MESSAGE_BYTES),
+        content=content,
         format=format,
         reply_to=reply_to,
         thread_id=thread,
-        references=list(reference),
+        references=[*reference, *map(_put, attach)],
     )
     return Answer(sent, room_log.sent_text)
 
@@ -186,6 +193,13 @@ def watch(room: str, /, *, cursor: int | None = None) -> Stream[NodeEvent]:
     """
     call("room.members", room=room)  # refuses, by name, a room that was not joined
     return feed.watch(f"watching {clean(room)}", kinds=["room"], room=room, cursor=cursor, text=room_log.event_text)
+
+
+def _put(path: str) -> str:
+    """Put a file, and return its CID."""
+    from nexusd.cli import content
+
+    return content.put(path).data.cid
 
 
 def _mirrored(room: Room) -> str:

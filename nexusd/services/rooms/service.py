@@ -25,6 +25,7 @@ from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.membership import Membership
 from nexusd.services.rooms.ports import Checkpointed, Penalise, Referred
 from nexusd.services.rooms.posting import Posting
+from nexusd.services.rooms.published import Published
 from nexusd.services.rooms.receiving import Receiving
 from nexusd.services.rooms.sealing import Sealing
 from nexusd.services.rooms.sequence import Sequence
@@ -154,6 +155,7 @@ class Rooms:
             find=self._membership.of,
             served=self._sync.served,
         )
+        self._published = Published(streams=streams, store=store, clock=clock, find=self._membership.of)
         self._verification = Verification(store=store, sync=self._sync, name_of=name_of)
         self._conversation = Conversation(store=store, name_of=name_of, resolve=resolve)
 
@@ -167,6 +169,7 @@ class Rooms:
             await self._topics.join(META, self._receiving.judge_meta, self._receiving.deliver_meta)
             await self._membership.start(nursery)
             self._answering.start()
+            self._published.start()
             nursery.start_soon(self._sync.run)
             nursery.start_soon(self._sealing.run)
             task_status.started()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from nexusd.cli import times
+from nexusd.cli import content, times
+from nexusd.cli.outcome import Answer
 from nexusd.cli.usage import UsageError
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
@@ -251,3 +252,19 @@ def test_moments(monkeypatch: pytest.MonkeyPatch, nexus, text: str, moment: int)
 def test_no_moments(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         times.moment("--since", text, NOW)
+
+
+def test_an_attachment_is_put_and_referred_to(nexus, daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = []
+
+    def fake(path: str) -> Answer[content.Put]:
+        put.append(path)
+        return Answer(content.Put(cid=CID, size=1, total_size=1, files=1, skipped=[]), str)
+
+    monkeypatch.setattr(content, "put", fake)
+    daemon.script["room.send"] = SENT
+    assert nexus("room", "send", "lab", "see", "this", "--attach", "docs/report.pdf", "--reference", "m1").code == 0
+    assert put == ["docs/report.pdf"]
+    assert daemon.params("room.send") == schema.RoomSendParams(room="lab", content="see this", references=["m1", CID])
+    assert nexus("room", "send", "lab", "--attach", "docs/report.pdf", "--attach", "a.txt").code == 0
+    assert daemon.params("room.send").content == "report.pdf a.txt"
