@@ -140,13 +140,18 @@ class SyncInitiator(_Side[InitiatorEvent]):
 
     def send(self, command: Request) -> bytes:
         """One request. Raises LimitExceededError `rounds`, `wants`, `bytes` or `frame`: what is left is for another
-        session; LocalProtocolError while another is under way, before the room was opened, and behind the end."""
+        session; LocalProtocolError while another is under way, before the room was opened, behind the end, and for
+        what no responder takes."""
         if self._ended or self._request is not None:
             raise LocalProtocolError(f"{_name(command)}: {'it is over' if self._ended else 'a request is under way'}")
         if isinstance(command, Open) == self._opened:
             raise LocalProtocolError(f"{_name(command)}: a stream is opened first, and once")
         data = self._encode(command)
         match command:
+            case Want(digests=digests) if not 0 < len(set(digests)) == len(digests) <= limits.SYNC_WANTS:
+                raise LocalProtocolError(f"1 to {limits.SYNC_WANTS} different digests expected")
+            case Put(messages=messages) if not 0 < len(messages) <= limits.SYNC_WANTS or not all(messages):
+                raise LocalProtocolError(f"1 to {limits.SYNC_WANTS} messages expected")
             case Compare():
                 self._rounds_left = _spent("rounds", self._rounds_left, 1)
             case Want(digests=digests):

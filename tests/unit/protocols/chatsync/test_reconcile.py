@@ -215,6 +215,32 @@ def test_a_newcomer_to_very_much_is_served_in_frames_of_bounded_size():
     assert outcome.rounds <= 30_000 // 1500 + 1
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_who_knows_a_little_of_very_much_gets_the_rest(sealed):
+    # between the few that are known there is more than a frame has room for, many times
+    rng = Random(20)
+    many = [item for day in range(60) for item in messages(400, rng, span=4 * HOUR_MS, until=NOW - day * 24 * HOUR_MS)]
+    theirs = MemoryIndex(many)
+    contents = seal(theirs, *hours_of(many)) if sealed else {}
+    mine = MemoryIndex(rng.sample(many, 40) + messages(40, rng, span=60 * 24 * HOUR_MS))
+    outcome = reconciled(mine, theirs, rng=rng, initiator=Initiator(max_needs=1 << 20))
+    assert outcome.complete
+    assert outcome.largest <= limits.SYNC_RANGES_BYTES
+    assert len(outcome.haves) == 40
+    assert bool(outcome.batches) == sealed
+    found = {item.key for item in outcome.needs} | {item.key for ref in outcome.batches for item in contents[ref.cid]}
+    assert found == {item.key for item in many} - {item.key for item in everything(mine)}
+
+
+def test_frames_may_be_as_small_as_one_likes():
+    rng = Random(21)
+    common = messages(5000, rng)
+    mine, theirs = MemoryIndex(common), MemoryIndex(common + messages(500, rng))
+    outcome = reconciled(mine, theirs, rng=rng, initiator=Initiator(budget=4096))
+    assert len(outcome.needs) == 500
+    assert outcome.sent < outcome.rounds * 3000
+
+
 def test_the_batches_of_one_hour_go_together_even_where_they_are_very_many():
     theirs = MemoryIndex()
     hour = HOUR - 5

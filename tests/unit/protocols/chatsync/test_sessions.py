@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from nexusd_protocols import limits
 from nexusd_protocols.chatsync import reconcile
 from nexusd_protocols.chatsync.frames import Compare, Open, Opened, Put, Took, Want, deliveries, puts
 from nexusd_protocols.chatsync.index import Item, Key, MemoryIndex
@@ -98,8 +99,8 @@ def session(mine: Host, theirs: Host, rng: Random) -> Generator[None, None, bool
         needs += step.needs
         haves += step.haves
         request = step.request
-    if needs:
-        for event in (yield from asked(Want(tuple(item.digest for item in needs)))):
+    for at in range(0, len(needs), limits.SYNC_WANTS):
+        for event in (yield from asked(Want(tuple(item.digest for item in needs[at : at + limits.SYNC_WANTS])))):
             if isinstance(event, Delivered):
                 for _, raw in event.messages:
                     mine.take(raw)

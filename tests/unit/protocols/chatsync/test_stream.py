@@ -206,6 +206,24 @@ def test_one_request_at_a_time_and_the_room_first():
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        Want(()),
+        Want((DIGESTS[0], DIGESTS[0])),
+        Want(tuple(n.to_bytes(32, "big") for n in range(257))),
+        Put(()),
+        Put((b"",)),
+        Put((b"m",) * 257),
+    ],
+)
+def test_what_no_responder_takes_is_not_sent(command):
+    initiator, _ = opened()
+    with pytest.raises(LocalProtocolError, match="expected"):
+        initiator.send(command)
+    assert initiator.send(Head(1, 2))
+
+
+@pytest.mark.parametrize(
     ("bounds", "command", "limit"),
     [
         ({"max_rounds": 0}, ASKED, "rounds"),

@@ -126,7 +126,7 @@ def test_the_largest_day_and_checkpoint_are_blocks_that_peers_take():
         (lambda: day_object([an_hour(batches=[cid(1)] * 25_000, counts=b"\x01" * 25_000)]), "too_many"),
         (
             lambda: day_object(
-                [an_hour(n, batches=[cid(1)] * 9000, counts=b"d" * 9000) for n in (NOON, NOON + 1, NOON + 2)]
+                [an_hour(n, batches=[cid(1)] * 8200, counts=b"d" * 8200) for n in (NOON, NOON + 1, NOON + 2)]
             ),
             "too_many",
         ),
