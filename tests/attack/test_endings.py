@@ -13,7 +13,10 @@ from libp2p.peer.id import ID
 from tests.harness.daemon import Daemon
 from tests.harness.mallory import DM, HANDSHAKE, INVOKE, KAD, MESHSUB, Line, Mallory, framed, mallory, unharmed
 
-PROTOCOLS = ("", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", KAD, MESHSUB, DM, INVOKE, HANDSHAKE)
+BITSWAP = "/ipfs/bitswap/1.2.0"
+PROTOCOLS = (
+    "", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", KAD, MESHSUB, DM, INVOKE, HANDSHAKE, BITSWAP
+)  # fmt: skip
 JUNK = {
     "nothing": b"",
     "a length without end": b"\xff" * 20,
