@@ -12,7 +12,8 @@ import apsw
 
 from nexusd.store.event_log import add_event
 from nexusd.store.paging import Appended
-from nexusd.store.room_rows import ROOM_SELECT, RoomKind, RoomRow
+from nexusd.store.room_rows import ROOM_SELECT, RoomKind, RoomRow, room_row
+from nexusd.store.room_search import digest_word, log_word
 from nexusd.store.room_spans import add_to_spans, drop_from_spans
 from nexusd_protocols.chatsync.index import Key
 from nexusd_protocols.history.bounds import DAY_HOURS, hour_of
@@ -91,6 +92,7 @@ class Ledger:
             self._unlead(log, leader)
         position = self._insert(log, row, leads)
         if not leads:
+            self._add_words(log, position, row.digest, "")
             return Appended(position, 0)
         place = _Place(position, row.kind, row.message_id, row.sender, row.target, row.timestamp, row.digest)
         self._lead(log, place, row.content)
@@ -214,9 +216,10 @@ class Ledger:
         place, leads, size = _Place(*row[:-2]), row[-2], row[-1]
         log.bytes -= size
         log.hours.add(hour_of(place.timestamp))
+        self._drop_words(place.position)
         if not leads:
             return
-        self._unlead(log, place)
+        self._unlead(log, place, gone=True)
         follower = self._place(FOLLOWER, log.id, place.message_id, place.sender)
         if follower is not None:
             self._connection.execute("UPDATE room_messages SET leads = 1 WHERE position = ?", (follower.position,))
@@ -224,24 +227,30 @@ class Ledger:
             self._lead(log, follower)
 
     def _lead(self, log: _Log, place: _Place, content: str | None = None) -> None:
-        """Let a message take effect. `content`, if it is given, is its own text."""
-        if place.kind == "chat":
-            log.messages += 1
-            if content is None or self._connection.execute(REVISED, (log.id, place.message_id, place.sender)).get:
-                self._index(log, place.position)
-            else:
-                self._add_words(log, place.position, content)
-        else:
+        """Let a message take effect. `content` is its own text if it is new, and so has no words yet."""
+        if place.kind != "chat":
+            if content is not None:
+                self._add_words(log, place.position, place.digest, "")
             self._index_target(log, place)
+            return
+        log.messages += 1
+        if content is None:
+            self._index(log, place)
+        elif self._connection.execute(REVISED, (log.id, place.message_id, place.sender)).get:
+            self._add_words(log, place.position, place.digest, self._shown_text(place.position))
+        else:
+            self._add_words(log, place.position, place.digest, content)
 
-    def _unlead(self, log: _Log, place: _Place) -> None:
-        """Undo the effect of a message that leads no more."""
-        if place.kind == "chat":
-            log.messages -= 1
+    def _unlead(self, log: _Log, place: _Place, *, gone: bool = False) -> None:
+        """Undo the effect of a message that leads no more, or is here no more."""
+        if place.kind != "chat":
+            self._index_target(log, place)
+            return
+        log.messages -= 1
+        if not gone:
             self._show(log, place, False)
             self._drop_words(place.position)
-        else:
-            self._index_target(log, place)
+            self._add_words(log, place.position, place.digest, "")
 
     def _show(self, log: _Log, place: _Place, shown: bool) -> None:
         self._connection.execute(
@@ -252,18 +261,22 @@ class Ledger:
     def _index_target(self, log: _Log, place: _Place) -> None:
         target = self._place(LEADER, log.id, place.target, place.sender) if place.target else None
         if target is not None and target.kind == "chat":
-            self._drop_words(target.position)
-            self._index(log, target.position)
+            self._index(log, target)
 
-    def _index(self, log: _Log, position: int) -> None:
+    def _index(self, log: _Log, place: _Place) -> None:
+        """Let a chat message be found by what is shown of it."""
+        self._drop_words(place.position)
+        self._add_words(log, place.position, place.digest, self._shown_text(place.position))
+
+    def _shown_text(self, position: int) -> str:
         row: Any = self._connection.execute(SHOWN, (position,)).fetchone()
-        self._add_words(log, position, row[6])
+        return room_row(*row).content
 
-    def _add_words(self, log: _Log, position: int, content: str) -> None:
-        if content:
-            self._connection.execute(
-                "INSERT INTO room_words (rowid, log, content) VALUES (?, ?, ?)", (position, f"log{log.id}", content)
-            )
+    def _add_words(self, log: _Log, position: int, digest: bytes, content: str) -> None:
+        self._connection.execute(
+            "INSERT INTO room_words (rowid, log, digest, content) VALUES (?, ?, ?, ?)",
+            (position, log_word(log.id), digest_word(digest), content),
+        )
 
     def _drop_words(self, position: int) -> None:
         self._connection.execute("DELETE FROM room_words WHERE rowid = ?", (position,))

@@ -8,6 +8,7 @@ same on every host that holds the same messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -17,7 +18,7 @@ from nexusd.store.paging import Appended, Page, take_page
 from nexusd.store.room_index import SqlIndex
 from nexusd.store.room_ledger import ledger
 from nexusd.store.room_rows import COLUMNS, REVISED, REVISIONS, SIGNED_SELECT, RoomRow, room_row
-from nexusd.store.room_search import match_in, search_terms
+from nexusd.store.room_search import match_digest, match_in, search_terms
 from nexusd.store.room_spans import END
 from nexusd_protocols.chatsync.index import Index, Key
 from nexusd_protocols.identity import AgentId, PeerId
@@ -68,10 +69,12 @@ LEADING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 1
 FOLLOWING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 0" + _ORDER
 REVISIONS_OF: Final = SIGNED_SELECT + _OF + " AND m.target = ? AND m.target <> '' AND m.leads = 1" + _ORDER
 SIGNED: Final = (
-    # by itself it would take the primary key, and walk through the whole log for each
-    "SELECT m.signed FROM rooms CROSS JOIN room_items AS i INDEXED BY room_items_by_digest ON i.log = rooms.id"
-    " AND i.digest = ? CROSS JOIN room_messages AS m ON m.position = i.position"
-    " WHERE rooms.agent = ? AND rooms.room = ?"
+    "SELECT m.signed FROM room_words CROSS JOIN room_messages AS m ON m.position = room_words.rowid AND m.digest = ?2"
+    " JOIN rooms ON rooms.id = m.log WHERE room_words MATCH ?1 AND rooms.agent = ?3 AND rooms.room = ?4"
+)
+SIGNED_AT: Final = (
+    "SELECT m.signed FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.timestamp = ? AND i.digest = ?"
+    " CROSS JOIN room_messages AS m ON m.position = i.position WHERE rooms.agent = ? AND rooms.room = ?"
 )
 
 
@@ -200,18 +203,14 @@ class RoomLog:
         return await self._database.read(read)
 
     async def signed(self, agent: AgentId, room: RoomId, digests: Iterable[bytes]) -> dict[bytes, bytes]:
-        """The signed messages of those digests that are here, each in canonical form."""
-        wanted = tuple(digests)
+        """The signed messages of those digests that are here, each in canonical form. Some 60 µs each."""
+        wanted = [(digest, (match_digest(digest), digest, agent, room)) for digest in digests]
+        return await self._database.read(partial(_signed, query=SIGNED, wanted=wanted))
 
-        def read(connection: apsw.Connection) -> dict[bytes, bytes]:
-            found = {}
-            for digest in wanted:
-                signed: Any = connection.execute(SIGNED, (digest, agent, room)).get
-                if signed is not None:
-                    found[digest] = signed
-            return found
-
-        return await self._database.read(read)
+    async def signed_at(self, agent: AgentId, room: RoomId, items: Iterable[tuple[int, bytes]]) -> dict[bytes, bytes]:
+        """As `signed`, by date and digest: ten times as fast."""
+        wanted = [(digest, (timestamp, digest, agent, room)) for timestamp, digest in items]
+        return await self._database.read(partial(_signed, query=SIGNED_AT, wanted=wanted))
 
     async def read_index(self, agent: AgentId, room: RoomId, fn: Callable[[Index], T]) -> T:
         """Run `fn` in a thread on the log as it is at one moment."""
@@ -227,6 +226,17 @@ class RoomLog:
 
     async def _figure(self, query: str, agent: AgentId, room: RoomId) -> int:
         return await self._database.read(lambda connection: int(connection.execute(query, (agent, room)).get or 0))
+
+
+def _signed(
+    connection: apsw.Connection, query: str, wanted: Sequence[tuple[bytes, tuple[Any, ...]]]
+) -> dict[bytes, bytes]:
+    found = {}
+    for digest, bindings in wanted:
+        signed: Any = connection.execute(query, bindings).get
+        if signed is not None:
+            found[digest] = signed
+    return found
 
 
 def _filtered(author: PeerId | None, thread: str | None) -> tuple[tuple[str, str], tuple[str, ...]]:

@@ -1,4 +1,7 @@
-"""What a person types into a search, as a query of the full-text index. Nothing that is typed is an error of syntax."""
+"""The words by which messages are found (`room_words`): what a person types into a search, and digests.
+
+Nothing that is typed is an error of syntax.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,21 @@ def search_terms(text: str) -> str:
     return " AND ".join(terms)
 
 
+def log_word(log: int) -> str:
+    """The word that all messages of a log have."""
+    return f"log{log}"
+
+
+def digest_word(digest: bytes) -> str:
+    """The word that a message has, and hardly any other."""
+    return digest[:8].hex()
+
+
 def match_in(log: int, terms: str) -> str:
     """What to look for, in one log only."""
-    return f"log : log{log} AND content : ({terms})"
+    return f"log : {log_word(log)} AND content : ({terms})"
+
+
+def match_digest(digest: bytes) -> str:
+    """What to look for, in all logs."""
+    return f"digest : {digest_word(digest)}"

@@ -20,6 +20,7 @@ LOG = [
     "UPDATE room_spans SET sum = zeroblob(32)",
     "DELETE FROM room_words WHERE rowid = 2",
     "INSERT INTO room_words (rowid, log, content) VALUES (999, 'log1', 'nobody said it')",
+    "UPDATE room_words SET log = 'log1', digest = 'other', content = 'text' WHERE rowid = 2",
     "DELETE FROM events WHERE ref = 2",
     "UPDATE room_batches SET cid = x'015512201111111111111111111111111111111111111111111111111111111111111111'",
 ]

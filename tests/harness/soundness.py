@@ -61,20 +61,28 @@ def _log_faults(connection: apsw.Connection) -> list[str]:
         for row in rows:
             if row[2] and row[7]:
                 revised.setdefault((row[4], row[7]), set()).add(row[1])
-        with_words = {
-            row[0]
-            for row in rows
-            if row[0] in shown and row[6] and "retract" not in revised.get((row[4], row[3]), set())
-        }
         words: Any = connection.execute(
             "SELECT rowid FROM room_words WHERE room_words MATCH ? ORDER BY rowid", (f"log : log{log}",)
         ).fetchall()
-        same("what words are of", {position for (position,) in words}, with_words)
+        same("what words are of", [position for (position,) in words], sorted(row[0] for row in rows))
+        for row in rows:
+            if not _has_word(connection, row[0], f"digest : {row[8][:8].hex()}"):
+                found.append(f"message {row[0]} is not found by its digest")
+            how = revised.get((row[4], row[3]), set())
+            said = row[6].split()
+            if row[1] == "chat" and said and "edit" not in how:
+                expected_words = row[0] in shown and "retract" not in how
+                same("whether it is found", _has_word(connection, row[0], f'content : "{said[0]}"'), expected_words)
         leading = {row[0] for row in rows if row[2]}
         events: Any = connection.execute("SELECT ref FROM events WHERE kind = 'room' AND ref > 0").fetchall()
         if not leading <= {ref for (ref,) in events}:
             found.append("an event is missing")
     return found
+
+
+def _has_word(connection: apsw.Connection, position: int, match: str) -> bool:
+    query = "SELECT 1 FROM room_words WHERE room_words MATCH ? AND rowid = ?"
+    return connection.execute(query, (match, position)).get is not None
 
 
 def _span_faults(connection: apsw.Connection, log: int, items: list[Any]) -> list[str]:

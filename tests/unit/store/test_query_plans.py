@@ -24,7 +24,7 @@ QUERIES = {
     "items of an index": room_index.ITEMS,
     "batches of an index": room_index.BATCHES,
     "spans": room_index.SPANS,
-    "signed messages": room_log.SIGNED,
+    "signed messages": room_log.SIGNED_AT,
     "unsealed hours": room_batches.DIRTY,
     "messages of an hour": room_batches.SIGNED,
     "batches": room_batches.REFS,

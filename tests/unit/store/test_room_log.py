@@ -231,3 +231,13 @@ async def test_signed_messages_are_had_by_digest_of_one_room_and_agent(store) ->
     wanted = [*(row.digest for row in rows), b"\0" * 32]
     assert await store.log.signed(ALICE, LAB, wanted) == {row.digest: row.signed for row in rows[:2]}
     assert await store.log.signed(ALICES_SECOND, LAB, wanted) == {}
+    places = [*((row.timestamp, row.digest) for row in rows), (999, rows[0].digest)]
+    assert await store.log.signed_at(ALICE, LAB, places) == {row.digest: row.signed for row in rows[:2]}
+    assert await store.log.signed_at(ALICES_SECOND, LAB, places) == {}
+
+
+async def test_digests_that_begin_alike_are_told_apart(store) -> None:
+    one, two = (replace(message(number), digest=b"8 bytes." + bytes([number]) * 24) for number in (1, 2))
+    await store.log.append_many([(ALICE, one), (ALICE, two)], now=5)
+    assert await store.log.signed(ALICE, LAB, [two.digest]) == {two.digest: two.signed}
+    assert await store.log.signed(ALICE, LAB, [b"8 bytes." + bytes(24)]) == {}
