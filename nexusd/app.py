@@ -231,6 +231,9 @@ async def _start(
     def checkpointed(room: RoomId, cid: Cid) -> None:
         directory.checkpointed(room, cid)
 
+    def rooms_changed() -> None:
+        directory.changed()
+
     def name_of(agent: str) -> str | None:
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
@@ -291,6 +294,7 @@ async def _start(
         random=random,
         referred=content.referred,
         checkpointed=checkpointed,
+        changed=rooms_changed,
     )
     profiles.on_change(announce)
     directory = publication.directory(

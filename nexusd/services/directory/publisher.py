@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 DEBOUNCE_S: Final = 1.0
 """Changes come together: a provider that connects registers all that it has."""
-LOOK_S: Final = 10.0
+LOOK_S: Final = 60.0
 """Between looks at what is due, at what changed without a word, and at what could not be done the last time."""
 RENEW: Final = (0.4, 0.5)
 """At which part of its time a pointer is renewed: a round can be missed, and not all are due at once."""

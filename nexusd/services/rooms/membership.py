@@ -5,7 +5,8 @@ A mirror is subscribed and syncs as a member does, and says nothing: whoever kee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -46,7 +47,9 @@ class Membership:
         policy: Policy,
         receiving: Receiving,
         attendance: Attendance,
+        changed: Callable[[], None],
     ) -> None:
+        """`changed` is called when this node is in other rooms than before, or in one on other terms."""
         self._agents = agents
         self._topics = topics
         self._store = store
@@ -54,6 +57,7 @@ class Membership:
         self._policy = policy
         self._receiving = receiving
         self._attendance = attendance
+        self._changed = changed
         self._joined: dict[RoomId, Joined] = {}
         self._nursery: trio.Nursery | None = None
         self._changing = trio.Lock()
@@ -121,7 +125,7 @@ class Membership:
         """Join a room that this agent is not in, on these terms."""
         if refusal := self._policy.refuses_room(name):
             return refusal
-        async with self._changing:
+        async with self._change():
             if (there := self._joined.get(name)) is not None and not there.mirror:
                 return Refusal("refused", f"This daemon is in {name} already")
             return await self._join(agent, name, description=description, retention=retention)
@@ -130,7 +134,7 @@ class Membership:
         """Join, on disk first; joining twice is joining once."""
         if refusal := self._policy.refuses_room(name):
             return refusal
-        async with self._changing:
+        async with self._change():
             there = self._joined.get(name)
             return there if there is not None and not there.mirror else await self._join(agent, name)
 
@@ -161,7 +165,7 @@ class Membership:
         """Keep a copy for others. Of a room that was joined there is one already: only the class changes."""
         if refusal := self._policy.refuses_room(name):
             return refusal
-        async with self._changing:
+        async with self._change():
             if refusal := self._full(name):
                 return refusal
             row = await self._store.rooms.configure(agent.id, name, retention=retention, mirror=True)
@@ -173,7 +177,7 @@ class Membership:
 
     async def mirror_no_more(self, agent: Agent, name: RoomId) -> Joined | Refusal:
         """End the copy; what was kept stays in the log. Of a room that was joined nothing changes but the word."""
-        async with self._changing:
+        async with self._change():
             there = self._joined.get(name)
             row = await self._store.rooms.get(agent.id, name)
             if there is None or row is None or not row.mirror:
@@ -186,7 +190,7 @@ class Membership:
 
     async def leave(self, agent: str | None, room: str) -> Refusal | None:
         """Leave; what was said stays in the log, and where a copy is kept, that goes on."""
-        async with self._changing:
+        async with self._change():
             joined = self.find(agent, room)
             if isinstance(joined, Refusal):
                 return joined
@@ -201,6 +205,12 @@ class Membership:
             if row is not None and row.mirror:
                 await self._enter(_entered(joined.agent, row))
             return None
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        async with self._changing:
+            yield
+        self._changed()
 
     def _full(self, name: RoomId) -> Refusal | None:
         if name in self._joined or len(self._joined) < ROOMS:

@@ -96,6 +96,7 @@ class Rooms:
         random: Random,
         referred: Referred,
         checkpointed: Checkpointed = lambda _room, _cid: None,
+        changed: Callable[[], None] = lambda: None,
         log_budget: int = LOG_BUDGET_BYTES,
     ) -> None:
         """`log_budget` is how many bytes of signed messages one room may have."""
@@ -127,6 +128,7 @@ class Rooms:
             policy=policy,
             receiving=self._receiving,
             attendance=self._attendance,
+            changed=changed,
         )
         self._posting = Posting(voice=voice, intake=intake, store=store, clock=clock, entropy=entropy)
         self._sealing = Sealing(store=store, clock=clock, rooms=self._membership.all, checkpointed=checkpointed)

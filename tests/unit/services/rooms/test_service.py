@@ -127,7 +127,10 @@ class Running:
             exchange=cast("BlockExchange", None),
             random=Random(1),
             referred=lambda *reference: self.referred.append(reference),
+            changed=lambda: self.told.append([(each.room, each.description) for each in self.rooms.kept()]),
         )
+        self.told: list[list[tuple[str, str]]] = []
+        """The rooms that are kept, whenever others are told of them."""
         self.referred: list[Any] = []
         self._count = 1000
 
@@ -168,6 +171,18 @@ async def test_what_is_heard_is_stored_once(tmp_path: Path) -> None:
         assert await running.until_stored(3) == ["message 0", "message 1", "message 2"]
         (room,) = done(await running.rooms.list(schema.ProfileGetParams())).rooms
         assert room.messages == 3
+
+
+async def test_whenever_the_rooms_are_others_it_is_told(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        rooms = running.rooms
+        await rooms.create(schema.RoomCreateParams(room="lab", description="our lab"))
+        assert running.told[-1] == [("lab", "our lab")]
+        await rooms.mirror(schema.RoomMirrorParams(room="far", retention="cache"))
+        assert running.told[-1] == [("far", ""), ("lab", "our lab")]
+        await rooms.leave(schema.RoomParams(room="lab"))
+        await rooms.mirror(schema.RoomMirrorParams(room="far", off=True))
+        assert running.told[-2:] == [[("far", "")], []]
 
 
 async def test_the_blocked_are_not_heard_though_others_pass_it_on(tmp_path: Path) -> None:
