@@ -185,6 +185,30 @@ async def test_whenever_the_rooms_are_others_it_is_told(tmp_path: Path) -> None:
         assert running.told[-2:] == [[("far", "")], []]
 
 
+async def test_who_offers_what_is_heard_in_rooms(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        for number, (name, status, capabilities) in enumerate(
+            [("bob", "online", ("upper",)), ("carol", "busy", ("lower", "upper")), ("mallory", "offline", ("upper",))]
+        ):
+            author = signer(name)
+            data = wire.presence(
+                topic=TOPIC,
+                sender=author.peer_id,
+                message_id=uuid7(NOW, number.to_bytes(10, "big")),
+                timestamp=NOW,
+                status=status,
+                capabilities=capabilities,
+                agent_name=name,
+                agent_type="tool",
+                version="1",
+            )
+            await running.topics.pass_on(author.peer_id, SignedMessage.sign(author, TOPIC, data, number + 1))
+        assert set(running.rooms.offering("upper")) == {signer("bob").peer_id, signer("carol").peer_id}
+        assert running.rooms.offering("lower") == [signer("carol").peer_id]
+        assert running.rooms.offering("other") == []
+
+
 async def test_the_blocked_are_not_heard_though_others_pass_it_on(tmp_path: Path) -> None:
     async with alice(tmp_path) as running:
         await running.rooms.join(GENERAL)
