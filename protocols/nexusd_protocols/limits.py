@@ -275,6 +275,24 @@ SYNC_HEAD_HOURS: Final = CHECKPOINT_DAYS * 24
 RELAY_MESSAGE_BYTES: Final = 4 * KIB
 """One message to or from a relay, as the specification bounds it."""
 
+# --- payments ---------------------------------------------------------------------------------------------------------
+PAYMENT_BYTES: Final = 32 * KIB
+"""One x402 object. Ours have 1 to 2 KiB; some carry schemas of what they pay for."""
+PAYMENT_OFFERS: Final = 16
+"""Terms in one demand that are looked at: a few tokens on a few chains."""
+PAYMENT_WINDOW_SLACK_S: Final = 60
+"""How much longer than the terms say an authorisation may hold: clocks differ, and a payer makes its round number. One
+that holds for ever would have to be remembered for ever."""
+PAYMENT_MARGIN_S: Final = 6
+"""How long an authorisation must still hold: three blocks of Base, as the official facilitator has it."""
+PAYMENT_TIMEOUT_S: Final = 24 * 3600
+"""The longest window that terms may state. Until it closes, the payer counts what it signed as spent."""
+TOKEN_NAME_CHARS: Final = 64
+TOKEN_DECIMALS: Final = 36
+"""Properties of a token, as configurations state them. Nothing in use has more than 24 decimals."""
+RECEIPT_BYTES: Final = 4 * KIB
+"""One receipt: ours have 1.2 KiB."""
+
 # --- Noise and Yamux --------------------------------------------------------------------------------------------------
 NOISE_MESSAGE_BYTES: Final = 65_535
 """One Noise message: its length has 16 bits."""
@@ -330,3 +348,17 @@ protocol of ours or of libp2p has messages so short, and who writes octet by oct
 YAMUX_MEMORY_RESETS: Final = 4
 YAMUX_MEMORY_RESETS_PER_SECOND: Final = 1 / 60
 """Streams of a connection reset because memory ran out, after which the peer is dropped."""
+
+# --- payments: the provider's ledger --------------------------------------------------------------------------------
+PAYMENT_RESULT_BYTES: Final = MIB
+"""A result that is kept to be given again to whoever paid and did not get it: the published maxOutputBytes. Of a larger
+one its digest, its size and the receipt are kept, which prove what was handed over."""
+PAYMENT_HELD_BYTES: Final = 4 * MIB
+"""Output of one call that waits in memory until it is paid or settled. Whoever wants more pays as it comes, by a tab."""
+PAYMENT_ATTEMPTS: Final = 5
+"""How often work is begun under one authorisation: failed work costs its caller nothing, and us something."""
+PAYMENT_LIVE_CHARGES: Final = 64
+"""Charges of one payer that are not settled yet: a chain that answers settles some twenty in the time of a call."""
+PAYMENT_KEY_MARGIN_MS: Final = 86_400_000
+"""How long beyond the end of an authorisation its key and its result are kept: a day, more than clocks are wrong by and
+chains reorganise."""
