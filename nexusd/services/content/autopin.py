@@ -76,11 +76,12 @@ class Autopin:
         found = [cid for cid in map(_cid, references[: limits.REFERENCES]) if cid is not None]
         if not self.enabled or not found or not self._rate(sender).allows(trio.current_time()):
             return
-        for cid in found:
+        for at, cid in enumerate(found):
             try:
                 self._send.send_nowait((f"{ROOM}{room}", sender, cid))
             except trio.WouldBlock:
-                log.debug("reference_left_out", room=room, cid=str(cid))
+                log.debug("references_left_out", room=room, count=len(found) - at)
+                return
 
     async def run(self) -> None:
         """Fetch what was referred to, until cancelled."""

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from nexusd.host.ports import HostError
 from nexusd.services.content.ports import Names
 from nexusd.services.content.shelf import Shelf
 from nexusd.services.ports import WallClock
@@ -97,7 +98,7 @@ class Keeping:
                 del self._provided[oldest]
                 await self._names.stop_providing(str(oldest))
             await self._names.provide(str(cid))
-        except (OSError, ValueError) as error:
+        except (HostError, OSError, ValueError) as error:
             # whoever is connected can have it all the same
             log.info("content_not_announced", cid=str(cid), error=str(error))
 
@@ -106,5 +107,5 @@ class Keeping:
         self._provided.pop(cid, None)
         try:
             await self._names.stop_providing(str(cid))
-        except (OSError, ValueError) as error:
+        except (HostError, OSError, ValueError) as error:
             log.info("content_not_withdrawn", cid=str(cid), error=str(error))
