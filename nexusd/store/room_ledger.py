@@ -62,6 +62,7 @@ class _Log:
     bytes: int = 0
     added: list[Key] = field(default_factory=list)
     hours: set[int] = field(default_factory=set)
+    reworded: set[int] = field(default_factory=set)
 
 
 @contextmanager
@@ -146,6 +147,8 @@ class Ledger:
     def close(self) -> None:
         """Write what was put off."""
         for log in self._logs.values():
+            for position in sorted(log.reworded):  # the index takes what ascends together, and all else one by one
+                self._reword(log, position)
             add_to_spans(self._connection, log.id, log.added)
             self._connection.executemany(
                 "INSERT INTO room_hours (log, hour, changes) VALUES (?, ?, 1)"
@@ -219,7 +222,7 @@ class Ledger:
         self._drop_words(place.position)
         if not leads:
             return
-        self._unlead(log, place, gone=True)
+        self._unlead(log, place)
         follower = self._place(FOLLOWER, log.id, place.message_id, place.sender)
         if follower is not None:
             self._connection.execute("UPDATE room_messages SET leads = 1 WHERE position = ?", (follower.position,))
@@ -235,22 +238,20 @@ class Ledger:
             return
         log.messages += 1
         if content is None:
-            self._index(log, place)
+            log.reworded.add(place.position)
         elif self._connection.execute(REVISED, (log.id, place.message_id, place.sender)).get:
             self._add_words(log, place.position, place.digest, self._shown_text(place.position))
         else:
             self._add_words(log, place.position, place.digest, content)
 
-    def _unlead(self, log: _Log, place: _Place, *, gone: bool = False) -> None:
+    def _unlead(self, log: _Log, place: _Place) -> None:
         """Undo the effect of a message that leads no more, or is here no more."""
         if place.kind != "chat":
             self._index_target(log, place)
             return
         log.messages -= 1
-        if not gone:
-            self._show(log, place, False)
-            self._drop_words(place.position)
-            self._add_words(log, place.position, place.digest, "")
+        self._show(log, place, False)
+        log.reworded.add(place.position)
 
     def _show(self, log: _Log, place: _Place, shown: bool) -> None:
         self._connection.execute(
@@ -261,12 +262,16 @@ class Ledger:
     def _index_target(self, log: _Log, place: _Place) -> None:
         target = self._place(LEADER, log.id, place.target, place.sender) if place.target else None
         if target is not None and target.kind == "chat":
-            self._index(log, target)
+            log.reworded.add(target.position)
 
-    def _index(self, log: _Log, place: _Place) -> None:
-        """Let a chat message be found by what is shown of it."""
-        self._drop_words(place.position)
-        self._add_words(log, place.position, place.digest, self._shown_text(place.position))
+    def _reword(self, log: _Log, position: int) -> None:
+        """Let a message be found by what is shown of it now."""
+        row: Any = self._connection.execute(
+            "SELECT digest, kind = 'chat' AND leads FROM room_messages WHERE position = ?", (position,)
+        ).fetchone()
+        if row is not None:
+            self._drop_words(position)
+            self._add_words(log, position, row[0], self._shown_text(position) if row[1] else "")
 
     def _shown_text(self, position: int) -> str:
         row: Any = self._connection.execute(SHOWN, (position,)).fetchone()
