@@ -71,7 +71,8 @@ class Batches:
                 try:
                     data = await session.get(ref.cid, timeout=BATCH_S)
                     # while one is committed others are verified, and those that wait share the next commit
-                    stored += await self._take(joined, source, ref, data)
+                    taken = await self._take(joined, source, ref, data)
+                    stored += taken
                 except (HostError, RemoteProtocolError, OSError) as error:
                     if isinstance(error, HostError) and source in self._topics.peers(joined.topic):
                         self._penalise(source, "broken_promise", EMPTY_POINTS)

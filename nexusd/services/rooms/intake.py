@@ -98,7 +98,8 @@ class Intake:
 
     # --- judging ----------------------------------------------------------------------------------------------------
     def place(self, joined: Joined, message: SignedMessage, read: wire.RoomMessage, now: int) -> RoomRow | Turned:
-        """A message that was read, as a row of the room's log, or why it is none."""
+        """A message that was read, as a row of the room's log, or why it is none. A row has its place in the budget
+        from here on, so it must go to `keep`."""
         if not isinstance(read.payload, wire.HISTORY):
             return Turned("not_history", read.timestamp, lie=True)
         if fault := placement(read.timestamp, now, joined.horizon(now)):
@@ -106,6 +107,7 @@ class Intake:
         raw = message.encode()
         if joined.log_bytes + len(raw) > self._budget:
             return Turned("quota_exceeded", read.timestamp, bury=True)
+        joined.log_bytes += len(raw)
         return stored(joined.room, message, raw, read, now)
 
     def examine(self, joined: Joined, raw: bytes, now: int, timestamp: int | None = None) -> RoomRow | Turned:
@@ -132,17 +134,20 @@ class Intake:
         return self.place(joined, message, read, now)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
-    async def keep(self, entries: Sequence[Entry]) -> list[Appended | None]:
+    async def keep(self, entries: Sequence[Entry]) -> Sequence[Appended | None]:
         """Store rows, all or none of them, and say what is new: for each where it went, or None. Raises OSError where
         the disk is full."""
-        appended = await self._store.log.append_many(
-            [(entry.joined.agent.id, entry.row) for entry in entries], now=self._clock()
-        )
+        appended: Sequence[Appended | None] = [None] * len(entries)
+        try:
+            appended = await self._store.log.append_many(
+                [(entry.joined.agent.id, entry.row) for entry in entries], now=self._clock()
+            )
+        finally:
+            for (joined, row), found in zip(entries, appended, strict=True):
+                if found is None:
+                    joined.log_bytes -= len(row.signed)  # it was here, or is not
         for (joined, row), found in zip(entries, appended, strict=True):
-            if found is None:
-                continue
-            joined.log_bytes += len(row.signed)
-            if found.cursor and row.kind == "chat" and row.references != "[]":
+            if found is not None and found.cursor and row.kind == "chat" and row.references != "[]":
                 self._referred(joined.room, row.sender, msgspec.json.decode(row.references, type=list[str]))
         return appended
 

@@ -17,9 +17,8 @@ from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, LiveEvent, WallClock
 from nexusd.services.rooms.admission import Admission
 from nexusd.services.rooms.attendance import Attendance
-from nexusd.services.rooms.intake import Entry, Intake
+from nexusd.services.rooms.intake import Entry, Intake, Turned
 from nexusd.services.rooms.joined import Joined
-from nexusd.store.room_rows import RoomRow
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
@@ -104,16 +103,20 @@ class Receiving:
 
     async def _keep(self, batch: Sequence[_Received]) -> None:
         entries: list[Entry] = []
+        refused: list[tuple[Joined, SignedMessage, Turned]] = []
         now = self._clock()
+        for joined, message, read in batch:
+            found = self._intake.place(joined, message, read, now)
+            if isinstance(found, Turned):
+                refused.append((joined, message, found))
+            else:
+                entries.append(Entry(joined, found))
         try:
-            for joined, message, read in batch:
-                found = self._intake.place(joined, message, read, now)
-                if isinstance(found, RoomRow):
-                    entries.append(Entry(joined, found))
-                elif found.bury:
-                    await self._intake.bury(joined, [(found.timestamp, message.digest, found.reason)])
             if entries:
                 await self._intake.keep(entries)
+            for joined, message, turned in refused:
+                if turned.bury:
+                    await self._intake.bury(joined, [(turned.timestamp, message.digest, turned.reason)])
         except OSError as error:
             # nothing was acknowledged to anyone; a member brings it back once there is room
             log.error("room_messages_not_stored", count=len(batch), error=str(error))
