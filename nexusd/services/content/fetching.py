@@ -53,6 +53,7 @@ class Job:
     fetcher: Fetcher
     most: int | None
     waiters: int = 0
+    left_at: float = 0.0
     done: bool = False
     error: Exception | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -101,10 +102,10 @@ class Fetches:
         if job is None:
             if len(self._jobs) >= JOBS:
                 return None
-            job = Job(cid, Walk(cid), Fetcher(self._shelf, self._names, cid), most)
+            job = Job(cid, Walk(cid), Fetcher(self._shelf, self._names, cid), most, left_at=trio.current_time())
             self._jobs[cid] = job
             self._nursery.start_soon(self._carry_out, job)
-            self._nursery.start_soon(self._linger, job)
+            self._nursery.start_soon(self._watch, job)
         job.fetcher.add_peers(peers)
         return job
 
@@ -116,17 +117,19 @@ class Fetches:
                 await job.ended.wait()
         finally:
             job.waiters -= 1
-            if not job.waiters and self._nursery is not None:
-                self._nursery.start_soon(self._linger, job)
+            job.left_at = trio.current_time()
         if job.error is not None:
             raise job.error
         return job.state()
 
-    async def _linger(self, job: Job) -> None:
-        with trio.move_on_after(LINGER_S):
-            await job.ended.wait()
-        if not job.waiters:
-            job.scope.cancel()
+    async def _watch(self, job: Job) -> None:
+        """End a job that nobody has waited for of late."""
+        while not job.ended.is_set():
+            with trio.move_on_at(job.left_at + LINGER_S if not job.waiters else trio.current_time() + LINGER_S):
+                await job.ended.wait()
+            if not job.waiters and trio.current_time() >= job.left_at + LINGER_S:
+                job.scope.cancel()
+                return
 
     # --- one job ----------------------------------------------------------------------------------------------------
 

@@ -96,4 +96,4 @@ async def test_more_than_can_wait_is_left_out(hosts, autojump_clock: MockClock):
     for number in range(0, 400, 8):
         bob.content.referred(LAB, f"sender {number // 80}", cids[number : number + 8])
     await trio.sleep(200)
-    assert len(await bob.kept()) == 256
+    assert len(await bob.kept()) == autopin.WAITING + autopin.AT_ONCE
