@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from nexusd.services.rooms.exchange import FORGED_POINTS
+
+SAYS_NO_MORE: Final = ("_blame", "Turned")
 ROOT: Final = Path(__file__).parent.parent
 
 PLACES: Final = (
@@ -33,8 +36,12 @@ PLACES: Final = (
     ("Direct messages", "protocols/nexusd_protocols/dm"),
     ("Calls", "protocols/nexusd_protocols/invoke"),
     ("Handshake", "protocols/nexusd_protocols/handshake"),
+    ("History and chat-sync", "protocols/nexusd_protocols/chatsync"),
+    ("History and chat-sync", "nexusd/services/rooms/batches.py"),
+    ("History and chat-sync", "nexusd/services/rooms/exchange.py"),
+    ("History and chat-sync", "nexusd/services/rooms/intake.py"),
     ("Rooms", "protocols/nexusd_protocols/room"),
-    ("Rooms", "nexusd/services/rooms"),
+    ("Rooms", "nexusd/services/rooms/receiving.py"),
 )
 """Which pages of the table are found where, in their order."""
 
@@ -80,10 +87,17 @@ def _found(file: Path) -> Iterator[Offence]:
                 code, points = _text(node.args, 0), _number(module, _at(node.args, 3), 10)
             case "_charge" | "charge" | "_penalise" | "penalise":
                 code, points = _text(node.args, 1), _number(module, _at(node.args, 2), 0)
+            case "_blame":
+                code, points = _text(node.args, 0), _number(module, _at(node.args, 1), 0)
+            case "Turned":
+                # what nobody can have found good, for whoever brought it
+                code, points = _text(node.args, 0), FORGED_POINTS if _keyword(node, "lie") else 0
             case _:
                 continue
         if code and points is not None:
-            yield Offence(code, points, "" if "harge" in name or "enal" in name else _text(node.args, 1))
+            yield Offence(
+                code, points, "" if name in SAYS_NO_MORE or "harge" in name or "enal" in name else _text(node.args, 1)
+            )
 
 
 def _at(args: list[ast.expr], index: int) -> ast.expr | None:
