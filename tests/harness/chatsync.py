@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from nexusd_protocols import limits
 from nexusd_protocols.chatsync import codec, reconcile
 from nexusd_protocols.chatsync.frames import Compare
 from nexusd_protocols.chatsync.index import Index, Item, Key, MemoryIndex
@@ -54,8 +55,9 @@ def reconciled(
     upper: Key = END,
     initiator: reconcile.Initiator | None = None,
     between: Callable[[], None] = lambda: None,
+    budget: int = limits.SYNC_RANGES_BYTES,
 ) -> Outcome:
-    """Play both sides to the end. `between` is called before each answer and each step."""
+    """Play both sides to the end. `between` is called before each answer and each step; `budget` is the responder's."""
     rng = rng or Random(1)
     initiator = initiator or reconcile.Initiator()
     outcome = Outcome()
@@ -65,7 +67,7 @@ def reconciled(
         asked, size = travelled(request)
         check_request(asked)
         between()
-        answer, answer_size = travelled(reconcile.answer(asked, theirs))
+        answer, answer_size = travelled(reconcile.answer(asked, theirs, budget=budget))
         check_answer(request, answer)
         between()
         step = initiator.handle(answer, mine)

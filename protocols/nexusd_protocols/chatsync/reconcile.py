@@ -63,6 +63,8 @@ _FRUITLESS: Final = 32
 more where somebody has dated them all alike."""
 _WORTH_BYTES: Final = FANOUT * (FINGERPRINT_RANGE_BYTES + DIGEST_BYTES)
 """What a range that is divided or listed takes at most."""
+_DECIDED: Final = 8
+"""Ranges that an answer divides or lists at least, however many are asked about: something must come of it."""
 _PREFIXES: Final = (0, 2, 4, 8, 32)
 
 
@@ -109,7 +111,7 @@ def answer(request: Ranges, index: Index, *, budget: int = limits.SYNC_RANGES_BY
     Each range is answered, those for which there is no room by a fingerprint that divides nothing."""
     built = RangesBuilder(request.lower)
     reserve = sum(map(_least, request.ranges))
-    budget = max(budget, reserve + budget // 4)  # something is divided, however many ranges are asked about
+    budget = max(budget, reserve + _DECIDED * _WORTH_BYTES)
     for lower, asked in request:
         reserve -= _least(asked)
         built.add(*_answered(lower, asked, index, budget - built.size - reserve, first=built.silent))

@@ -230,8 +230,9 @@ def test_frames_come_out_wherever_the_stream_is_cut(frames, cuts):
 )
 def test_a_length_that_nobody_means_is_refused(data, code):
     buffer = codec.FrameBuffer()
+    assert buffer.feed(data[:1]) == []
     with pytest.raises(RemoteProtocolError) as caught:
-        buffer.feed(data)
+        buffer.feed(data[1:])
     assert (caught.value.code, caught.value.penalty) == (code, 10)
 
 

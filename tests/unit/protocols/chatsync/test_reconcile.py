@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from nexusd_protocols import limits
 from nexusd_protocols.chatsync.index import EMPTY, Item, Key, MemoryIndex
-from nexusd_protocols.chatsync.ranges import MAX_KEY, Batches, Fingerprint, Items, Ranges, Skip
+from nexusd_protocols.chatsync.ranges import (
+    MAX_KEY,
+    Batches,
+    Fingerprint,
+    Items,
+    Ranges,
+    Skip,
+    check,
+    check_answer,
+    size_of,
+)
 from nexusd_protocols.chatsync.reconcile import Initiator, answer, common_range, opening, random_cuts
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
 from nexusd_protocols.errors import RemoteProtocolError
@@ -45,9 +55,11 @@ def everything(index: MemoryIndex, lower: Key = START, upper: Key = END) -> list
 @settings(deadline=None, max_examples=150)
 def test_two_sets_end_as_their_union(common, of_mine, of_theirs, seed):
     mine, theirs = MemoryIndex(), MemoryIndex()
+    dates: dict[bytes, int] = {}  # a digest names one message, and that has one date
     for index, own in ((mine, of_mine), (theirs, of_theirs)):
         for item in common + own:
-            index.add(*item[:2], gone=item.gone)
+            if dates.setdefault(item.digest, item.timestamp) == item.timestamp:
+                index.add(*item[:2], gone=item.gone)
     outcome = reconciled(mine, theirs, rng=Random(seed))
     before = {item.key for index in (mine, theirs) for item in everything(index) if not item.gone}
     buried = [{item.key for item in everything(index) if item.gone} for index in (mine, theirs)]
@@ -72,8 +84,7 @@ def test_only_the_common_range_is_compared(of_mine, of_theirs, my_horizon, their
     assert lower.timestamp == max(my_horizon, their_horizon)
     outcome = reconciled(MemoryIndex(of_mine), MemoryIndex(of_theirs), lower=lower, upper=upper)
     assert all(lower <= item.key < upper for item in outcome.needs)
-    mine = {item.digest: item for item in of_mine}
-    assert all(lower <= mine[digest].key < upper for digest in outcome.haves)
+    assert set(outcome.haves) <= {item.digest for item in of_mine if lower <= item.key < upper}
 
 
 def test_what_is_dated_wrongly_is_not_wanted():
@@ -230,6 +241,57 @@ def test_who_knows_a_little_of_very_much_gets_the_rest(sealed):
     assert bool(outcome.batches) == sealed
     found = {item.key for item in outcome.needs} | {item.key for ref in outcome.batches for item in contents[ref.cid]}
     assert found == {item.key for item in many} - {item.key for item in everything(mine)}
+
+
+@pytest.mark.parametrize("budget", [0, 12_000, 20_000])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_responder_may_say_as_little_at_a_time_as_it_likes(seed, budget):
+    rng = Random(seed)
+    many = messages(2500, rng, span=30 * HOUR_MS)
+    theirs = MemoryIndex(many)
+    contents = seal(theirs, *hours_of(many))
+    # hours that are too small for batches, hours with many, hours that are not sealed, and gaps
+    for _ in range(8):
+        hour = HOUR - rng.randrange(30)
+        refs = [
+            BatchRef(hour, part, Cid(DAG_CBOR, rng.randbytes(32)), rng.choice((2, 100)))
+            for part in range(rng.choice((1, 1, 40)))
+        ]
+        theirs.seal(hour, refs)
+        contents |= {
+            ref.cid: theirs.items(Key(hour * HOUR_MS, b""), Key((hour + 1) * HOUR_MS, b""), 9999) for ref in refs
+        }
+    theirs.add(NOW - rng.randrange(10 * HOUR_MS), rng.randbytes(32))
+    mine = MemoryIndex(rng.sample(many, rng.choice((0, 3, 30))))
+    initiator = Initiator(max_rounds=5000)
+    outcome = reconciled(mine, theirs, rng=rng, initiator=initiator, budget=budget)
+    assert outcome.complete
+    assert outcome.largest < max(budget, 16_384) + 4096
+    taken(outcome, mine, theirs, contents)
+    assert everything(mine) == everything(theirs)
+
+
+@pytest.mark.parametrize("budget", range(15_000, 30_000, 1500))
+def test_hours_for_which_there_is_no_room_are_left_whole(budget):
+    theirs = MemoryIndex()
+    for hour in range(HOUR - 20, HOUR):
+        theirs.add(hour * HOUR_MS, bytes([hour % 256]) * 32)
+        theirs.add(hour * HOUR_MS + 9, bytes([hour % 256]) * 32)
+        if hour % 4:
+            refs = [BatchRef(hour, part, Cid(DAG_CBOR, bytes([part]) * 32), 99) for part in range(60)]
+            theirs.seal(hour, refs)
+    first = Key((HOUR - 19) * HOUR_MS, b"")
+    asked = Ranges(START, (Fingerprint.of(first, EMPTY), Fingerprint.of(END, EMPTY)))
+    said = answer(asked, theirs, budget=budget)
+    check(said, max_open=100)
+    check_answer(asked, said)
+    batches = [ref for each in said.ranges if isinstance(each, Batches) for ref in each.batches]
+    hours = {ref.hour for ref in batches}
+    assert len(batches) == 60 * len(hours)
+    assert 0 < len(hours) < 15
+    assert isinstance(said.ranges[-1], Fingerprint)
+    assert said.ranges[-1] == Fingerprint.of(END, theirs.summary(said.ranges[-2].upper, END))
+    assert sum(map(size_of, said.ranges)) <= budget
 
 
 def test_frames_may_be_as_small_as_one_likes():
