@@ -34,8 +34,10 @@ class Context:
 
 
 def request_digest(*, request_id: str, caller: AgentId, to_agent: AgentId | None, content: bytes) -> bytes:
-    """32 bytes that name a request: its id, who asks whom, and `content` (`OpenFrame.content`). A retry has the same."""
-    return agent_proof.digest(_REQUEST, request_id.encode(), caller.encode(), (to_agent or "").encode(), content)
+    """32 bytes that name a request: its id, who asks whom, and `content`, as `OpenFrame.content` gives it. A retry has
+    the same."""
+    parts = (request_id, caller, to_agent or "")
+    return agent_proof.digest(_REQUEST, *(part.encode() for part in parts), content)
 
 
 def offer_digest(accepted: dict[str, Any]) -> bytes:
