@@ -63,7 +63,7 @@ def put(
     /,
     *,
     class_: Annotated[RetentionClass, Parameter(name="--class")] = "archival",
-    name: str | None = None,
+    as_: Annotated[str | None, Parameter(name="--as")] = None,
     format: Literal["file", "json"] = "file",  # noqa: A002 - the flag's name
 ) -> Answer[Put]:
     """Put.
@@ -74,7 +74,7 @@ def put(
         A file, a directory with all that is in it, or - for standard input.
     class_
         How long to keep it: 1 hour, 1 day, 7 days, 30 days, for ever.
-    name
+    as_
         What to call it in `nexus content ls`, instead of its own name.
     format
         json: one block of JSON, spelled as other programs of the network spell it.
@@ -86,12 +86,12 @@ def put(
     if path == STDIN:
         with Bar("standard input") as bar:
             found = content.put_stream(
-                nexus, sys.stdin.buffer, name=name or "", retention=class_, format=format, progress=bar.show
+                nexus, sys.stdin.buffer, name=as_ or "", retention=class_, format=format, progress=bar.show
             )
         made = Put(cid=found.cid, size=found.size, total_size=found.total_size, files=1, skipped=[])
         return Answer(made, lambda put: put.cid)
     place = Path(path)
-    called = name if name is not None else place.resolve().name
+    called = as_ if as_ is not None else place.resolve().name
     with trees.told(), Bar(called) as bar:
         total = trees.size_of(place)
         if place.is_dir():
@@ -256,7 +256,7 @@ def pin(
     /,
     *,
     class_: Annotated[RetentionClass, Parameter(name="--class")] = "archival",
-    name: str = "",
+    as_: Annotated[str, Parameter(name="--as")] = "",
     from_: Peers = (),
 ) -> Answer[ContentPin]:
     """Pin.
@@ -267,7 +267,7 @@ def pin(
         What to keep, with all below it. What is not here is fetched.
     class_
         How long to keep it from now on: 1 hour, 1 day, 7 days, 30 days, for ever.
-    name
+    as_
         What to call it in `nexus content ls`.
     from_
         A peer to ask, if it is not here; repeatable.
@@ -275,10 +275,10 @@ def pin(
     from nexusd.client import content
 
     root, _ = content_text.split(cid, path=False)
-    call("content.pin", cid=root, retention=class_, name=name)
+    call("content.pin", cid=root, retention=class_, name=as_)
     with Bar("fetching") as bar:
         content.fetch(current().nexus, root, peers=from_, progress=lambda now: bar.show(now.bytes, now.total or None))
-    return Answer(call("content.pin", cid=root, retention=class_, name=name), content_text.pinned)
+    return Answer(call("content.pin", cid=root, retention=class_, name=as_), content_text.pinned)
 
 
 @app.command(help=summaries.of("content.unpin", "nexus content unpin bafybei…"))

@@ -1,0 +1,394 @@
+"""content and storage: what a person sees, what a program gets, and what is never written to the disk."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+
+from nexusd.cli import trees
+from nexusd.cli.usage import UsageError
+from nexusd.client.errors import NexusError
+from nexusd_protocols import limits
+from nexusd_protocols.content import dag_cbor
+from nexusd_protocols.content.cid import DAG_CBOR, RAW, Cid
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+
+THEN = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+CID = str(Cid.of(RAW, b"content"))
+OTHER = str(Cid.of(RAW, b"other"))
+PIN = schema.ContentPin(
+    cid=CID, owner="user", retention="archival", name="report.pdf", size=3 << 20, created_at=THEN, expires_at=0
+)
+PASSING = schema.ContentPin(
+    cid=OTHER, owner="room:lab", retention="retained", name="\x1b[2Jx", size=7, created_at=THEN, expires_at=THEN
+)
+FILE = schema.ContentStat(
+    cid=CID, kind="file", codec="raw", size=7, total_size=7, complete=True, pins=[PIN], entries=[], note=""
+)
+DIRECTORY = schema.ContentStat(
+    cid=CID,
+    kind="directory",
+    codec="dag-pb",
+    size=50,
+    total_size=3 << 20,
+    complete=False,
+    pins=[],
+    entries=[schema.ContentEntry(name="a\x1b]0;b", cid=OTHER, size=7), schema.ContentEntry(name="docs", cid=CID)],
+)
+STORAGE = schema.StorageShow(
+    blocks=12,
+    bytes=3 << 20,
+    unpinned=5,
+    file_bytes=4 << 20,
+    others=1 << 20,
+    others_limit=500_000_000,
+    disk_free=3 << 30,
+    disk_reserve=256 << 20,
+    owners=[
+        schema.StorageOwner(owner="room:lab", bytes=1 << 20, pins=2, limit=100_000_000),
+        schema.StorageOwner(owner="user", bytes=2 << 20, pins=1),
+    ],
+    classes=[schema.StorageClass(retention="archival", bytes=3 << 20, pins=3)],
+    damaged_count=1,
+    damaged=[CID],
+    uploads=1,
+    fetches=0,
+    autopin=True,
+)
+
+
+def done(cid: str = CID, fetched: int = 7) -> schema.ContentFetched:
+    return schema.ContentFetched(cid=cid, done=True, blocks=1, bytes=7, fetched=fetched, total=7, peers=1)
+
+
+def holding(data: bytes):
+    """Answers of a daemon that has these bytes as a file."""
+
+    def read(params):
+        return schema.ContentRead(data=data[params.offset : params.offset + 3], size=len(data))
+
+    return {"content.stat": FILE, "content.fetch": done(), "content.read": read}
+
+
+def test_what_is_kept(nexus, daemon):
+    pages = [
+        schema.ContentList(pins=[PIN], more=True, last=4),
+        schema.ContentList(pins=[PASSING], more=False, last=9),
+    ]
+    daemon.script["content.list"] = lambda params: pages[0 if params.after is None else 1]
+    shown = nexus("content", "ls", "-a", tty=True)
+    assert daemon.params("content.list") == schema.ContentListParams(everything=True, after=4, limit=500)
+    assert (
+        shown.out
+        == f"""\
+CID{" " * (len(CID) - 3)}  SIZE     UNTIL                FOR       NAME
+{CID}  3.0 MiB  for ever             user      report.pdf
+{OTHER}  7 B      2023-11-14 22:13:20  room:lab  x
+"""
+    )
+    assert [pin["cid"] for pin in nexus("content", "ls").data["pins"]] == [CID, OTHER]
+    daemon.script["content.list"] = schema.ContentList(pins=[], more=False)
+    assert "nothing is kept" in nexus("content", "ls", tty=True).out
+
+
+def test_what_something_is(nexus, daemon):
+    daemon.script["content.stat"] = DIRECTORY
+    shown = nexus("content", "stat", f"/ipfs/{CID}/docs/", tty=True)
+    assert daemon.params("content.stat") == schema.ContentStatParams(cid=CID, path="docs/")
+    assert (
+        shown.out
+        == f"""\
+cid      {CID}
+kind     directory
+codec    dag-pb
+size     50 B (50 bytes), 3.0 MiB with its nodes
+here     not all of it
+entries  2
+kept     no
+"""
+    )
+    shown = nexus("content", "ls", f"ipfs://{CID}", tty=True)
+    assert "\x1b" not in shown.out
+    assert "a" in shown.out.splitlines()[1]
+    assert "docs" in shown.out.splitlines()[2]
+
+
+def test_what_the_disk_is_used_for(nexus, daemon):
+    daemon.script["storage.show"] = STORAGE
+    assert (
+        nexus("storage", tty=True).out
+        == f"""\
+content  12 blocks, 3.0 MiB; 4.0 MiB on the disk
+to go    5 B that nothing keeps
+others   1.0 MiB of 476.8 MiB kept for others
+disk     3.0 GiB free, of which 256.0 MiB stay so
+autopin  what messages refer to is kept
+now      1 puts, 0 fetches under way
+class    archival: 3 pins, 3.0 MiB
+for      room:lab: 2 pins, 1.0 MiB of 95.4 MiB
+         user: 1 pins, 2.0 MiB
+damaged  1 blocks, not fetched again yet
+         {CID}
+"""
+    )
+    assert nexus("storage").data["damagedCount"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "method", "answer", "params", "shown"),
+    [
+        (
+            ["unpin", CID],
+            "content.unpin",
+            schema.Done(),
+            schema.ContentParams(cid=CID),
+            f"{CID} is not kept any more\n",
+        ),
+        (
+            ["rm", CID],
+            "content.remove",
+            schema.ContentCollected(blocks=2, bytes=2048, pins=1),
+            schema.ContentParams(cid=CID),
+            "removed 2 blocks, 2.0 KiB\n",
+        ),
+        (
+            ["gc", "--dry-run"],
+            "content.collect",
+            schema.ContentCollected(blocks=2, bytes=2048, pins=1),
+            schema.ContentCollectParams(dry_run=True),
+            "would remove 2 blocks, 2.0 KiB; 1 pins were over\n",
+        ),
+        (
+            ["gc"],
+            "content.collect",
+            schema.ContentCollected(blocks=0, bytes=0, pins=0),
+            schema.ContentCollectParams(),
+            "removed 0 blocks, 0 B; 0 pins were over\n",
+        ),
+    ],
+)
+def test_command(nexus, daemon, args, method, answer, params, shown):
+    daemon.script[method] = answer
+    assert nexus("content", *args, tty=True).out == shown
+    assert daemon.params(method) == params
+    assert nexus("content", *args).data == msgspec.to_builtins(answer)
+
+
+def test_pinning_fetches(nexus, daemon):
+    daemon.script |= {"content.pin": PIN, "content.fetch": done()}
+    shown = nexus("content", "pin", CID, "--class", "archival", "--as", "r", "--from", "bob", tty=True)
+    assert shown.out == f"{CID} is kept: for ever\n"
+    assert daemon.params("content.pin") == schema.ContentPinParams(cid=CID, name="r")
+    assert daemon.params("content.fetch").peers == ["bob"]
+    assert nexus("content", "pin", f"{CID}/path").error["code"] == "usage"
+
+
+def test_putting_a_file(nexus, daemon, tmp_path):
+    path = tmp_path / "report.pdf"
+    path.write_bytes(b"x" * (limits.CONTENT_PIECE_BYTES + 5))
+    taken = io.BytesIO()
+
+    def write(params):
+        assert params.offset == taken.tell()
+        taken.write(params.data)
+        return schema.ContentWritten(written=taken.tell())
+
+    daemon.script |= {
+        "content.begin": schema.ContentUpload(upload="u", written=0),
+        "content.write": write,
+        "content.finish": schema.ContentPut(cid=CID, size=5, total_size=9),
+    }
+    shown = nexus("content", "put", str(path), "--class", "mirrored", tty=True)
+    assert (shown.out, shown.err) == (f"{CID}\n", "report.pdf: 5 B\n")
+    assert taken.getvalue() == path.read_bytes()
+    begun = daemon.params("content.begin")
+    assert (begun.name, begun.retention, begun.staged, len(begun.key)) == ("report.pdf", "mirrored", False, 64)
+    # what was taken before is not sent again
+    daemon.script["content.begin"] = schema.ContentUpload(upload="u", written=limits.CONTENT_PIECE_BYTES)
+    taken.seek(limits.CONTENT_PIECE_BYTES)
+    assert nexus("content", "put", str(path)).data["cid"] == CID
+    assert daemon.params("content.begin").key == begun.key
+    assert taken.getvalue() == path.read_bytes()
+
+
+def test_putting_standard_input(nexus, daemon):
+    daemon.script |= {
+        "content.begin": schema.ContentUpload(upload="u", written=0),
+        "content.write": schema.ContentWritten(written=5),
+        "content.finish": schema.ContentPut(cid=CID, size=5, total_size=5),
+    }
+    assert nexus("content", "put", "-", "--format", "json", stdin=b"[1,2]").data["cid"] == CID
+    assert daemon.params("content.begin") == schema.ContentBeginParams(format="json")
+    assert daemon.params("content.write").data == b"[1,2]"
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [("nothing-there", "file_error", "No such file"), ("/dev/null", "usage", "neither a file nor a directory")],
+)
+def test_what_is_not_put(nexus, daemon, path, code, message):
+    error = nexus("content", "put", path).error
+    assert error["code"] == code
+    assert message in error["message"]
+    assert daemon.asked == []
+
+
+def test_getting_a_file(nexus, daemon, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    daemon.script |= holding(b"content")
+    shown = nexus("content", "get", CID, tty=True)
+    assert shown.out == "report.pdf: 7 B, 7 B fetched\n", "its own name, which a pin knows"
+    assert (tmp_path / "report.pdf").read_bytes() == b"content"
+    assert nexus("content", "get", CID).error["message"] == "report.pdf is there already"
+    assert nexus("content", "get", CID, "--force").data["path"] == "report.pdf"
+    assert nexus("content", "get", CID, "-o", "other.txt", "--from", "bob").data["bytes"] == 7
+    assert daemon.params("content.read").peers == ["bob"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.txt", "report.pdf"]
+    assert nexus("content", "get", CID, "-o", "no/such/place").error["code"] == "file_error"
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert nexus("content", "get", CID, "-o", "link").error["code"] == "usage"
+    assert nexus("content", "get", CID, "-o", "-").out == "content"
+
+
+def test_a_fetch_that_takes_its_time(nexus, daemon, tmp_path):
+    states = [done(), done()]
+    states[0] = msgspec.structs.replace(states[0], done=False, bytes=3)
+    daemon.script |= holding(b"content")
+    daemon.script["content.fetch"] = lambda params: states.pop(0)
+    assert nexus("content", "get", CID, "-o", str(tmp_path / "x")).data["kind"] == "file"
+    assert states == []
+    daemon.script["content.fetch"] = Refusal("content_not_found", "Nobody who was asked has it")
+    error = nexus("content", "get", CID, "-o", str(tmp_path / "y")).error
+    assert (error["code"], error["exitCode"]) == ("content_not_found", 2)
+
+
+def test_a_file_that_ends_early_is_not_written(nexus, daemon, tmp_path):
+    daemon.script |= holding(b"content")
+    daemon.script["content.read"] = lambda params: schema.ContentRead(data=b"abc"[params.offset :], size=7)
+    assert nexus("content", "get", CID, "-o", str(tmp_path / "x")).error["code"] == "bad_content"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_are_printed(nexus, daemon):
+    link = Cid.of(DAG_CBOR, b"\xa0")
+    record = dag_cbor.encode({"link": link, "bytes": b"\x00\xff", "list": [1, None]})
+    daemon.script |= holding(record)
+    daemon.script["content.stat"] = msgspec.structs.replace(FILE, kind="dag-cbor")
+    got = nexus("content", "get", CID).data
+    assert got["value"] == {"link": {"/": str(link)}, "bytes": {"/": {"bytes": "AP8"}}, "list": [1, None]}
+    assert got["path"] is None
+    daemon.script |= holding(b'{"text":"a\\u001b[2J","n":1}')
+    daemon.script["content.stat"] = msgspec.structs.replace(FILE, kind="json")
+    shown = nexus("content", "get", CID, tty=True)
+    assert "\x1b" not in shown.out
+    assert '"n": 1' in shown.out
+    daemon.script |= holding(b"\xfb\x3f\xf8\x00\x00\x00\x00\x00\x00")  # a float, which others may write
+    daemon.script["content.stat"] = msgspec.structs.replace(FILE, kind="dag-cbor")
+    assert nexus("content", "get", CID).data["value"] == {"/": {"bytes": "+z/4AAAAAAAA"}}
+
+
+class Holder:
+    """A daemon that has directories, by CID, and small files."""
+
+    def __init__(self, **entries: list[tuple[str, str]]) -> None:
+        self.entries = entries
+
+    def call(self, method, params=None):
+        if method == "content.read":
+            return schema.ContentRead(data=b"file", size=4)
+        assert method == "content.stat"
+        return self.stat(params.cid)
+
+    def stat(self, cid: str) -> schema.ContentStat:
+        kind = "directory" if cid in self.entries else "other" if cid == "link" else "file"
+        entries = [schema.ContentEntry(name=name, cid=below) for name, below in self.entries.get(cid, [])]
+        return msgspec.structs.replace(FILE, cid=cid, kind=kind, entries=entries, note="symbolic link")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "/etc/cron.d/x", "../../x", "a/b", "a\0b", "x" * 256, "ü" * 200])
+def test_a_name_that_leads_elsewhere_is_not_written(tmp_path, name):
+    holder = Holder(root=[("fine", "file"), ("docs", "docs")], docs=[(name, "file")])
+    writer = trees.Writer(holder, (), lambda done, label: None)
+    with pytest.raises(NexusError) as caught:
+        writer.write(holder.stat("root"), tmp_path / "copy")
+    assert caught.value.code == "bad_content"
+    assert list(tmp_path.iterdir()) == [], "all of it or nothing"
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ({"root": [("a", "file"), ("a", "file")]}, "twice"),
+        ({"root": [("a", "link")]}, "symbolic link"),
+        ({"root": [("a", "root")]}, "directories deep"),
+    ],
+)
+def test_directories_that_are_not_written(tmp_path, entries, why):
+    holder = Holder(**entries)
+    writer = trees.Writer(holder, (), lambda done, label: None)
+    with pytest.raises(NexusError, match=why):
+        writer.write(holder.stat("root"), tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_written_with_all_that_is_in_it(tmp_path):
+    holder = Holder(root=[("docs", "docs"), ("a.txt", "file")], docs=[("empty", "empty")], empty=[])
+    writer = trees.Writer(holder, (), lambda done, label: None)
+    writer.write(holder.stat("root"), tmp_path / "copy")
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == ["copy", "copy/a.txt", "copy/docs", "copy/docs/empty"]
+    assert (writer.counted.files, writer.counted.bytes) == (3, 4)
+
+
+def test_a_directory_names_as_many_files_as_it_likes(tmp_path, monkeypatch):
+    monkeypatch.setattr(trees, "FILES", 5)
+    holder = Holder(root=[(str(number), "file") for number in range(10)])
+    with pytest.raises(NexusError, match="more than 5 files"):
+        trees.Writer(holder, (), lambda done, label: None).write(holder.stat("root"), tmp_path / "copy")
+
+
+class Taker:
+    """A daemon that takes whatever is put."""
+
+    def __init__(self) -> None:
+        self.directories: list[schema.ContentDirectoryParams] = []
+
+    def call(self, method, params=None):
+        match method:
+            case "content.begin":
+                return schema.ContentUpload(upload=params.name, written=0)
+            case "content.write":
+                return schema.ContentWritten(written=params.offset + len(params.data))
+            case "content.finish":
+                return schema.ContentPut(cid=f"cid of {params.upload}", size=1, total_size=1)
+        assert method == "content.directory"
+        self.directories.append(params)
+        return schema.ContentPut(cid=f"cid of {params.name}", size=1, total_size=1)
+
+
+def test_a_directory_is_put_from_below(tmp_path):
+    (tmp_path / "top" / "sub").mkdir(parents=True)
+    (tmp_path / "top" / "sub" / "b").touch()
+    (tmp_path / "top" / "a").touch()
+    (tmp_path / "top" / "link").symlink_to("a")
+    taker = Taker()
+    putter = trees.Putter(taker, "cache", lambda sent, label: None)
+    assert putter.put(tmp_path / "top", "named").cid == "cid of named"
+    below, top = taker.directories
+    assert (below.name, below.staged, [entry.cid for entry in below.entries]) == ("sub", True, ["cid of b"])
+    assert (top.name, top.staged, top.retention) == ("named", False, "cache")
+    assert [entry.name for entry in top.entries] == ["a", "sub"]
+    assert putter.counted.skipped == [str(tmp_path / "top" / "link")]
+
+
+def test_a_name_that_no_other_host_could_write(tmp_path):
+    (tmp_path / "a").mkdir()
+    try:
+        (tmp_path / "a" / "\udcff").touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        trees.Putter(Taker(), "cache", lambda sent, label: None).put(tmp_path / "a", "a")
