@@ -359,7 +359,7 @@ def test_sets_may_change_between_any_two_messages(seed):
     assert held[0] - known[1] == held[1] - known[0] == set()
 
 
-# --- more than one session is for ---------------------------------------------------------------------------------------
+# --- more than one session is for ------------------------------------------------------------------------------------
 def test_more_than_one_session_is_for_is_left_for_another():
     rng = Random(17)
     mine, theirs = MemoryIndex(messages(3000, rng)), MemoryIndex(messages(3000, rng))
