@@ -27,11 +27,17 @@ from nexusd_protocols.history import batch as batches
 from nexusd_protocols.history.bounds import DAY_HOURS, closed_before, hour_of
 from nexusd_protocols.history.checkpoint import make_checkpoint
 from nexusd_protocols.history.day import DayRef, day_of, make_day
+from nexusd_protocols.history.errors import HistoryError
 
 log = structlog.get_logger(__name__)
 
+OWNER: Final = "history:"
+"""Before a room's id: for whom its objects are kept. They count against the room's log, and not what is kept for
+others."""
 SEAL_S: Final = 60.0
 """Between looks at what has closed."""
+SETTLE_S: Final = 5.0
+"""After news: who catches up gets more, and an hour is sealed once."""
 HOURS_AT_ONCE: Final = 48
 """Sealed before the days above them are made."""
 IN_A_THREAD: Final = 2000
@@ -63,10 +69,11 @@ class Sealing:
                     log.warning("room_not_sealed", room=joined.room, error=str(error))  # the disk is full; next time
             with trio.move_on_after(SEAL_S):
                 await self._changed.wait()
+                await trio.sleep(SETTLE_S)
             self._changed = trio.Event()
 
     def hurry(self) -> None:
-        """Much came for closed hours: look now."""
+        """Something came that may be of closed hours: look soon."""
         self._changed.set()
 
     async def seal(self, joined: Joined) -> bool:
@@ -85,10 +92,11 @@ class Sealing:
     async def trim(self, joined: Joined) -> None:
         """Forget what is older than the room's log is kept, here and in the checkpoint."""
         now = self._clock()
+        before = await self._store.log.log_bytes(joined.agent.id, joined.room)
         gone = await self._store.log.expire(joined.agent.id, joined.room, joined.horizon(now))
         if gone:
             log.info("room_trimmed", room=joined.room, forgotten=gone)
-            joined.log_bytes = await self._store.log.log_bytes(joined.agent.id, joined.room)
+            joined.log_bytes -= max(0, before - await self._store.log.log_bytes(joined.agent.id, joined.room))
             await self._seal_days(joined, [day_of(hour_of(joined.horizon(now)))], now)
 
     async def _seal_hour(self, joined: Joined, hour: int, now: int) -> None:
@@ -111,25 +119,29 @@ class Sealing:
             if not found:
                 refs.append(DayRef(day, Cid.of(DAG_CBOR, b""), 0))  # all of it was buried
                 continue
-            ref, block = make_day(room, found)
+            try:
+                ref, block = make_day(room, found)
+            except HistoryError as error:
+                # more than one object has room for: the day's batches are to be had, and no checkpoint names them
+                log.warning("room_day_not_sealed", room=room, day=day, reason=str(error))
+                continue
             refs.append(ref)
             blocks.append(block)
-        before = await self._store.batches.head(agent, room)
         whole = {ref.day: ref for ref in await self._store.batches.days(agent, room)} | {ref.day: ref for ref in refs}
         kept = [ref for ref in whole.values() if ref.count]
         head = make_checkpoint(room, kept) if kept else None
         await self._store.blocks.put([*blocks, head] if head else blocks, now=now)
         if head is not None:
-            # first the new one, then the old one goes: at no moment is there none
             await self._pin(joined, head.cid, now)
         await self._store.batches.save_days(agent, room, refs, head.cid if head else None)
-        if before is not None and head is not None and before != head.cid:
-            await self._store.blocks.unpin(agent, owner(joined), before)
 
     async def _pin(self, joined: Joined, head: Cid, now: int) -> None:
+        """Keep this one and let go those before it: in this order, so that at no moment there is none."""
+        agent = joined.agent.id
+        owner = f"{OWNER}{joined.room}"
         pin = Pin(
-            agent=joined.agent.id,
-            owner=owner(joined),
+            agent=agent,
+            owner=owner,
             cid=head,
             retention=joined.retention,
             name=f"history of {joined.room}",
@@ -137,8 +149,6 @@ class Sealing:
             expires_at=expires_at(joined.retention, now),
         )
         await self._store.blocks.pin(pin, now=now)
-
-
-def owner(joined: Joined) -> str:
-    """For whom the objects of a room are kept."""
-    return f"room:{joined.room}"
+        for old in (await self._store.blocks.pins(agent, owner, limit=100)).rows:
+            if old.cid != head:
+                await self._store.blocks.unpin(agent, owner, old.cid)

@@ -16,8 +16,8 @@ from nexusd_protocols.identity import AgentId
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """Keeps a block and all below it until `expires_at` (0: for ever), whether or not they are here yet. `owner` is
-    'user', 'room:<id>', 'cache' or 'directory'; `size`, in bytes, is what its maker says that all of it takes.
-    `position` is given by the store."""
+    'user', 'room:<id>', 'history:<id>', 'cache' or 'directory'; `size`, in bytes, is what its maker says that all of it
+    takes. `position` is given by the store."""
 
     agent: AgentId
     owner: str
