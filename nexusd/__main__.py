@@ -70,6 +70,7 @@ def run(
     metrics_public: _Switch = None,
     storage_total: str | None = None,
     storage_room: str | None = None,
+    room_log: str | None = None,
     autopin: _Switch = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
@@ -133,6 +134,8 @@ def run(
         Content kept for others, such as 2GiB (default: 500MB).
     storage_room
         Of this, for one room (default: 100MB).
+    room_log
+        Messages kept of one room (default: 1GiB).
     autopin
         Keep content that messages of rooms refer to (default: yes).
     detach

@@ -293,6 +293,7 @@ async def _start(
         exchange=node.exchange,
         random=random,
         referred=content.referred,
+        log_budget=config.room_log,
         checkpointed=checkpointed,
         changed=rooms_changed,
     )

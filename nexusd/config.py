@@ -85,6 +85,8 @@ class Config:
     """Bytes of content kept for others: of rooms, and what their messages refer to."""
     storage_room: int = 100_000_000
     """Of these, for one room."""
+    room_log: int = 1 << 30
+    """Bytes of signed messages kept of one room: some three million."""
     autopin: bool = True
     """Whether to keep what messages refer to."""
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -436,6 +438,7 @@ SETTINGS: Final = (
     Setting("metrics_public", "let that be an address that others reach", _read_bool, _check_bool),
     Setting("storage_total", "bytes of content kept for others: 500MB, 2GiB", _check_bytes, _check_bytes),
     Setting("storage_room", "of these, for one room", _check_bytes, _check_bytes),
+    Setting("room_log", "bytes of messages kept of one room: 1GiB", _check_bytes, _check_bytes),
     Setting("autopin", "keep content that messages refer to", _read_bool, _check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

@@ -47,6 +47,7 @@ LAYERS = {
     "metrics_public": ((True, True), ("yes", True), ("true", True), False),
     "storage_total": (("2GiB", 2 << 30), ("500 kb", 500_000), ('"1TB"', 10**12), 500_000_000),
     "storage_room": ((5, 5), ("0", 0), ("7", 7), 100_000_000),
+    "room_log": (("64MiB", 64 << 20), ("1GB", 10**9), (2048, 2048), 1 << 30),
     "autopin": ((False, False), ("off", False), ("false", False), True),
     "allow_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
 }

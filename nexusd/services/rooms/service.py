@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import structlog
 import trio
@@ -69,9 +69,6 @@ log = structlog.get_logger(__name__)
 Figures = list[RoomStats]
 SayT = TypeVar("SayT", RoomSendParams, RoomEditParams, RoomMessageParams)
 
-LOG_BUDGET_BYTES: Final = 1 << 30
-"""Of signed messages in one room: some three million. On disk, with indexes and batches, about four times as much."""
-
 
 class Rooms:
     """Joining, talking, listening, and who is there."""
@@ -97,7 +94,7 @@ class Rooms:
         referred: Referred,
         checkpointed: Checkpointed = lambda _room, _cid: None,
         changed: Callable[[], None] = lambda: None,
-        log_budget: int = LOG_BUDGET_BYTES,
+        log_budget: int = 1 << 30,
     ) -> None:
         """`log_budget` is how many bytes of signed messages one room may have."""
         self._agents = agents
