@@ -15,7 +15,12 @@ from trio.testing import MockClock
 from nexusd.host.dht import PROTOCOL, PointerRecords
 from nexusd.host.node import Node
 from nexusd.host.ports import HostError
-from nexusd_protocols.content.cid import JSON, Cid
+from nexusd_protocols.content.block import read_block
+from nexusd_protocols.content.cid import DAG_CBOR, JSON, Cid
+from nexusd_protocols.history.checkpoint import make_checkpoint, read_checkpoint
+from nexusd_protocols.history.day import DayRef
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.ids import RoomId
 from nexusd_protocols.kad.message import Kind, Message, MessageStream, Record
 from nexusd_protocols.pointer.envelope import read, sign, withdraw
 from nexusd_protocols.pointer.keys import Key, meeting_place
@@ -27,6 +32,7 @@ from tests.harness.nodes import ip_of, running, signer
 HOSTS = 8
 MALLORY = signer("mallory")
 CID = Cid.of(JSON, b"{}")
+LAB = RoomId("lab")
 
 
 @pytest.fixture
@@ -201,3 +207,32 @@ async def test_mallory_overwrites_nobody(tmp_path: Path, clock: MockClock) -> No
                 offered = await capability(carol)
                 assert {each.peer_id for each in offered.providers} == {alice.peer_id, bob.peer_id}
                 assert offered.unproven == 1, "mallory serves no handshake"
+
+
+async def test_a_checkpoint_is_found_and_fetched(tmp_path: Path, clock: MockClock) -> None:
+    async with mesh(2, tmp_path, links=1) as (alice, bob):
+        await alice.join("lab")
+        day = DayRef(20_000, Cid.of(DAG_CBOR, b"a day"), 1)
+        block = make_checkpoint(LAB, [day])
+        await alice.services.content.keep(AgentId(alice.peer_id), "room:lab", [block], "archival")
+        alice.running.directory.checkpointed(LAB, block.cid)
+        await trio.sleep(15)
+        (member,) = (await room(bob)).members
+        told = Cid.parse(member.checkpoint.cid)
+        data = await bob.services.content.fetch_block(told, [alice.signer.peer_id])
+        assert read_checkpoint(read_block(told, data), room=LAB) == (day,)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_what_a_room_said_is_pointed_to_once_its_hour_is_over(tmp_path: Path, clock: MockClock) -> None:
+    async with mesh(2, tmp_path, links=1) as (alice, bob):
+        await alice.join("lab")
+        await alice.say("lab", "before bob came")
+        with trio.fail_after(3 * 3600):
+            while not (found := await room(bob)).members or found.members[0].checkpoint is None:
+                await trio.sleep(300)  # an hour is sealed some minutes after its end
+        told = Cid.parse(found.members[0].checkpoint.cid)
+        assert told == await alice.running.store.batches.head(AgentId(alice.peer_id), LAB)
+        data = await bob.services.content.fetch_block(told, [alice.signer.peer_id])
+        assert [day.count for day in read_checkpoint(read_block(told, data), room=LAB)] == [1]
