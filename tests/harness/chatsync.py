@@ -35,6 +35,7 @@ class Outcome:
     largest: int = 0
     """Bytes of the largest frame."""
     complete: bool = True
+    all_noted: bool = True
 
 
 def travelled(ranges: Ranges) -> tuple[Ranges, int]:
@@ -79,7 +80,7 @@ def reconciled(
         outcome.received += answer_size
         outcome.largest = max(outcome.largest, size, answer_size)
         request = step.request
-    outcome.complete = initiator.complete
+    outcome.complete, outcome.all_noted = initiator.complete, initiator.all_noted
     return outcome
 
 

@@ -246,7 +246,9 @@ class Initiator:
         self._fruitless = 0
         self._pending: deque[tuple[Key, Fingerprint]] = deque()
         self.complete = True
-        """False once something was left for another time: more differs than one session is to find."""
+        """False once something was left for another time: more is lacking here than one session is to find."""
+        self.all_noted = True
+        """False once more is lacking there than was to be noted."""
 
     def open(self, index: Index, lower: Key, upper: Key, cuts: Sequence[Key]) -> Ranges:
         """The first request, as `opening`."""
@@ -295,16 +297,14 @@ class Initiator:
         """What is lacking here, and at most `most` of what is lacking there."""
         limit = len(theirs) + most
         mine = index.items(lower, upper, limit + 1)
-        if len(mine) > limit:
-            # behind what was looked at nobody knows what is here
-            self.complete = False
-            upper = mine.pop().key
+        end = mine[-1].key if len(mine) > limit else upper
         known = {item.key for item in mine}
         listed = {item.key for item in theirs}
-        needs = [item for item in theirs if not item.gone and item.key < upper and item.key not in known]
+        # behind `end` there is very much here, and little there: each is looked up by itself
+        known.update(key for key in listed if key > end and index.items(key, Key(key.timestamp, key.digest + b"\0"), 1))
+        needs = [item for item in theirs if not item.gone and item.key not in known]
         haves = [item.digest for item in mine if not item.gone and item.key not in listed]
-        if len(haves) > most:
-            self.complete = False
+        self.all_noted &= len(mine) <= limit and len(haves) <= most
         return needs, haves[:most]
 
     def _next(self, index: Index) -> Ranges | None:

@@ -370,7 +370,7 @@ def test_more_than_one_session_is_for_is_left_for_another():
         assert len(outcome.haves) <= 300
         taken(outcome, mine, theirs, {})
         sessions += 1
-        if outcome.complete:
+        if outcome.complete and outcome.all_noted:
             break
     assert 2 < sessions <= 12
     assert everything(mine) == everything(theirs)
@@ -380,5 +380,20 @@ def test_an_empty_responder_is_told_of_so_many_haves():
     mine = MemoryIndex(messages(6000, Random(18)))
     outcome = reconciled(mine, MemoryIndex())
     assert len(outcome.haves) == limits.SYNC_HAVES
-    assert not outcome.complete
+    assert outcome.complete
+    assert not outcome.all_noted
     assert outcome.rounds == 1
+
+
+@pytest.mark.parametrize("most", [0, 1, 50])
+def test_what_is_lacking_here_is_found_however_little_is_to_be_noted_of_what_is_lacking_there(most):
+    rng = Random(22)
+    common = messages(12, rng, span=HOUR_MS)
+    mine = MemoryIndex(common + messages(3000, rng, span=HOUR_MS))
+    lacked = messages(2, rng, span=HOUR_MS)
+    theirs = MemoryIndex(common + lacked)
+    outcome = reconciled(mine, theirs, rng=rng, initiator=Initiator(max_haves=most))
+    assert sorted(outcome.needs) == sorted(lacked)
+    assert len(outcome.haves) == most
+    assert outcome.complete
+    assert not outcome.all_noted
