@@ -27,9 +27,10 @@ class GoUnavailableError(Exception):
 
 def build(name: str = "peer") -> Path:
     """A program, built by whoever comes first and again whenever its source changes: `peer` is in the folder itself,
-    another in a folder of its name. Raises GoUnavailableError."""
+    another in a folder of its name, with its own dependencies if need be. Raises GoUnavailableError."""
     place = SOURCE if name == "peer" else SOURCE / name
-    sources = sorted([*place.glob("*.go"), SOURCE / "go.mod", SOURCE / "go.sum"])
+    module = place if (place / "go.mod").exists() else SOURCE
+    sources = sorted([*place.glob("*.go"), module / "go.mod", module / "go.sum"])
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in sources)).hexdigest()
     program = BUILD / f"{name}-{digest[:16]}"
     if program.exists():
@@ -77,3 +78,10 @@ class GoPeer(ForeignPeer):
 
     def __init__(self, name: str, directory: Path, **options: Any) -> None:
         super().__init__(name, [str(build()), json.dumps(options)], log=directory / f"{name}.log", cwd=directory)
+
+
+class BoxoPeer(ForeignPeer):
+    """A node with Kubo's bitswap (interop/go/bitswap)."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        super().__init__(name, [str(build("bitswap"))], log=directory / f"{name}.log", cwd=directory)

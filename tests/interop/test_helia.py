@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from nexusd.host.node import Node
-from nexusd.host.ports import BlockSession, NotFoundError
-from nexusd_protocols.bitswap.message import Payload
+from nexusd.host.ports import NotFoundError
 from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.cid import DAG_CBOR, RAW, Cid
-from nexusd_protocols.content.range_reader import RangeReader
-from nexusd_protocols.content.unixfs import Entry, FileBuilder, directory
+from nexusd_protocols.content.unixfs import Entry, directory
 from tests.harness import js
-from tests.harness.bitswap import MemorySource
 from tests.harness.daemon import Daemon
 from tests.harness.js import HeliaPeer
-from tests.harness.nodes import loopback, until
+from tests.harness.nodes import until
+from tests.interop.files import SIZE, bob_and, content, read_file, sha256
 
-SIZE = 12_000_000
-PIECE = 256 * 1024
 OBJECT = {"name": "Żółć", "list": [1, -2, 2**60, None, True, b"\x00\xff".hex()], "link": Cid.of(RAW, b"hello")}
-
-
-def content(seed: str, size: int = SIZE) -> bytes:
-    """As helia/peer.mjs makes it."""
-    pieces = (hashlib.sha256(f"{seed}:{n}".encode()).digest() * (PIECE // 32) for n in range(-(-size // PIECE)))
-    return b"".join(pieces)[:size]
-
-
-class Bob:
-    """A node of ours, with what it has to give."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.source = MemorySource()
-        node.exchange.set_source(self.source)
-
-    def add_file(self, data: bytes) -> Cid:
-        builder = FileBuilder()
-        first = builder.feed(data)
-        last, root, _size = builder.finish()
-        self.source.add(*(Payload(block.cid, block.data) for block in (*first, *last)))
-        return root
-
-    def add(self, cid: Cid, data: bytes) -> Cid:
-        self.source.add(Payload(cid, data))
-        return cid
-
-    async def meet(self, *peers: HeliaPeer) -> None:
-        for peer in peers:
-            await self.node.connect(peer.peer_id, peer.addresses)
-        await until(lambda: self.node.exchange.stats().peers == len(peers))
-
-
-async def read_file(session: BlockSession, root: Cid) -> bytes:
-    reader = RangeReader(root)
-    asked: set[Cid] = set()
-    data = bytearray()
-    came, bring = trio.open_memory_channel(0)
-
-    async def get(cid: Cid) -> None:
-        await came.send((cid, await session.get(cid, timeout=30)))
-
-    async with trio.open_nursery() as nursery:
-        while not reader.done:
-            for cid in reader.wanted(32):
-                if cid not in asked:
-                    asked.add(cid)
-                    nursery.start_soon(get, cid)
-            cid, block = await bring.receive()
-            asked.discard(cid)
-            data += b"".join(reader.take(cid, block))
-    return bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +28,11 @@ def helia(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliaPeer]:
         yield peer
 
 
-@asynccontextmanager
-async def bob_and(*peers: HeliaPeer) -> AsyncIterator[Bob]:
-    async with loopback("bob") as (node,):
-        bob = Bob(node)
-        await bob.meet(*peers)
-        yield bob
-
-
 async def test_they_read_our_file(helia: HeliaPeer) -> None:
     data = content("ours")
     async with bob_and(helia) as bob:
         read = await helia.ask("readFile", cid=str(bob.add_file(data)))
-        assert (read["size"], read["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert (read["size"], read["sha256"]) == (len(data), sha256(data))
         assert bob.node.exchange.stats().bytes_sent >= len(data)
         assert not bob.node.balance(helia.peer_id)
 
@@ -152,7 +85,7 @@ async def test_what_comes_later_is_sent_to_them(helia: HeliaPeer) -> None:
         bob.add(cid, b"comes later")
         bob.node.exchange.arrived([cid])
         read = await trio.to_thread.run_sync(helia.finish, reading)
-        assert read["sha256"] == hashlib.sha256(b"comes later").hexdigest()
+        assert read["sha256"] == sha256(b"comes later")
 
 
 async def test_we_read_from_two_of_them_and_one_leaves(helia: HeliaPeer, tmp_path: Path) -> None:
@@ -178,7 +111,7 @@ def test_a_daemon_and_they_read_each_others_files(helia: HeliaPeer, alice: Daemo
     put = alice.cli("content", "put", str(ours), timeout=60)["cid"]
     helia.call("dial", address=alice.tcp)
     read = helia.call("readFile", cid=put, timeout=60)
-    assert (read["size"], read["sha256"]) == (SIZE, hashlib.sha256(content("put")).hexdigest())
+    assert (read["size"], read["sha256"]) == (SIZE, sha256(content("put")))
 
     theirs = tmp_path / "theirs.bin"
     cid = helia.call("addFile", seed="get", size=SIZE)["cid"]
