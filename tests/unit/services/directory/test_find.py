@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 
+from nexusd.host.ports import HostError
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols.content.cid import JSON, RAW, Cid
 from nexusd_protocols.identity import Signer
@@ -173,6 +174,50 @@ async def test_nobody_can_be_asked(autojump_clock, town):
     ):
         assert refusal.code == "unreachable"
         assert "connect to one first" in refusal.message
+
+
+async def test_the_dht_fails_in_the_middle(autojump_clock, town, monkeypatch):
+    alice, bob = town.resident(ALICE), town.resident(BOB)
+    for each in (alice, bob):
+        each.joins("lab")
+        each.serves("upper")
+        each.directory.checkpointed(RoomId("lab"), HISTORY)
+        town.world.offers(each.peer_id, row())
+    await settled()
+    whole = town.carol.names.get
+
+    async def get(key: str, **options: Any) -> bytes | None:
+        if "/checkpoint/" in key or key.endswith(bob.peer_id):
+            raise HostError("everybody is gone")
+        return await whole(key, **options)
+
+    monkeypatch.setattr(town.carol.names, "get", get)
+    (member,) = (await town.room()).members
+    assert (member.peer_id, member.checkpoint) == (alice.peer_id, None)
+    # who answers the question itself needs no pointer
+    found = {each.peer_id: each.pointer is None for each in (await town.capability()).providers}
+    assert found == {alice.peer_id: False, bob.peer_id: True}
+
+    async def find_providers(cid: str, count: int = 20) -> list[Any]:
+        raise HostError("everybody is gone")
+
+    monkeypatch.setattr(town.carol.names, "find_providers", find_providers)
+    for refusal in (
+        await town.carol.directory.find_room(FindRoomParams(room="lab")),
+        await town.carol.directory.find_capability(FindCapabilityParams(name="upper")),
+    ):
+        assert (refusal.code, refusal.message) == ("unreachable", "everybody is gone")
+
+
+async def test_what_the_dht_gives_is_looked_at_again(autojump_clock, town, monkeypatch):
+    async def get(key: str, **_: Any) -> bytes:
+        return b"{}"
+
+    monkeypatch.setattr(town.carol.names, "get", get)
+    town.carol.connected = [ALICE.peer_id]
+    found = await town.agent(ALICE.peer_id)
+    assert found.pointer is None
+    assert "bad_envelope" in found.missing
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "../x"])
