@@ -171,13 +171,13 @@ def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[aps
         writer.pragma("synchronous", "full")
         writer.pragma("foreign_keys", True)
         writer.pragma("cell_size_check", True)
-        writer.pragma("temp_store", "memory")
         writer.pragma("trusted_schema", False)
         writer.pragma("journal_size_limit", 16 * 1024 * 1024)
         version = version_of(writer, layout.application_id)
         if 0 < version < len(layout.migrations):
             _copy(writer, path.with_name(f"{path.name}.v{version}.backup"))
-        migrate(writer, version, layout)
+        migrate(writer, version, layout)  # what it sorts may be larger than memory
+        writer.pragma("temp_store", "memory")
         if new and not vfs:
             _sync_directory(path.parent)
         if not exclusive:

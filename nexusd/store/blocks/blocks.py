@@ -143,13 +143,14 @@ class Blocks:
 
         pins = await self.database.write(begin)
         gone: list[int] = []
-        behind = b""
-        while found := await self.database.read(partial(collection.find_loose, now=now, behind=behind)):
+        behind: bytes | None = b""
+        while behind is not None:
+            found = await self.database.read(partial(collection.find_loose, now=now, behind=behind))
             for start in range(0, len(found), collection.REMOVED_AT_ONCE):
                 part = found[start : start + collection.REMOVED_AT_ONCE]
                 unused = [(digest, size) for digest, size in part if digest not in self._used]
                 gone += await self.database.write(partial(collection.remove_loose, found=unused, now=now))
-            behind = found[-1][0]
+            behind = collection.last_of_full(found)
         while await self.database.write(collection.shrink):
             pass
         return Collected(len(gone), sum(gone), pins)
@@ -183,10 +184,11 @@ class Blocks:
         expired = "SELECT count(*) FROM pins WHERE expires_at > 0 AND expires_at <= ?"
         pins = int(connection.execute(expired, (now,)).get)
         sizes: list[int] = []
-        behind = b""
-        while found := collection.find_loose(connection, now, behind):
+        behind: bytes | None = b""
+        while behind is not None:
+            found = collection.find_loose(connection, now, behind)
             sizes += [size for digest, size in found if digest not in self._used]
-            behind = found[-1][0]
+            behind = collection.last_of_full(found)
         return Collected(len(sizes), sum(sizes), pins)
 
 

@@ -11,8 +11,8 @@ import apsw
 GRACE_MS: Final = 3_600_000
 """What was stored or used within an hour stays: somebody may be about to pin it, or to fetch what is above it."""
 
-ROUND: Final = 10_000
-"""Blocks that are found at once: finding them walks all that is pinned."""
+ROUND: Final = 50_000
+"""Blocks that are found at once, some 5 MB: finding them walks all that is pinned."""
 REMOVED_AT_ONCE: Final = 64
 """Blocks that go in one commit: 16 MiB of chains to follow, some 20 ms in which nothing else is written."""
 FREE_KEPT_BYTES: Final = 16 * 1024 * 1024
@@ -26,7 +26,7 @@ _KEPT: Final = (
 )
 _LOOSE: Final = (
     " SELECT digest, size FROM blocks WHERE stored_at <= ?2 AND used_at <= ?2"
-    " AND NOT EXISTS (SELECT 1 FROM kept WHERE kept.digest = blocks.digest) AND digest > ?3 ORDER BY digest LIMIT ?4"
+    " AND digest NOT IN (SELECT digest FROM kept) AND digest > ?3 ORDER BY digest LIMIT ?4"
 )
 LOOSE: Final = _KEPT + _LOOSE
 STILL_LOOSE: Final = (
@@ -62,6 +62,11 @@ def find_loose(connection: apsw.Connection, now: int, behind: bytes) -> list[tup
     """Blocks, by digest from behind one on, that no pin keeps and nobody used of late, with their sizes."""
     rows: Any = connection.execute(LOOSE, (now, now - GRACE_MS, behind, ROUND))
     return list(rows)
+
+
+def last_of_full(found: list[tuple[bytes, int]]) -> bytes | None:
+    """Where the next search begins, if there may be more."""
+    return found[-1][0] if len(found) == ROUND else None
 
 
 def note_used(connection: apsw.Connection, digests: Iterable[bytes], now: int) -> None:
