@@ -4,7 +4,8 @@
     network -> peer events -> known, store, live events
 
 Every peer that was ever connected is remembered and redialled: at the start, then with a delay that doubles
-from 1 s to 5 min, with jitter so that a restarted network does not dial in step.
+from 1 s to 5 min, with jitter so that a restarted network does not dial in step. Who was there until a moment ago is
+mostly cut off, and not gone: for ten minutes the delay stays short, so that two halves of a network soon meet again.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ FORGET_AFTER_MS = 30 * 24 * 3600 * 1000
 DIALS_AT_ONCE = 8
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
+LOST_RETRY_S = 5.0
+LOST_S = 600.0
+"""That is the longest delay for so long after a connection was lost that had lasted."""
 STEADY_S = 10.0
 """A connection that lasts for less counts as a failed dial: two nodes that cannot get on must not try every second."""
 SPREAD_S = 30.0
@@ -81,6 +85,8 @@ class Known:
     dialling: bool = False
     since: float = 0.0
     """When the connection was made, on the loop's clock."""
+    lost_at: float = -LOST_S
+    """When the last connection that had lasted was lost, on the loop's clock."""
     due: float | None = None
     """When the next dial begins, on the loop's clock. One at a time: retries of retries would add up."""
 
@@ -200,6 +206,7 @@ class Peers:
                         gone.direction = None
                         gone.last_seen = self._clock()
                         steady = trio.current_time() - gone.since >= STEADY_S
+                        gone.lost_at = trio.current_time() if steady else gone.lost_at
                         pause = FIRST_RETRY_S if steady else self._pause(gone)
                         gone.failures = 0 if steady else gone.failures + 1
                         self._schedule(gone, self._random.uniform(0.2, 1.0) * pause)
@@ -294,7 +301,8 @@ class Peers:
 
     @staticmethod
     def _pause(known: Known) -> float:
-        return min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(known.failures, 10))
+        longest = LOST_RETRY_S if trio.current_time() < known.lost_at + LOST_S else LONGEST_RETRY_S
+        return min(longest, FIRST_RETRY_S * 2.0 ** min(known.failures, 10))
 
     # --- requests ---------------------------------------------------------------------------------------------------
     def resolve(self, text: str) -> PeerId | Refusal:

@@ -16,7 +16,7 @@ import trio
 
 from nexusd.host.ports import Channel, Streams
 from nexusd.services.ports import WallClock
-from nexusd.services.rooms.exchange import FORGED_POINTS, PUT_BYTES
+from nexusd.services.rooms.exchange import FORGED_POINTS, PUT_BYTES, count_known
 from nexusd.services.rooms.intake import Brought, Intake
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.ports import Penalise
@@ -38,12 +38,17 @@ from nexusd_protocols.chatsync.reconcile import answer
 from nexusd_protocols.chatsync.stream import Answer, Request, SyncResponder
 from nexusd_protocols.history import checkpoint
 from nexusd_protocols.identity import PeerId
+from nexusd_protocols.rate import Rate
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 8
 """Members who compare with us at once. Each may have a frame of 1.25 MiB under way in each direction."""
 AT_ONCE_EACH: Final = 2
+COMPARISONS: Final = (120.0, 1.0)
+"""Of one member: so many in a burst, and a second. In 256 rooms it begins four a second by itself at most, and news may
+bring more."""
+RATES: Final = 1024
 IDLE_S: Final = 60.0
 """Between two questions of one member, which verifies and stores a thousand batches meanwhile. A longer pause costs it
 another session."""
@@ -79,6 +84,7 @@ class Answering:
         self._find = find
         self._served = served
         self._busy: Counter[PeerId] = Counter()
+        self._rates: dict[PeerId, Rate] = {}
 
     def start(self) -> None:
         """Be asked from now on."""
@@ -92,6 +98,10 @@ class Answering:
         if joined is None:
             await channel.send(Refused("not_here"), timeout=SEND_S)
             return
+        if not self._rate(channel.peer).allows(trio.current_time()):
+            self._penalise(channel.peer, "too_many_comparisons", 1)
+            await channel.send(Refused("busy"), timeout=SEND_S)
+            return
         if self._busy.total() >= AT_ONCE or self._busy[channel.peer] >= AT_ONCE_EACH:
             await channel.send(Refused("busy"), timeout=SEND_S)
             return
@@ -103,10 +113,17 @@ class Answering:
             if not self._busy[channel.peer]:
                 del self._busy[channel.peer]
 
+    def _rate(self, peer: PeerId) -> Rate:
+        rate = self._rates.pop(peer, None) or Rate(*COMPARISONS, trio.current_time())
+        self._rates[peer] = rate
+        if len(self._rates) > RATES:
+            del self._rates[next(iter(self._rates))]
+        return rate
+
     async def _serve(self, channel: _CHANNEL, joined: Joined) -> None:
         agent, room = joined.agent.id, joined.room
         head = await self._store.batches.head(agent, room)
-        known = await self._store.log.count(agent, room)
+        known = await self._store.log.read_index(agent, room, count_known)
         await channel.send(Opened(joined.horizon(self._clock()), head, known), timeout=SEND_S)
         brought = 0
         try:

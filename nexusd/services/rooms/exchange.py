@@ -36,7 +36,7 @@ from nexusd_protocols.chatsync.frames import (
     Want,
 )
 from nexusd_protocols.chatsync.index import EMPTY, Index, Item, Key, Summary
-from nexusd_protocols.chatsync.ranges import Ranges
+from nexusd_protocols.chatsync.ranges import MAX_KEY, Ranges
 from nexusd_protocols.chatsync.reconcile import CUTS, Initiator, common_range, random_cuts
 from nexusd_protocols.chatsync.stream import Delivered, InitiatorEvent, Request, SyncInitiator, Undelivered
 from nexusd_protocols.content.cid import Cid
@@ -121,7 +121,7 @@ class Exchange:
                 if not found.lower < found.upper:
                     found.equal = True
                     break
-                known = await self._store.log.count(joined.agent.id, joined.room)
+                known = await self._read(joined, count_known)
                 given = GIVEN if opened.count + GIVEN >= known else 0
                 session = _Session(self, joined, channel, found, given)
                 try:
@@ -150,6 +150,11 @@ class Exchange:
 
     async def _read(self, joined: Joined, fn: Callable[[Index], T]) -> T:
         return await self._store.log.read_index(joined.agent.id, joined.room, fn)
+
+
+def count_known(index: Index) -> int:
+    """Of all messages, and tombstones."""
+    return index.summary(NOWHERE, MAX_KEY).count
 
 
 class _Session:

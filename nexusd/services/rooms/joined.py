@@ -38,6 +38,8 @@ class Joined:
     spoke_at: int = 0
     """The timestamp of our last presence."""
     changed: trio.Event = field(default_factory=trio.Event)
+    trimmed: int = 0
+    """The horizon before which nothing is on disk any more."""
     fetching: set[Cid] = field(default_factory=set)
     """Batches that are on their way: two members may name the same."""
     comparing: set[trio.CancelScope] = field(default_factory=set)

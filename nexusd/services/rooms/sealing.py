@@ -92,12 +92,15 @@ class Sealing:
     async def trim(self, joined: Joined) -> None:
         """Forget what is older than the room's log is kept, here and in the checkpoint."""
         now = self._clock()
+        if joined.horizon(now) == joined.trimmed:
+            return
         before = await self._store.log.log_bytes(joined.agent.id, joined.room)
         gone = await self._store.log.expire(joined.agent.id, joined.room, joined.horizon(now))
         if gone:
             log.info("room_trimmed", room=joined.room, forgotten=gone)
             joined.log_bytes -= max(0, before - await self._store.log.log_bytes(joined.agent.id, joined.room))
             await self._seal_days(joined, [day_of(hour_of(joined.horizon(now)))], now)
+        joined.trimmed = joined.horizon(now)
 
     async def _seal_hour(self, joined: Joined, hour: int, now: int) -> None:
         held = await self._store.batches.signed_of_hour(joined.agent.id, joined.room, hour)

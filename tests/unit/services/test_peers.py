@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from nexusd.host.ports import PeerIdentified
 from nexusd.services import peers as service
-from nexusd.services.peers import DIALS_AT_ONCE, LONGEST_RETRY_S, Peers
+from nexusd.services.peers import DIALS_AT_ONCE, LONGEST_RETRY_S, LOST_RETRY_S, LOST_S, Peers
 from nexusd.services.policy import Policy, TrustLists
 from nexusd.services.ports import LiveEvent
 from nexusd.store.errors import StorageFullError
@@ -176,6 +176,23 @@ async def test_a_lost_peer_is_dialled_again_soon(memory: MemoryPeers, autojump_c
         running.network.go(BOB)
         await trio.sleep(2)
         assert running.told() == ["discovered", "connected", "disconnected", "connected"]
+
+
+async def test_who_was_cut_off_is_tried_every_few_seconds_for_ten_minutes(
+    memory: MemoryPeers, autojump_clock: MockClock
+) -> None:
+    async with alice(memory, up={BOB}) as running:
+        await running.peers.offer(BOB, AT, "mdns")
+        await trio.sleep(100)
+        running.network.up.clear()
+        running.network.go(BOB)
+        cut = trio.current_time()
+        await trio.sleep(3600)
+        times = [at for _, at in running.network.dials if at >= cut]
+        waits = [(before - cut, after - before) for before, after in pairwise(times)]
+        assert all(wait <= 1.5 * LOST_RETRY_S for at, wait in waits if at < LOST_S - 10)
+        assert all(wait >= 0.5 * LONGEST_RETRY_S for at, wait in waits if at > LOST_S + 10)
+        assert waits[-1][0] > LOST_S
 
 
 async def test_two_that_cannot_get_on_do_not_try_every_second(memory: MemoryPeers, autojump_clock: MockClock) -> None:
