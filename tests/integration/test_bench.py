@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.content import __main__ as content
 from bench.gossip import __main__ as gossip
 from bench.transport.__main__ import FIGURES, LEFT_OUT, QUICK, measure
 from bench.transport.side import TRANSPORTS
@@ -34,3 +35,13 @@ def test_every_gossip_can_be_measured(stack: str) -> None:
     assert found["rate200"] > 0
     if stack == "ours":
         assert found["loss200"] == found["loss1024"] == found["crowd-loss"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", content.PAIRS)
+def test_every_fetch_can_be_measured(pair: str) -> None:
+    if "helia" in pair:
+        js.require(js.HELIA)
+    found = content.measure(pair, 8)
+    assert set(found) == {figure.key for figure in content.FIGURES}
+    assert found["rate"] > 0
