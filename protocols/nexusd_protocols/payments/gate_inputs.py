@@ -1,0 +1,116 @@
+"""What a gate is told: by the ledger, the chain, the work, the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nexusd_protocols.payments.charge import Charge, Known, Refused, Reserved, Result
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """Answers LookUp: the row of the key, None if there is none."""
+
+    charge: Charge | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Answers Check: the chain has nothing against it. `balance` is None where there is no chain to ask."""
+
+    balance: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answers Reserve with what the ledger said, and Check with Refused where the chain speaks against it."""
+
+    answer: Reserved | Known | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """A piece of output. `cost`, of a tab: what is to be signed in all before it may leave."""
+
+    data: bytes
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The work ended well. `result` is all of it, `receipt` what is signed for it."""
+
+    result: Result
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The work ended badly, at `code`, or took too long."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller gave the call up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The caller cannot be reached any more. What is owed is worked on, and kept for when it asks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A tab: the caller signed more, which was verified."""
+
+    amount: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Answers MarkDue, Finish, Interrupt, Release and Grow: the row as it is on disk."""
+
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class NotCommitted:
+    """Answers the same, and Reserve: the disk failed, and nothing of it is stored; or the ledger refused."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Answers AwaitSettlement: the chain has it."""
+
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """Answers AwaitSettlement: lost, or (`lost` false) still under way when the call had to end. While there is work:
+    the payer took the payment back."""
+
+    charge: Charge
+    lost: bool
+
+
+Input = (
+    LookedUp
+    | Checked
+    | Answered
+    | Produced
+    | Finished
+    | Failed
+    | Cancelled
+    | Gone
+    | Raised
+    | Committed
+    | NotCommitted
+    | Settled
+    | Unsettled
+)

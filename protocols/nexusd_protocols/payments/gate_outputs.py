@@ -1,0 +1,143 @@
+"""What a gate wants done, in this order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nexusd_protocols.payments.charge import OWED, Charge, Reservation, Result
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Read the row of this key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Ask the chain, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Commit a reservation."""
+
+    entry: Reservation
+    balance: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopWork:
+    """End the work: nothing of it is wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkDue:
+    """Commit the charge point; with a result, that too."""
+
+    key: str
+    amount: int
+    result: Result | None
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Commit result and receipt of what is due already. `result` None: the call ended before it was whole; the result
+    is then what was handed over until now, which the receipt names."""
+
+    key: str
+    result: Result | None
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Commit that the work ended early, and stays owed."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Commit that nothing is owed."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Commit that more is signed."""
+
+    key: str
+    amount: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskMore:
+    """Ask the caller to sign this much in all."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitSettlement:
+    """Tell when the charge is settled or lost."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand a piece over."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Hand over what is kept of a call that was paid: its result if that is kept, else the receipt alone, which names
+    what was handed over."""
+
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The call is over. `code` is '' if it went well. `charged`: what is owed stays owed; a caller that is to pay again
+    must never hear of a demand."""
+
+    code: str = ""
+    charge: Charge | None = None
+
+    @property
+    def charged(self) -> bool:
+        return self.charge is not None and self.charge.state in OWED
+
+
+Output = (
+    LookUp
+    | Check
+    | Reserve
+    | Start
+    | StopWork
+    | MarkDue
+    | Finish
+    | Interrupt
+    | Release
+    | Grow
+    | AskMore
+    | AwaitSettlement
+    | Send
+    | Replay
+    | End
+)
