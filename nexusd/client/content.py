@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
@@ -23,6 +25,8 @@ Format = Literal["file", "json"]
 
 _POLL_MS: Final = 250
 """Between two looks at how far a fetch is."""
+_AHEAD: Final = 2
+"""Pieces asked for before they are needed."""
 
 
 class Caller(Protocol):
@@ -109,17 +113,32 @@ def fetch(
 def read(nexus: Caller, cid: str, *, peers: Sequence[str] = ()) -> Iterator[bytes]:
     """The bytes of a file, or of a block that is no file, piece by piece: they come from whoever made the content.
     What is not with the daemon is fetched as it is read; `fetch` first is faster. Raises NexusError."""
-    offset = 0
-    while True:
-        params = schema.ContentReadParams(cid=cid, offset=offset, peers=list(peers))
-        found: schema.ContentRead = nexus.call("content.read", params)
-        if found.data:
+
+    def piece(offset: int) -> schema.ContentRead:
+        found: schema.ContentRead = nexus.call(
+            "content.read", schema.ContentReadParams(cid=cid, offset=offset, peers=list(peers))
+        )
+        return found
+
+    first = piece(0)
+    step = len(first.data)
+    if step:
+        yield first.data
+    if step >= first.size:
+        return
+    if not step:
+        raise NexusError.of("bad_content", f"{cid} ends early")
+    # the daemon reads the next pieces while this one is decoded and used
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        offsets = range(step, first.size, step)
+        coming = deque(pool.submit(piece, offset) for offset in offsets[:_AHEAD])
+        for at, offset in enumerate(offsets):
+            found = coming.popleft().result()
+            if len(found.data) != min(step, first.size - offset):
+                raise NexusError.of("bad_content", f"{cid} ends early")
+            if at + _AHEAD < len(offsets):
+                coming.append(pool.submit(piece, offsets[at + _AHEAD]))
             yield found.data
-        offset += len(found.data)
-        if offset >= found.size:
-            return
-        if not found.data:
-            raise NexusError.of("bad_content", f"{cid} ends early")
 
 
 def part_of(path: Path) -> Path:

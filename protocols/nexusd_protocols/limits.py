@@ -176,6 +176,10 @@ CONTENT_PIECE_BYTES: Final = MIB
 """Content in one request or answer of the socket: four leaves. In base64 it is a third of a line."""
 CONTENT_BLOCKS: Final = 4_194_304
 """Blocks of one thing that is fetched: a terabyte of our leaves. An endless thing ends here."""
+CONTENT_WAITING: Final = 1_048_576
+"""Of these, nodes that link to others, and links not yet followed: 200 MiB at worst. A terabyte of ours has 25,000."""
+FILE_PIECES: Final = 131_072
+"""Parts of a file that a reader knows of and has not come to. Of ours, 16 nodes at each of 8 levels: 22,000."""
 DIRECTORY_ENTRIES: Final = 8192
 """Names in one directory that we make: 2 MiB with the longest ones. Sharded ones, which hold more, we do not make."""
 FILE_CHILDREN: Final = 8192

@@ -24,10 +24,11 @@ from nexusd.services.content.uploads import Uploads
 from nexusd.services.content.views import collected_view, parse_cid, pin_view, refusal_of, usage_view
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
+from nexusd.store.blocks import Pin
 from nexusd.store.errors import StorageError
 from nexusd_protocols.content.block import Block, BlockError
 from nexusd_protocols.content.cid import Cid
-from nexusd_protocols.content.retention import RetentionClass
+from nexusd_protocols.content.retention import RetentionClass, expires_at
 from nexusd_protocols.content.unixfs import total_size
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import RoomId
@@ -83,6 +84,8 @@ class Content:
         self.abort = putting.abort
         self.directory = putting.directory
         self._nursery: trio.Nursery | None = None
+        self._missed: set[Cid] = set()
+        """Damaged blocks that nobody had when they were asked for: each is logged once."""
 
     async def load(self) -> None:
         """Find what was kept before."""
@@ -171,17 +174,18 @@ class Content:
         job = self._fetches.join(cid, peers)
         if job is None:
             return Refusal("busy", "Too much is being fetched")
-        kept = await self._is_kept(agent.id, cid)
-        if not kept:
+        pins = {pin.owner: pin for pin in await self._blocks.pins_of(cid, PINS_SHOWN) if pin.agent == agent.id}
+        wanted = USER not in pins
+        if wanted and not _holds(pins.get(CACHE), params.retention, self._clock()):
             # before it is here: what comes must not be collected, should it take days
             await self._keeping.pin(agent.id, CACHE, cid, params.retention, size=job.walk.total)
         try:
             state = await self._fetches.wait(job, params.wait_ms / 1000)
         except (HostError, BlockError) as error:
-            if not job.walk.blocks and not kept:
+            if not job.walk.blocks and wanted:
                 await self._blocks.unpin(agent.id, CACHE, cid)
             return refusal_of(error)
-        if state.done and not kept:
+        if state.done and wanted:
             await self._keeping.pin(agent.id, CACHE, cid, params.retention, size=state.bytes)
         return state
 
@@ -303,10 +307,6 @@ class Content:
         if self._nursery is not None:
             self._nursery.start_soon(self._keeping.provide, cid)
 
-    async def _is_kept(self, agent: AgentId, cid: Cid) -> bool:
-        """Does this agent keep it itself?"""
-        return any(pin.agent == agent and pin.owner == USER for pin in await self._blocks.pins_of(cid, PINS_SHOWN))
-
     async def _unpin(self, agent: AgentId, cid: Cid) -> int:
         """Take back what the agent, or a passing use, said about keeping it. Returns how many pins that were."""
         gone = [await self._blocks.unpin(agent, owner, cid) for owner in (USER, CACHE)]
@@ -344,6 +344,15 @@ class Content:
         try:
             await self.fetch_block(cid, ())
         except HostError as error:
-            log.warning("block_damaged", cid=str(cid), reason=str(error))
+            if cid not in self._missed:
+                self._missed.add(cid)
+                log.warning("block_damaged", cid=str(cid), reason=str(error))
         else:
+            self._missed.discard(cid)
             log.info("block_mended", cid=str(cid))
+
+
+def _holds(pin: Pin | None, retention: RetentionClass, now: int) -> bool:
+    """Does a pin hold for at least half of the time that is wanted?"""
+    until = expires_at(retention, now)
+    return pin is not None and (not pin.expires_at or (until > 0 and pin.expires_at - now > (until - now) // 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from nexusd_protocols import limits
 from nexusd_protocols.content.block import BlockError
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.unixfs import Inner, Leaf, read_node
@@ -45,6 +46,7 @@ class RangeReader:
         self._asked: dict[Cid, list[_Piece]] = {}
         # asked for, and not returned yet
         self._held = 0
+        self._pieces = 1
 
     @property
     def size(self) -> int | None:
@@ -84,6 +86,7 @@ class RangeReader:
             if self._first.data:
                 out.append(self._first.data)
             self._held -= self._first.asked
+            self._pieces -= 1
             self._first = self._first.next
         return out
 
@@ -112,6 +115,9 @@ class RangeReader:
             piece.cid, piece.offset, piece.size, piece.depth = first.cid, first.offset, first.size, first.depth
             piece.asked = False
             self._held -= 1
+        self._pieces += len(parts)
+        if self._pieces > limits.FILE_PIECES:
+            raise BlockError("bad_block", f"more than {limits.FILE_PIECES} parts before the next byte")
         for part in parts:
             part.next, piece.next = piece.next, part
             piece = part

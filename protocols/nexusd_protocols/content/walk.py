@@ -29,10 +29,11 @@ class Walk:
     What links to others is visited once, however many link to it: a few small blocks can have more paths than anybody
     can count. Leaves come as often as they are linked to; whoever asks looks first whether they are here."""
 
-    def __init__(self, root: Cid, *, most: int = limits.CONTENT_BLOCKS) -> None:
+    def __init__(self, root: Cid, *, most: int = limits.CONTENT_BLOCKS, waiting: int = limits.CONTENT_WAITING) -> None:
         self._waiting = [Step(root)]
         self._seen: set[bytes] = set()
         self._most = most
+        self._most_waiting = waiting
         self._out = 0
         self.blocks = 0
         """Blocks that came, or were skipped."""
@@ -47,7 +48,7 @@ class Walk:
         return not self._waiting and not self._out
 
     def next(self, most: int) -> list[Step]:
-        """The next blocks, in the order of a file, which are then expected back."""
+        """The next blocks, in the order of a file, which are then expected back. None: wait for one, or it is done."""
         found: list[Step] = []
         while self._waiting and len(found) < most:
             step = self._waiting.pop()
@@ -74,6 +75,8 @@ class Walk:
         if first and (block.cid.codec == DAG_PB or not below):
             self.total = len(block.data) + sum(step.size for step in below)
         self._waiting.extend(reversed(below))
+        if max(len(self._waiting), len(self._seen)) > self._most_waiting:
+            raise BlockError("too_many_blocks", f"over {self._most_waiting} nodes")
 
     def _count(self, size: int) -> None:
         self._out -= 1

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexusd_protocols import limits
 from nexusd_protocols.content import dag_pb, unixfs
 from nexusd_protocols.content import unixfs_pb2 as pb
 from nexusd_protocols.content.block import BlockError
@@ -103,6 +104,25 @@ def test_leaves_asked_for_beside_nodes_never_pile_up():
             read += sum(map(len, reader.take(wanted, blocks[wanted])))
             assert reader._held <= 5
     assert read == size == reader.size
+
+
+def test_nodes_wider_and_wider(monkeypatch):
+    """Each of a few small blocks names thousands that nobody has come to."""
+    monkeypatch.setattr(limits, "FILE_PIECES", 1000)
+    leaf = b"x" * 8
+    blocks = {Cid.of(RAW, leaf): leaf}
+    cid, size = Cid.of(RAW, leaf), 8
+    for _ in range(4):
+        cid, raw = file_node(*[(cid, size)] * 300)
+        size *= 300
+        blocks[cid] = raw
+    reader = RangeReader(cid)
+    for _ in range(3):
+        (wanted,) = reader.wanted(1)
+        reader.take(wanted, blocks[wanted])
+    (wanted,) = reader.wanted(1)
+    with pytest.raises(BlockError, match="before the next byte"):
+        reader.take(wanted, blocks[wanted])
 
 
 def test_nothing_is_a_file_too():

@@ -23,6 +23,9 @@ def test_every_block_of_a_file_in_a_directory(size, most, chance: random.Random)
     out, seen = [], set()
     while not walk.done:
         out += walk.next(most)
+        if not out:
+            assert walk.done  # what was left is known already
+            break
         step = out.pop(chance.randrange(len(out)))
         seen.add(step.cid)
         if step.is_leaf and chance.random() < 0.5:
@@ -69,12 +72,27 @@ def test_more_paths_than_anybody_can_count():
     assert walk.total == 0
 
 
+def endless(number: int, width: int = 1) -> Block:
+    """A record with links that nothing else has."""
+    below = [Block.of(DAG_CBOR, dag_cbor.encode([number, at])).cid for at in range(width)]
+    return Block.of(DAG_CBOR, dag_cbor.encode([*below, number]), below)
+
+
 def test_what_does_not_end_is_given_up():
-    walk = Walk(Block.of(DAG_CBOR, dag_cbor.encode(0)).cid, most=100)
-    number = 0
+    walk = Walk(endless(0).cid, most=100)
+    for number in range(100):
+        assert len(walk.next(1)) == 1
+        walk.take(endless(number))
+    walk.next(1)
     with pytest.raises(BlockError, match="over 100 blocks"):
-        while walk.next(1):
-            number += 1
-            below = Block.of(DAG_CBOR, dag_cbor.encode(number)).cid
-            walk.take(Block.of(DAG_CBOR, dag_cbor.encode([below, number]), [below]))
-    assert number == 101
+        walk.take(endless(100))
+
+
+def test_what_is_wider_than_anything_is_given_up():
+    walk = Walk(endless(0).cid, waiting=5000)
+    for number in range(5):
+        walk.next(1)
+        walk.take(endless(number, 1000))
+    walk.next(1)
+    with pytest.raises(BlockError, match="over 5000 nodes"):
+        walk.take(endless(5, 1000))
