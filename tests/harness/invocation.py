@@ -14,6 +14,7 @@ from tests.harness.people import ALICE, BOB
 
 TERMS = frames.Terms(amount="1", currency="USDC", recipient="0xabc")
 PROOF = frames.Proof(from_="0xa", to="0xb", amount="1", currency="USDC", signature="0x1", nonce="0x2")
+SIGNATURE = "0x" + "11" * 65
 
 _FIELDS: dict[str, dict[str, Any]] = {
     "open": {"capability": "upper", "inputFormat": "text/plain", "outputMode": "unary"},
@@ -27,6 +28,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "payment_proof": {
         "proof": {"from": "a", "to": "b", "amount": "1", "currency": "USDC", "signature": "s", "nonce": "n"}
     },
+    "payment_due": {"tab": 0, "units": 3, "amount": "30"},
+    "payment": {"tab": 0, "amount": "30", "signature": SIGNATURE},
     "quote": {"privacy_class": "local-only"},
 }
 NAMES = tuple(_FIELDS)

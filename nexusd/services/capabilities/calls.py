@@ -88,7 +88,7 @@ class OutgoingCall:
                     return await self._end(CallError("invoke_cancelled", f"The provider gave up: {reason}"))
                 case events.PaymentDemanded(terms):
                     await self._say(commands.Cancel("this caller does not pay"))
-                    price = f"{terms.amount} {terms.currency}"
+                    price = "payment" if terms is None else f"{terms.amount} {terms.currency}"
                     return await self._end(CallError("payment_required", f"The provider asks for {price}"))
 
     async def cancel(self, reason: str) -> None:

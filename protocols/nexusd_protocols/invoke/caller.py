@@ -16,11 +16,11 @@ from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.frames import UnknownFrame
 from nexusd_protocols.ids import parse_capability_name
 from nexusd_protocols.invoke import events, frames
-from nexusd_protocols.invoke.commands import CallerCommand, Cancel, Chunk, Open, Pay, TimedOut
+from nexusd_protocols.invoke.commands import CallerCommand, Cancel, Chunk, Grow, Open, OpenTab, Pay, TimedOut
 from nexusd_protocols.invoke.events import CallerEvent
 from nexusd_protocols.invoke.frames import PROTOCOL, Code, InvokeFrame
 from nexusd_protocols.invoke.quota import Limits
-from nexusd_protocols.invoke.side import Moves, Side, State, Table
+from nexusd_protocols.invoke.side import Moves, Side, State, Table, carrying, given
 from nexusd_protocols.limits import ERROR_MESSAGE_CHARS, REASON_CHARS
 
 _ENDS: Final[Moves] = {
@@ -33,7 +33,8 @@ _GIVES_UP: Final[Moves] = {Cancel: State.ENDED, TimedOut: State.ENDED}
 
 
 class Caller(Side[CallerEvent]):
-    """A `StreamMachine` and `HoldsBack`: commands Open, Chunk, Pay, Cancel, TimedOut; events of `CallerEvent`.
+    """A `StreamMachine` and `HoldsBack`: commands Open, Chunk, Pay, Grow, OpenTab, Cancel, TimedOut; events of
+    `CallerEvent`.
 
     `local` and `peer` are the stream's ends. A provider that goes past the limits which Open states is refused with
     `output_too_large`; one that ends its stream before done, error or cancel with `cut_short`.
@@ -44,14 +45,14 @@ class Caller(Side[CallerEvent]):
         State.OPEN: {**_RUNS, frames.PaymentRequiredFrame: State.DEMANDED, **_ENDS},
         State.DEMANDED: _ENDS,
         State.PAID: {**_RUNS, **_ENDS},
-        State.RUNNING: {frames.EventFrame: State.RUNNING, **_ENDS},
+        State.RUNNING: {frames.EventFrame: State.RUNNING, frames.PaymentDueFrame: State.RUNNING, **_ENDS},
     }
     SENDS: ClassVar[Table] = {
         State.START: {Open: State.OPEN, **_GIVES_UP},
         State.OPEN: {Chunk: State.OPEN, **_GIVES_UP},
         State.DEMANDED: {Chunk: State.DEMANDED, Pay: State.PAID, **_GIVES_UP},
         State.PAID: {Chunk: State.PAID, **_GIVES_UP},
-        State.RUNNING: {Chunk: State.RUNNING, **_GIVES_UP},
+        State.RUNNING: {Chunk: State.RUNNING, Grow: State.RUNNING, OpenTab: State.RUNNING, **_GIVES_UP},
     }
 
     _accepted = False
@@ -67,8 +68,10 @@ class Caller(Side[CallerEvent]):
                 line = self._open(command)
             case Chunk():
                 line = self._chunk(command)
-            case Pay(proof):
-                line = self._write(frames.PaymentProofFrame(version=1, request_id=self._request_id, proof=proof))
+            case Pay():
+                line = self._pay(command)
+            case Grow() | OpenTab():
+                line = self._tab(command)
             case Cancel(reason):
                 line = self._cancel(reason)
             case _:  # TimedOut
@@ -98,6 +101,7 @@ class Caller(Side[CallerEvent]):
             max_output_bytes=command.max_output_bytes,
             metadata=msgspec.UNSET if command.metadata is None else command.metadata,
             to_agent=command.to_agent or msgspec.UNSET,
+            meta=carrying(payment=command.payment),
         )
         frame = agent_proof.prove(
             frame,
@@ -133,6 +137,21 @@ class Caller(Side[CallerEvent]):
         self._input_final = command.final
         return line
 
+    def _pay(self, command: Pay) -> bytes:
+        if command.proof is None and command.payment is None:
+            raise LocalProtocolError("neither a proof nor a payment")
+        proof = msgspec.UNSET if command.proof is None else command.proof
+        meta = carrying(payment=command.payment)
+        return self._write(frames.PaymentProofFrame(version=1, request_id=self._request_id, proof=proof, meta=meta))
+
+    def _tab(self, command: Grow | OpenTab) -> bytes:
+        frame = frames.PaymentFrame(version=1, request_id=self._request_id, tab=command.tab)
+        if isinstance(command, Grow):
+            more = msgspec.structs.replace(frame, amount=str(command.amount), signature=command.signature)
+        else:
+            more = msgspec.structs.replace(frame, meta=carrying(payment=command.payment))
+        return self._write(more)
+
     def _cancel(self, reason: str) -> bytes:
         if self._state is State.START:
             return b""
@@ -155,13 +174,19 @@ class Caller(Side[CallerEvent]):
                 self._receive_content(self._output, self._limits.max_output_bytes, size, seq, "output")
                 yield events.Output(seq, event, data, size)
             case frames.DoneFrame(usage=usage):
-                yield events.Finished(self.usage, usage if isinstance(usage, frames.Usage) else None)
+                claimed = usage if isinstance(usage, frames.Usage) else None
+                yield events.Finished(self.usage, claimed, given(known.x402.response))
             case frames.ErrorFrame(code=code, message=message):
-                yield events.Failed(code, message[:ERROR_MESSAGE_CHARS])
+                yield events.Failed(code, message[:ERROR_MESSAGE_CHARS], given(known.x402.response))
             case frames.CancelFrame(reason=reason):
                 yield events.Cancelled(reason[:REASON_CHARS])
             case frames.PaymentRequiredFrame(terms=terms):
-                yield events.PaymentDemanded(terms)
+                demanded = events.PaymentDemanded(given(terms), given(known.x402.required))
+                if demanded.terms is None and demanded.required is None:
+                    raise RemoteProtocolError("bad_message", "a demand without terms")
+                yield demanded
+            case frames.PaymentDueFrame(tab=tab, units=units, amount=amount, final=final):
+                yield events.PaymentDue(tab, units, int(amount), final)
 
     def _end(self) -> list[CallerEvent]:
         raise RemoteProtocolError("cut_short", f"the provider ended the stream: the call is {self._state.value}")

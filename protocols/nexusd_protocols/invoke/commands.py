@@ -14,7 +14,8 @@ from nexusd_protocols.invoke.frames import OutputMode, Proof, Terms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """Begin a call. `author` signs for an agent other than the node's own; `to_agent` names one at the provider."""
+    """Begin a call. `author` signs for an agent other than the node's own; `to_agent` names one at the provider.
+    `payment` pays at once, for a caller that knows the terms: an x402 PaymentPayload."""
 
     request_id: str
     capability: str
@@ -26,6 +27,7 @@ class Open:
     metadata: dict[str, Any] | None = None
     author: Signer | None = None
     to_agent: AgentId | None = None
+    payment: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,27 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Pay:
-    """Answer a demand for payment."""
+    """Answer a demand for payment, in the published form, as an x402 PaymentPayload, or both."""
 
-    proof: Proof
+    proof: Proof | None = None
+    payment: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Let the tab grow to `amount`, under a `signature` of 65 bytes as 0x… text."""
+
+    tab: int
+    amount: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTab:
+    """Open the next tab: an x402 PaymentPayload."""
+
+    tab: int
+    payment: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +72,20 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Ask for payment before the work begins."""
+    """Ask for payment before the work begins, in the published form, as an x402 PaymentRequired, or both."""
 
-    terms: Terms
+    terms: Terms | None = None
+    required: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Ask for more under a tab: see `frames.PaymentDueFrame`."""
+
+    tab: int
+    units: int
+    amount: int
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +98,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """End the call well. The machine fills in the usage that it counted."""
+    """End the call well. The machine fills in the usage that it counted. `response` is an x402 SettlementResponse."""
+
+    response: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """End the call badly. `code` is one of `frames.Code`, or a word of the provider's own."""
+    """End the call badly. `code` is one of `frames.Code`, or a word of the provider's own. `response` is an x402
+    SettlementResponse."""
 
     code: str
     message: str
+    response: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +125,5 @@ class TimedOut:
     """The clock says that `max_duration_ms` have passed: end the call as a side must that keeps its limit."""
 
 
-CallerCommand = Open | Chunk | Pay | Cancel | TimedOut
-ProviderCommand = Accept | Demand | Event | Done | Error | Cancel | TimedOut
+CallerCommand = Open | Chunk | Pay | Grow | OpenTab | Cancel | TimedOut
+ProviderCommand = Accept | Demand | Due | Event | Done | Error | Cancel | TimedOut

@@ -30,37 +30,54 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The call ended well. `usage` is what this side counted, `claimed` what the provider says."""
+    """The call ended well. `usage` is what this side counted, `claimed` what the provider says, `response` its x402
+    SettlementResponse."""
 
     usage: Usage
     claimed: Usage | None
+    response: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The provider ended the call badly."""
+    """The provider ended the call badly. `response` is its x402 SettlementResponse."""
 
     code: str
     message: str
+    response: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentDemanded:
-    """The provider wants to be paid first. Answer with `Pay` or `Cancel`."""
+    """The provider wants to be paid first. Answer with `Pay` or `Cancel`. `required` is an x402 PaymentRequired; one of
+    the two is there at least."""
 
-    terms: Terms
+    terms: Terms | None = None
+    required: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentDue:
+    """The provider wants more under a tab: see `frames.PaymentDueFrame`. Answer with `Grow`, `OpenTab` or `Cancel`."""
+
+    tab: int
+    units: int
+    amount: int
+    final: bool
 
 
 # --- to a provider --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A call. `limits` is what holds: the lower of what the caller states and this side grants. `caller` is verified;
-    `to_agent` is whom it addresses, none for the node's own."""
+    `to_agent` is whom it addresses, none for the node's own. `payment` is an x402 PaymentPayload, of a caller that pays
+    at once."""
 
     open: OpenFrame
     limits: Limits
     caller: AgentId
     to_agent: AgentId | None
+    payment: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +92,27 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class PaymentOffered:
-    """The caller answers the demand."""
+    """The caller answers the demand. `payment` is an x402 PaymentPayload; one of the two is there at least."""
 
-    proof: Proof
+    proof: Proof | None = None
+    payment: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TabGrown:
+    """The caller answers `Due`: the tab may grow to `amount`, under a `signature` of 65 bytes as 0x… text."""
+
+    tab: int
+    amount: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabOpened:
+    """The caller answers `Due` with a new tab: an x402 PaymentPayload."""
+
+    tab: int
+    payment: Any
 
 
 # --- to both --------------------------------------------------------------------------------------------------------
@@ -88,5 +123,5 @@ class Cancelled:
     reason: str
 
 
-CallerEvent = Accepted | Output | Finished | Failed | Cancelled | PaymentDemanded
-ProviderEvent = Opened | Input | PaymentOffered | Cancelled
+CallerEvent = Accepted | Output | Finished | Failed | Cancelled | PaymentDemanded | PaymentDue
+ProviderEvent = Opened | Input | PaymentOffered | TabGrown | TabOpened | Cancelled

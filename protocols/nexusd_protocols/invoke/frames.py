@@ -20,8 +20,39 @@ OutputMode = Literal["stream", "unary"]
 Unset = msgspec.UnsetType
 
 _Text = Annotated[str, Meta(min_length=1, max_length=128)]
+Uint = Annotated[str, Meta(pattern=r"\A(0|[1-9][0-9]{0,77})\Z")]
+"""A whole number of smallest units, in the one text that it has."""
+Signature = Annotated[str, Meta(pattern=r"\A0x[0-9a-fA-F]{130}\Z")]
+"""65 bytes r, s, v."""
 _When = Annotated[int, Meta(ge=0, le=2**53 - 1)] | Annotated[str, Meta(max_length=64)] | None
 """A time as payment objects write it: a number or its decimal text."""
+
+
+class PaymentMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`_meta` of a frame: objects of x402 as they are, named as its transport for MCP names them. This protocol carries
+    them; `nexusd_protocols.payments` reads them. `status` is a word of x402's transport for A2A."""
+
+    required: Any = msgspec.field(name="x402/payment-required", default=msgspec.UNSET)
+    payment: Any = msgspec.field(name="x402/payment", default=msgspec.UNSET)
+    response: Any = msgspec.field(name="x402/payment-response", default=msgspec.UNSET)
+    status: Word | Unset = msgspec.field(name="x402.payment.status", default=msgspec.UNSET)
+
+
+_Meta = PaymentMeta | Unset | None
+
+
+class PaidFrame(Frame, frozen=True, kw_only=True):
+    """A frame that can carry objects of x402."""
+
+    meta: _Meta = msgspec.field(name="_meta", default=msgspec.UNSET)
+
+    @property
+    def x402(self) -> PaymentMeta:
+        """What it carries; nothing, if there is no `_meta`."""
+        return self.meta if isinstance(self.meta, PaymentMeta) else _NOTHING
+
+
+_NOTHING: Final = PaymentMeta()
 
 
 class OpenFrame(AgentFrame, frozen=True, kw_only=True, tag="invoke.open"):
@@ -35,6 +66,12 @@ class OpenFrame(AgentFrame, frozen=True, kw_only=True, tag="invoke.open"):
     max_input_bytes: Annotated[int, Meta(ge=0, le=limits.INVOKE_INPUT_CEILING_BYTES)] = limits.INVOKE_MAX_INPUT_BYTES
     max_output_bytes: Annotated[int, Meta(ge=0, le=limits.INVOKE_OUTPUT_CEILING_BYTES)] = limits.INVOKE_MAX_OUTPUT_BYTES
     metadata: dict[str, Any] | Unset | None = msgspec.UNSET
+    meta: _Meta = msgspec.field(name="_meta", default=msgspec.UNSET)
+
+    @property
+    def x402(self) -> PaymentMeta:
+        """See `PaidFrame`."""
+        return self.meta if isinstance(self.meta, PaymentMeta) else _NOTHING
 
     def content(self) -> bytes:
         """Digest of what an agent's proof covers. Raises ValueError where `metadata` has no canonical form."""
@@ -47,7 +84,7 @@ class OpenFrame(AgentFrame, frozen=True, kw_only=True, tag="invoke.open"):
         )
 
 
-class AcceptFrame(Frame, frozen=True, kw_only=True, tag="invoke.accept"):
+class AcceptFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.accept"):
     """provider → caller. Published providers never send it."""
 
     request_id: RequestId
@@ -81,14 +118,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     events: Count = 0
 
 
-class DoneFrame(Frame, frozen=True, kw_only=True, tag="invoke.done"):
+class DoneFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.done"):
     """provider → caller, last: the call ended well."""
 
     request_id: RequestId
     usage: Usage | Unset | None = msgspec.UNSET
 
 
-class ErrorFrame(Frame, frozen=True, kw_only=True, tag="invoke.error"):
+class ErrorFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.error"):
     """provider → caller, last: the call failed. `requestId` is empty where the provider could not read it."""
 
     request_id: Annotated[str, Meta(max_length=limits.REQUEST_ID_CHARS)]
@@ -128,18 +165,41 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     valid_before: _When = None
 
 
-class PaymentRequiredFrame(Frame, frozen=True, kw_only=True, tag="invoke.payment_required"):
-    """provider → caller: the work begins once this is paid."""
+class PaymentRequiredFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.payment_required"):
+    """provider → caller: the work begins once this is paid. Without `terms`, which not everything can be said in,
+    `_meta` has the demand."""
 
     request_id: RequestId
-    terms: Terms
+    terms: Terms | Unset = msgspec.UNSET
 
 
-class PaymentProofFrame(Frame, frozen=True, kw_only=True, tag="invoke.payment_proof"):
-    """caller → provider: the answer to invoke.payment_required."""
+class PaymentProofFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.payment_proof"):
+    """caller → provider: the answer to invoke.payment_required, in the published form, in `_meta`, or in both."""
 
     request_id: RequestId
-    proof: Proof
+    proof: Proof | Unset = msgspec.UNSET
+
+
+class PaymentDueFrame(Frame, frozen=True, kw_only=True, tag="invoke.payment_due"):
+    """provider → caller, where a tab was agreed: what is wanted under it by now. `units` were delivered under the tab
+    numbered `tab`, and `amount` is to be authorised in all; another number than before asks for a new tab. `final`:
+    nothing more comes behind it."""
+
+    request_id: RequestId
+    tab: Count
+    units: Count
+    amount: Uint
+    final: bool = False
+
+
+class PaymentFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.payment"):
+    """caller → provider, where a tab was agreed: the answer to invoke.payment_due. Either `amount` and `signature`, the
+    authorisation of the tab grown to that; or a whole payment in `_meta`, which opens the tab."""
+
+    request_id: RequestId
+    tab: Count
+    amount: Uint | Unset = msgspec.UNSET
+    signature: Signature | Unset = msgspec.UNSET
 
 
 InvokeFrame = (
@@ -152,6 +212,8 @@ InvokeFrame = (
     | CancelFrame
     | PaymentRequiredFrame
     | PaymentProofFrame
+    | PaymentDueFrame
+    | PaymentFrame
 )
 
 
@@ -163,6 +225,7 @@ class Code:
     PAYMENT_INVALID: Final = "PAYMENT_INVALID"
     PAYMENT_TIMEOUT: Final = "PAYMENT_TIMEOUT"
     PAYMENT_REQUIRED: Final = "PAYMENT_REQUIRED"
+    SETTLEMENT_PENDING: Final = "SETTLEMENT_PENDING"
     BAD_REQUEST: Final = "BAD_REQUEST"
     INPUT_TOO_LARGE: Final = "INPUT_TOO_LARGE"
     OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"

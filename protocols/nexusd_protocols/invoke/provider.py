@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -13,11 +13,11 @@ from nexusd_protocols.frames import UnknownFrame
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import parse_capability_name
 from nexusd_protocols.invoke import events, frames
-from nexusd_protocols.invoke.commands import Accept, Cancel, Demand, Done, Error, Event, ProviderCommand, TimedOut
+from nexusd_protocols.invoke.commands import Accept, Cancel, Demand, Done, Due, Error, Event, ProviderCommand, TimedOut
 from nexusd_protocols.invoke.events import ProviderEvent
 from nexusd_protocols.invoke.frames import PROTOCOL, Code, InvokeFrame
 from nexusd_protocols.invoke.quota import Limits
-from nexusd_protocols.invoke.side import Moves, Side, State, Table
+from nexusd_protocols.invoke.side import Moves, Side, State, Table, carrying, given
 
 Grant = Callable[[str], Limits]
 """What this node allows a call of a capability, by its name (which may be unknown here)."""
@@ -33,7 +33,7 @@ def _anything(_capability: str) -> Limits:
 
 
 class Provider(Side[ProviderEvent]):
-    """A `StreamMachine` and `HoldsBack`: commands Accept, Demand, Event, Done, Error, Cancel, TimedOut; events of
+    """A `StreamMachine` and `HoldsBack`: commands Accept, Demand, Due, Event, Done, Error, Cancel, TimedOut; events of
     `ProviderEvent`.
 
     `local` and `peer` are the stream's ends. `grant` gives this node's own limits for a capability; the lower of them
@@ -49,14 +49,18 @@ class Provider(Side[ProviderEvent]):
             frames.PaymentProofFrame: State.PAID,
         },
         State.PAID: {frames.ChunkFrame: State.PAID, frames.CancelFrame: State.PEER_ENDED},
-        State.RUNNING: {frames.ChunkFrame: State.RUNNING, frames.CancelFrame: State.PEER_ENDED},
+        State.RUNNING: {
+            frames.ChunkFrame: State.RUNNING,
+            frames.CancelFrame: State.PEER_ENDED,
+            frames.PaymentFrame: State.RUNNING,
+        },
     }
     SENDS: ClassVar[Table] = {
         State.START: {TimedOut: State.ENDED},
         State.OPEN: {**_WORKS, Demand: State.DEMANDED, **_STOPS},
         State.DEMANDED: _STOPS,
         State.PAID: {**_WORKS, **_STOPS},
-        State.RUNNING: {Event: State.RUNNING, Done: State.ENDED, **_STOPS},
+        State.RUNNING: {Event: State.RUNNING, Due: State.RUNNING, Done: State.ENDED, **_STOPS},
     }
 
     def __init__(
@@ -91,12 +95,21 @@ class Provider(Side[ProviderEvent]):
                 return self._write(
                     frames.AcceptFrame(version=1, request_id=self._request_id, accepted=True, estimated_start_ms=start)
                 )
-            case Demand(terms):
-                return self._write(frames.PaymentRequiredFrame(version=1, request_id=self._request_id, terms=terms))
-            case Done():
-                return self._write(frames.DoneFrame(version=1, request_id=self._request_id, usage=self.usage))
-            case Error(code, message):
-                return self._error(code, message)
+            case Demand(terms, required):
+                return self._demand(terms, required)
+            case Due(tab, units, amount, final):
+                return self._write(
+                    frames.PaymentDueFrame(
+                        version=1, request_id=self._request_id, tab=tab, units=units, amount=str(amount), final=final
+                    )
+                )
+            case Done(response):
+                meta = carrying(response=response)
+                return self._write(
+                    frames.DoneFrame(version=1, request_id=self._request_id, usage=self.usage, meta=meta)
+                )
+            case Error(code, message, response):
+                return self._error(code, message, response)
             case Cancel(reason):
                 return self._write(
                     frames.CancelFrame(version=1, request_id=self._request_id, reason=reason[: limits.REASON_CHARS])
@@ -115,13 +128,26 @@ class Provider(Side[ProviderEvent]):
             "output",
         )
 
-    def _error(self, code: str, message: str) -> bytes:
+    def _demand(self, terms: frames.Terms | None, required: Any) -> bytes:
+        if terms is None and required is None:
+            raise LocalProtocolError("a demand without terms")
+        return self._write(
+            frames.PaymentRequiredFrame(
+                version=1,
+                request_id=self._request_id,
+                terms=msgspec.UNSET if terms is None else terms,
+                meta=carrying(required=required),
+            )
+        )
+
+    def _error(self, code: str, message: str, response: Any = None) -> bytes:
         return self._write(
             frames.ErrorFrame(
                 version=1,
                 request_id=self._request_id,
                 code=code[: limits.FRAME_WORD_CHARS] or Code.INTERNAL,
                 message=message[: limits.ERROR_MESSAGE_CHARS],
+                meta=carrying(response=response),
             )
         )
 
@@ -134,8 +160,13 @@ class Provider(Side[ProviderEvent]):
                 yield self._chunk(chunk)
             case frames.CancelFrame(reason=reason):
                 yield events.Cancelled(reason[: limits.REASON_CHARS])
-            case frames.PaymentProofFrame(proof=proof):
-                yield events.PaymentOffered(proof)
+            case frames.PaymentProofFrame(proof=proof) as paid:
+                offered = events.PaymentOffered(given(proof), given(paid.x402.payment))
+                if offered.proof is None and offered.payment is None:
+                    raise RemoteProtocolError("bad_message", "neither a proof nor a payment")
+                yield offered
+            case frames.PaymentFrame() as grown:
+                yield self._tab(grown)
 
     def _opened(self, frame: frames.OpenFrame) -> events.Opened:
         self._request_id = frame.request_id
@@ -146,7 +177,7 @@ class Provider(Side[ProviderEvent]):
         caller = self._author(frame)
         self._limits = Limits.stated(frame).within(self._grant(frame.capability))
         to_agent = None if frame.to_agent is msgspec.UNSET else AgentId(frame.to_agent)
-        return events.Opened(frame, self._limits, caller, to_agent)
+        return events.Opened(frame, self._limits, caller, to_agent, given(frame.x402.payment))
 
     def _author(self, frame: frames.OpenFrame) -> AgentId:
         return agent_proof.require(
@@ -169,6 +200,15 @@ class Provider(Side[ProviderEvent]):
         self._receive_content(self._input, self._limits.max_input_bytes, size, frame.seq, "input")
         self._input_final = frame.is_final_input
         return events.Input(frame.seq, msgspec.UNSET if ends_only else frame.data, frame.is_final_input, size)
+
+    def _tab(self, frame: frames.PaymentFrame) -> events.TabGrown | events.TabOpened:
+        payment = given(frame.x402.payment)
+        amount, signature = given(frame.amount), given(frame.signature)
+        if payment is not None and amount is None and signature is None:
+            return events.TabOpened(frame.tab, payment)
+        if payment is None and amount is not None and signature is not None:
+            return events.TabGrown(frame.tab, int(amount), signature)
+        raise RemoteProtocolError("bad_message", "neither a tab that grows nor one that opens")
 
     def _end(self) -> list[ProviderEvent]:
         if self._input_final:

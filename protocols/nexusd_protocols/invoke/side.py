@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
 
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.frames import Frame, FrameMachine, FrameReader, UnknownFrame, type_of, write
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke.commands import Cancel, TimedOut
-from nexusd_protocols.invoke.frames import ChunkFrame, ErrorFrame, EventFrame, InvokeFrame, OpenFrame, Usage
+from nexusd_protocols.invoke.frames import (
+    ChunkFrame,
+    ErrorFrame,
+    EventFrame,
+    InvokeFrame,
+    OpenFrame,
+    PaymentMeta,
+    Usage,
+)
 from nexusd_protocols.invoke.quota import Limits, Meter
 from nexusd_protocols.invoke.window import Window
 
@@ -163,3 +173,15 @@ class Side(FrameMachine[InvokeFrame, EventT]):
 def _is_unaddressed(frame: InvokeFrame) -> bool:
     """An error that answers a line whose requestId the provider could not read."""
     return isinstance(frame, ErrorFrame) and frame.request_id == ""
+
+
+def carrying(*, required: Any = None, payment: Any = None, response: Any = None) -> PaymentMeta | msgspec.UnsetType:
+    """`_meta` with these objects of x402; none, if none is given."""
+    objects = {"required": required, "payment": payment, "response": response}
+    told = {name: value for name, value in objects.items() if value is not None}
+    return PaymentMeta(**told) if told else msgspec.UNSET
+
+
+def given(value: Any) -> Any:
+    """A field's value; None where the field is not there."""
+    return None if value is msgspec.UNSET else value

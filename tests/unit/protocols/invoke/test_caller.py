@@ -14,7 +14,17 @@ from nexusd_protocols.invoke.frames import PROTOCOL, Usage
 from nexusd_protocols.invoke.quota import Limits
 from nexusd_protocols.invoke.side import State
 from nexusd_protocols.machine import HoldsBack, StreamMachine
-from tests.harness.invocation import CALLERS, NAMES, PROOF, caller, line, open_command, opened_caller, provider
+from tests.harness.invocation import (
+    CALLERS,
+    NAMES,
+    PROOF,
+    SIGNATURE,
+    caller,
+    line,
+    open_command,
+    opened_caller,
+    provider,
+)
 from tests.harness.people import ALICE, BOB, CAROL
 
 OVER = (State.ENDED, State.PEER_ENDED)
@@ -39,6 +49,7 @@ LEGAL = {
     (State.PAID, "cancel"): (State.PEER_ENDED, ["Cancelled"]),
     (State.PAID, "quote"): (State.PAID, []),
     (State.RUNNING, "event"): (State.RUNNING, ["Output"]),
+    (State.RUNNING, "payment_due"): (State.RUNNING, ["PaymentDue"]),
     (State.RUNNING, "done"): (State.PEER_ENDED, ["Finished"]),
     (State.RUNNING, "error"): (State.PEER_ENDED, ["Failed"]),
     (State.RUNNING, "cancel"): (State.PEER_ENDED, ["Cancelled"]),
@@ -72,6 +83,8 @@ COMMANDS = {
     "open": open_command(),
     "chunk": commands.Chunk("x"),
     "pay": commands.Pay(PROOF),
+    "grow": commands.Grow(0, 30, SIGNATURE),
+    "open_tab": commands.OpenTab(1, {"x402Version": 2}),
     "cancel": commands.Cancel(),
     "timed_out": commands.TimedOut(),
 }
@@ -80,6 +93,8 @@ SENDS = {
     "open": {State.START: "invoke.open"},
     "chunk": {**dict.fromkeys(RUNS, "invoke.chunk"), State.PEER_ENDED: None},
     "pay": {State.DEMANDED: "invoke.payment_proof"},
+    "grow": {State.RUNNING: "invoke.payment", State.PEER_ENDED: None},
+    "open_tab": {State.RUNNING: "invoke.payment", State.PEER_ENDED: None},
     "cancel": {**dict.fromkeys(RUNS, "invoke.cancel"), State.START: None, State.ENDED: None, State.PEER_ENDED: None},
     "timed_out": {**dict.fromkeys(RUNS, "invoke.cancel"), State.START: None, State.ENDED: None, State.PEER_ENDED: None},
 }
@@ -366,3 +381,51 @@ def test_estimated_start_may_be_null():
 def test_final_data_is_told_apart_from_none():
     assert commands.Chunk().data is msgspec.UNSET
     assert commands.Chunk(None).data is None
+
+
+# --- payments ------------------------------------------------------------------------------------------------------
+def test_objects_of_x402_go_and_come_as_they_are():
+    payment, required, response = {"x402Version": 2, "x": [1]}, {"accepts": []}, {"success": True}
+    machine = caller()
+    opened = json.loads(machine.send(open_command(payment=payment)))
+    assert opened["_meta"] == {"x402/payment": payment}
+    demanded = machine.receive(line("payment_required", _meta={"x402/payment-required": required, "other": 1}))
+    assert demanded[0].required == required
+    assert demanded[0].terms.amount == "1"
+    paid = json.loads(machine.send(commands.Pay(PROOF, payment)))
+    assert (paid["_meta"], paid["proof"]["amount"]) == ({"x402/payment": payment}, "1")
+    finished = machine.receive(line("done", _meta={"x402/payment-response": response}))
+    assert finished[1].response == response
+
+
+def test_a_demand_needs_no_published_terms_and_a_payment_no_proof():
+    machine = opened_caller()
+    demand = json.loads(line("payment_required", _meta={"x402/payment-required": {"accepts": []}}))
+    del demand["terms"]
+    (demanded,) = machine.receive(json.dumps(demand).encode() + b"\n")
+    assert demanded == events.PaymentDemanded(None, {"accepts": []})
+    with pytest.raises(LocalProtocolError, match="neither"):
+        machine.send(commands.Pay())
+    assert "proof" not in json.loads(machine.send(commands.Pay(payment={"x402Version": 2})))
+
+
+def test_a_failure_tells_what_became_of_the_payment():
+    pending = {"success": False, "errorReason": "settlement_pending", "transaction": "0x1"}
+    (failed,) = opened_caller().receive(line("error", _meta={"x402/payment-response": pending}))
+    assert failed == events.Failed("INTERNAL", "broken", pending)
+
+
+def test_a_tab_grows_and_is_followed_by_another():
+    machine = CALLERS[State.RUNNING]()
+    (due,) = machine.receive(line("payment_due", tab=2, units=7, amount="70", final=True))
+    assert due == events.PaymentDue(2, 7, 70, True)
+    grown = json.loads(machine.send(commands.Grow(2, 70, SIGNATURE)))
+    assert (grown["tab"], grown["amount"], grown["signature"]) == (2, "70", SIGNATURE)
+    opened = json.loads(machine.send(commands.OpenTab(3, {"x402Version": 2})))
+    assert (opened["tab"], opened["_meta"]) == (3, {"x402/payment": {"x402Version": 2}})
+
+
+@pytest.mark.parametrize("amount", ["01", "-1", "1.0", "", " 1", "1\n", 1, "9" * 79])
+def test_an_amount_has_one_text(amount):
+    with pytest.raises(RemoteProtocolError, match="bad_message"):
+        CALLERS[State.RUNNING]().receive(line("payment_due", amount=amount))

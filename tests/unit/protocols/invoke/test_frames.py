@@ -26,10 +26,12 @@ FIELDS = {
     "invoke.done": "version requestId",
     "invoke.error": "version requestId code message",
     "invoke.cancel": "version requestId reason",
-    "invoke.payment_required": "version requestId terms",
-    "invoke.payment_proof": "version requestId proof",
+    "invoke.payment_required": "version requestId",
+    "invoke.payment_proof": "version requestId",
+    "invoke.payment_due": "version requestId tab units amount final",
+    "invoke.payment": "version requestId tab",
 }
-"""What is always there; from the table of the published network."""
+"""What is always there; but for the last two, from the table of the published network."""
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
@@ -69,6 +71,11 @@ PROOF = st.builds(
     nonce=WORD,
     valid_before=st.none() | COUNT,
 )
+META = UNSET | st.builds(
+    frames.PaymentMeta, required=UNSET | JSON, payment=UNSET | JSON, response=UNSET | JSON, status=UNSET | WORD
+)
+UINT = st.integers(0, 2**256 - 1).map(str)
+SIGNATURES = st.binary(min_size=65, max_size=65).map(lambda raw: f"0x{raw.hex()}")
 FRAMES = st.one_of(
     st.builds(
         frames.OpenFrame,
@@ -79,21 +86,25 @@ FRAMES = st.one_of(
         max_input_bytes=st.integers(0, limits.INVOKE_INPUT_CEILING_BYTES),
         max_output_bytes=st.integers(0, limits.INVOKE_OUTPUT_CEILING_BYTES),
         metadata=UNSET | st.dictionaries(TEXT, JSON, max_size=3),
+        meta=META,
         **AGENTS,
         **ENVELOPE,
     ),
-    st.builds(frames.AcceptFrame, accepted=st.booleans(), estimated_start_ms=UNSET | COUNT, **ENVELOPE),
+    st.builds(frames.AcceptFrame, accepted=st.booleans(), estimated_start_ms=UNSET | COUNT, meta=META, **ENVELOPE),
     st.builds(frames.ChunkFrame, seq=COUNT, is_final_input=st.booleans(), data=JSON, **ENVELOPE),
     st.builds(frames.EventFrame, seq=COUNT, event=WORD, data=JSON, **ENVELOPE),
     st.builds(
         frames.DoneFrame,
         usage=UNSET | st.builds(frames.Usage, input_bytes=COUNT, output_bytes=COUNT, events=COUNT),
+        meta=META,
         **ENVELOPE,
     ),
-    st.builds(frames.ErrorFrame, code=WORD, message=TEXT, **ENVELOPE),
+    st.builds(frames.ErrorFrame, code=WORD, message=TEXT, meta=META, **ENVELOPE),
     st.builds(frames.CancelFrame, reason=TEXT, **ENVELOPE),
-    st.builds(frames.PaymentRequiredFrame, terms=TERMS, **ENVELOPE),
-    st.builds(frames.PaymentProofFrame, proof=PROOF, **ENVELOPE),
+    st.builds(frames.PaymentRequiredFrame, terms=UNSET | TERMS, meta=META, **ENVELOPE),
+    st.builds(frames.PaymentProofFrame, proof=UNSET | PROOF, meta=META, **ENVELOPE),
+    st.builds(frames.PaymentDueFrame, tab=COUNT, units=COUNT, amount=UINT, final=st.booleans(), **ENVELOPE),
+    st.builds(frames.PaymentFrame, tab=COUNT, amount=UNSET | UINT, signature=UNSET | SIGNATURES, meta=META, **ENVELOPE),
 )
 
 

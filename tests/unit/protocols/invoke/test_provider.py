@@ -27,6 +27,7 @@ LEGAL = {
     **{
         (state, "cancel"): (State.PEER_ENDED, ["Cancelled"]) for state in PROVIDERS if state not in (*OVER, State.START)
     },
+    (State.RUNNING, "payment"): (State.RUNNING, ["TabGrown"]),
     **{(state, "quote"): (state, []) for state in PROVIDERS if state not in (*OVER, State.START)},
 }
 
@@ -57,6 +58,7 @@ def test_every_frame_in_every_state(state, name):
 COMMANDS = {
     "accept": commands.Accept(5),
     "demand": commands.Demand(TERMS),
+    "due": commands.Due(0, 3, 30),
     "event": commands.Event("token", "x"),
     "done": commands.Done(),
     "error": commands.Error("NOT_FOUND", "no such capability"),
@@ -68,6 +70,7 @@ OPENED = (State.OPEN, State.DEMANDED, State.PAID, State.RUNNING)
 SENDS = {
     "accept": {State.OPEN: "invoke.accept", State.PAID: "invoke.accept"},
     "demand": {State.OPEN: "invoke.payment_required"},
+    "due": {State.RUNNING: "invoke.payment_due", State.PEER_ENDED: None},
     "event": {**dict.fromkeys(WORKS, "invoke.event"), State.PEER_ENDED: None},
     "done": {**dict.fromkeys(WORKS, "invoke.done"), State.PEER_ENDED: None},
     "error": {**dict.fromkeys(OPENED, "invoke.error"), State.PEER_ENDED: None},
@@ -97,7 +100,7 @@ def test_every_command_in_every_state(state, name):
     frame = json.loads(sent)
     assert frame["type"] == SENDS[name][state]
     assert frame["version"] == 1
-    following = {"accept": State.RUNNING, "demand": State.DEMANDED, "event": State.RUNNING}
+    following = {"accept": State.RUNNING, "demand": State.DEMANDED, "due": State.RUNNING, "event": State.RUNNING}
     assert machine.state is following.get(name, State.ENDED)
 
 
@@ -108,7 +111,7 @@ def test_it_holds_back():
 def test_codes_are_listed_in_one_place():
     assert {"FORBIDDEN", "NOT_FOUND", "BAD_REQUEST", "INPUT_TOO_LARGE", "OUTPUT_TOO_LARGE", "TIMEOUT"} <= CODES
     assert Code.BUSY in CODES
-    assert len(CODES) == 12
+    assert len(CODES) == 13
 
 
 def test_the_lower_limit_holds():
@@ -309,3 +312,56 @@ def test_bad_json_in_fields_that_nobody_reads(name, value):
     bad = line(name).replace(b'"version"', f'"x": {value}, "version"'.encode())
     with pytest.raises(RemoteProtocolError, match="bad_json"):
         opened_provider().receive(bad)
+
+
+# --- payments ------------------------------------------------------------------------------------------------------
+def test_objects_of_x402_go_and_come_as_they_are():
+    payment, required, response = {"x402Version": 2, "x": [1]}, {"accepts": []}, {"success": True}
+    machine = provider()
+    (opened,) = machine.receive(line("open", _meta={"x402/payment": payment}))
+    assert opened.payment == payment
+    demand = json.loads(machine.send(commands.Demand(None, required)))
+    assert (demand["_meta"], "terms" in demand) == ({"x402/payment-required": required}, False)
+    proof = json.loads(line("payment_proof", _meta={"x402/payment": payment}))
+    del proof["proof"]
+    (offered,) = machine.receive(json.dumps(proof).encode() + b"\n")
+    assert offered == events.PaymentOffered(None, payment)
+    done = json.loads(machine.send(commands.Done(response)))
+    assert done["_meta"] == {"x402/payment-response": response}
+
+
+def test_a_failure_tells_what_became_of_the_payment():
+    pending = {"success": False, "errorReason": "settlement_pending"}
+    failed = json.loads(opened_provider().send(commands.Error(Code.SETTLEMENT_PENDING, "sent", pending)))
+    assert failed["_meta"] == {"x402/payment-response": pending}
+
+
+def test_a_demand_or_an_answer_that_says_nothing_is_refused():
+    machine = opened_provider()
+    with pytest.raises(LocalProtocolError, match="without terms"):
+        machine.send(commands.Demand())
+    machine.send(commands.Demand(TERMS))
+    with pytest.raises(RemoteProtocolError, match="bad_message"):
+        machine.receive(b'{"type":"invoke.payment_proof","version":1,"requestId":"r1"}\n')
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"signature": None},
+        {"amount": None},
+        {"amount": None, "signature": None},
+        {"_meta": {"x402/payment": {}}},
+    ],
+)
+def test_a_tab_grows_or_opens(changes):
+    fields = {"type": "invoke.payment", "version": 1, "requestId": "r1", "tab": 1, "amount": "3"}
+    fields |= {"signature": "0x" + "11" * 65, **changes}
+    told = {name: value for name, value in fields.items() if value is not None}
+    with pytest.raises(RemoteProtocolError, match="bad_message"):
+        PROVIDERS[State.RUNNING]().receive(json.dumps(told).encode() + b"\n")
+
+
+def test_a_new_tab():
+    fields = {"type": "invoke.payment", "version": 1, "requestId": "r1", "tab": 1, "_meta": {"x402/payment": {"a": 1}}}
+    assert PROVIDERS[State.RUNNING]().receive(json.dumps(fields).encode() + b"\n") == [events.TabOpened(1, {"a": 1})]
