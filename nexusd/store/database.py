@@ -64,7 +64,8 @@ class Database:
         Raises NewerStoreError, StorageCorruptError, StorageError.
         """
         known = layout or Layout(shipped_migrations() if migrations is None else migrations)
-        connections = await trio.to_thread.run_sync(_open_all, path, known, vfs, exclusive)
+        connections, mark = await trio.to_thread.run_sync(_open_all, path, known, watermark, vfs, exclusive)
+        watermark.move(mark)
         writer = Writer(connections[0], watermark, known.log_pages)
         database = cls(path, writer, connections[1:], watermark)
         writer.start()
@@ -150,8 +151,10 @@ class Database:
             self._readers.append(reader)
 
 
-def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[apsw.Connection]:
-    """The writer and the readers of a database of the newest version."""
+def _open_all(
+    path: Path, layout: Layout, watermark: Watermark, vfs: str, exclusive: bool
+) -> tuple[list[apsw.Connection], int]:
+    """The writer and the readers of a database of the newest version, and where its watermark is."""
     connections: list[apsw.Connection] = []
     try:
         new = not path.exists()
@@ -182,6 +185,7 @@ def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[aps
             _sync_directory(path.parent)
         if not exclusive:
             connections += [_open_reader(path) for _ in range(READERS)]
+        mark = watermark.measure(writer)
     except BaseException as error:
         for connection in connections:
             with contextlib.suppress(apsw.Error):  # the disk that failed once does so again
@@ -195,7 +199,7 @@ def _open_all(path: Path, layout: Layout, vfs: str, exclusive: bool) -> list[aps
                 raise StorageError(f"{path} cannot be opened: {error}") from error
             case _:
                 raise
-    return connections
+    return connections, mark
 
 
 def _check(path: Path, connection: apsw.Connection, layout: Layout) -> None:

@@ -92,7 +92,6 @@ class Writer:
     def start(self) -> None:
         """Begin, in the Trio run that will submit."""
         self._token = trio.lowlevel.current_trio_token()
-        self._watermark.move(self._watermark.measure(self._connection))
         # SQLite's own checkpointing would run inside COMMIT, before the callers are released
         self._connection.set_wal_hook(self._note_wal_pages)
         self._thread.start()

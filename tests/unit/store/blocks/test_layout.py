@@ -100,3 +100,19 @@ async def test_newer_blocks_are_refused(tmp_path) -> None:
     with pytest.raises(NewerStoreError):
         async with Store.open(path):
             pass
+
+
+@pytest.mark.parametrize("table", ["sqlite_sequence", "sqlite_schema"])
+async def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path, table) -> None:
+    path = tmp_path / "store.sqlite"
+    async with Store.open(path) as store:
+        await populate(store)
+    connection = apsw.Connection(str(blocks_path(path)))
+    page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).get or 1
+    connection.close()
+    with blocks_path(path).open("r+b") as file:
+        file.seek((page - 1) * PAGE_BYTES + (100 if page == 1 else 0))
+        file.write(b"\xff" * 64)
+    with pytest.raises(StorageCorruptError, match="damaged"):
+        async with Store.open(path):
+            pass
