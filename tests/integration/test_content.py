@@ -14,7 +14,7 @@ import pytest
 from nexusd.client import Nexus, NexusError, content
 from nexusd_protocols.content.cid import JSON, RAW, Cid
 from nexusd_protocols.rpc.schema import ContentFetchParams
-from tests.harness.daemon import Daemon, Home, connect
+from tests.harness.daemon import Daemon, Home, connect, meet
 from tests.harness.process import poll
 
 MIB = 1 << 20
@@ -244,3 +244,27 @@ def test_a_damaged_block_is_found_and_had_again(pair: tuple[Daemon, Daemon], rep
     assert filecmp.cmp(report, tmp_path / "copy", shallow=False)
     assert dora.cli("storage")["damagedCount"] == 0
     assert dora.cli("content", "stat", cid)["complete"] is True
+
+
+def test_what_messages_refer_to_is_kept_for_the_room(alice: Daemon, bob: Daemon, own_home: Home, report: Path) -> None:
+    room = "library"
+    with Daemon("gwen", own_home, "--no-autopin") as gwen:
+        connect(gwen, alice)
+        meet(room, alice, bob, gwen)
+        cid = alice.cli("content", "put", str(report))["cid"]
+        alice.cli("room", "send", room, "see this", "--reference", cid)
+
+        def kept(daemon: Daemon) -> list[str]:
+            pins = daemon.rpc("content.list", everything=True, limit=500)["pins"]
+            return [pin["owner"] for pin in pins if pin["cid"] == cid]
+
+        poll(lambda: kept(bob) == [f"room:{room}"] and bob.rpc("content.stat", cid=cid)["complete"], "kept by bob")
+        poll(lambda: gwen.rpc("room.history", room=room)["messages"], "the message at gwen's")
+        assert kept(gwen) == []
+        assert gwen.cli("storage")["autopin"] is False
+        assert bob.cli("storage")["others"] >= report.stat().st_size
+    alice.cli("content", "rm", cid)
+    # its author has it no more, and can have it again
+    assert alice.cli("content", "stat", cid)["complete"] is False
+    assert alice.cli("content", "pin", cid)["cid"] == cid
+    assert alice.cli("content", "stat", cid)["complete"] is True
