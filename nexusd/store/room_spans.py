@@ -22,11 +22,11 @@ SPAN_ITEMS: Final = 512
 SUM_MASK: Final = (1 << 256) - 1
 FIRST: Final = Key(0, b"")
 
-_AT: Final = (
+AT: Final = (
     "SELECT timestamp, digest, count, sum FROM room_spans WHERE log = ? AND (timestamp, digest) <= (?, ?)"
     " ORDER BY timestamp DESC, digest DESC LIMIT 1"
 )
-_NEXT: Final = (
+NEXT: Final = (
     "SELECT timestamp, digest FROM room_spans WHERE log = ? AND (timestamp, digest) > (?, ?)"
     " ORDER BY timestamp, digest LIMIT 1"
 )
@@ -49,7 +49,7 @@ def add_to_spans(connection: apsw.Connection, log: int, keys: Iterable[Key]) -> 
     ordered = sorted(keys)
     while ordered:
         start, count, total = _span_of(connection, log, ordered[0])
-        following: Any = connection.execute(_NEXT, (log, *start)).fetchone()
+        following: Any = connection.execute(NEXT, (log, *start)).fetchone()
         end = END if following is None else Key(*following)
         added = bisect_left(ordered, end)
         count += added
@@ -64,7 +64,7 @@ def add_to_spans(connection: apsw.Connection, log: int, keys: Iterable[Key]) -> 
 def drop_from_spans(connection: apsw.Connection, log: int, horizon: Key) -> None:
     """Count no more what was filed before `horizon`, which was just taken out of room_items."""
     start, _, _ = _span_of(connection, log, horizon)
-    following: Any = connection.execute(_NEXT, (log, *start)).fetchone()
+    following: Any = connection.execute(NEXT, (log, *start)).fetchone()
     rest: list[Any] = connection.execute(
         _ITEMS, (log, *start, *(END if following is None else Key(*following)))
     ).fetchall()
@@ -76,7 +76,7 @@ def drop_from_spans(connection: apsw.Connection, log: int, horizon: Key) -> None
 
 
 def _span_of(connection: apsw.Connection, log: int, key: Key) -> tuple[Key, int, int]:
-    row: Any = connection.execute(_AT, (log, *key)).fetchone()
+    row: Any = connection.execute(AT, (log, *key)).fetchone()
     if row is None:
         return FIRST, 0, 0
     return Key(row[0], row[1]), row[2], int.from_bytes(row[3], "big")

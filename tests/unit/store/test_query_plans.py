@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_ledger, room_log
+from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_ledger, room_log, room_spans
 
 QUERIES = {
     "history forward": room_log.HISTORY[0],
@@ -24,6 +24,9 @@ QUERIES = {
     "items of an index": room_index.ITEMS,
     "batches of an index": room_index.BATCHES,
     "spans": room_index.SPANS,
+    "the span of a place": room_spans.AT,
+    "the span behind a place": room_spans.NEXT,
+    "keys of a span": room_index.KEYS,
     "signed messages": room_log.SIGNED_AT,
     "unsealed hours": room_batches.DIRTY,
     "messages of an hour": room_batches.SIGNED,
