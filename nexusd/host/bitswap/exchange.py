@@ -29,6 +29,7 @@ from nexusd_protocols.bitswap.events import (
     Joined,
     Left,
     Missing,
+    Need,
     Send,
     ServerInput,
     SessionId,
@@ -153,10 +154,13 @@ class Exchange:
     # --- the machines -----------------------------------------------------------------------------------------------
 
     def _tell_client(self, event: ClientInput) -> None:
+        if self._nursery is None and isinstance(event, Need):
+            raise HostError("The host is not running")
         for output in self._client.handle(event, trio.current_time()):
             match output:
                 case Send(peer, message):
-                    self._line(peer).say(message)
+                    if (line := self._line(peer)) is not None:
+                        line.say(message)
                 case Got(session, cid, data):
                     self._sessions[session].settle(cid, data)
                 case Missing(session, cid):
@@ -170,11 +174,13 @@ class Exchange:
         for output in self._server.handle(event, trio.current_time()):
             if isinstance(output, Send):
                 self._sent.add(output.message)
-            self._line(output.peer).give(output)
+            if (line := self._line(output.peer)) is not None:
+                line.give(output)
 
-    def _line(self, peer: PeerId) -> Line:
+    def _line(self, peer: PeerId) -> Line | None:
+        """None where the host is not running any more: a session may end later than it."""
         if self._nursery is None:
-            raise HostError("The host is not running")
+            return None
         line = self._lines.get(peer)
         if line is None:
             line = self._lines[peer] = Line(
@@ -197,13 +203,16 @@ class Exchange:
         self._sessions.pop(session.id, None)
 
     async def _keep_time(self) -> None:
-        while True:
-            self._sooner = trio.Event()
-            self._sleeps_until = self._client.deadline()
-            with trio.move_on_at(self._sleeps_until):
-                await self._sooner.wait()
-            if trio.current_time() >= self._client.deadline():
-                self._tell_client(Tick())
+        try:
+            while True:
+                self._sooner = trio.Event()
+                self._sleeps_until = self._client.deadline()
+                with trio.move_on_at(self._sleeps_until):
+                    await self._sooner.wait()
+                if trio.current_time() >= self._client.deadline():
+                    self._tell_client(Tick())
+        finally:
+            self._nursery = None
 
     # --- streams ----------------------------------------------------------------------------------------------------
 

@@ -59,12 +59,11 @@ class Session:
     async def get(self, cid: Cid, *, timeout: float) -> bytes:
         """A block, as `ports.BlockSession.get`."""
         async with self._slots:
-            waiting = self._waiting.get(cid.digest)
-            if waiting is None:
-                waiting = self._waiting[cid.digest] = _Waiting()
-                self._tell(Need(self.id, cid))
+            waiting = self._waiting.setdefault(cid.digest, _Waiting())
             waiting.users += 1
             try:
+                if waiting.users == 1:
+                    self._tell(Need(self.id, cid))
                 with trio.move_on_after(timeout):
                     await waiting.done.wait()
             finally:

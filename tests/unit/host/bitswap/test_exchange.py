@@ -183,6 +183,30 @@ async def test_a_line_that_is_broken_is_mended(autojump_clock):
             assert await session.get(BLOCKS[1].cid, timeout=5) == data_of(1, 5000)
 
 
+async def test_a_session_may_end_later_than_the_node(autojump_clock):
+    async with swarm(2, MemoryNetwork(12)) as (alice, bob):
+        Silent(bob)
+        await until(lambda: alice.exchange.stats().peers)
+        async with alice.exchange.session() as session:
+            with pytest.raises(DeadlineError):
+                await session.get(cid_of(1), timeout=0.1)
+            await alice.aclose()
+            for _ in range(2):
+                with pytest.raises(HostError, match="not running"):
+                    await session.get(cid_of(2), timeout=1)
+
+
+class Silent:
+    """Takes what comes, and answers nothing."""
+
+    def __init__(self, node) -> None:
+        node.streams.handle(PROTOCOL, lambda _peer: MessageStream(), self._hear)
+
+    async def _hear(self, channel) -> None:
+        while await channel.receive() is not None:
+            pass
+
+
 def test_before_it_runs():
     class Streams:
         def handle(self, *_args, **_options) -> None: ...
