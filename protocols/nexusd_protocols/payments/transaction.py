@@ -29,14 +29,15 @@ class Fees(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """A signed transaction, as it is kept before it is sent. `network` is CAIP-2, `account` pays the gas, `hash` is
-    0x and lower hexadecimal."""
+    """A signed transaction, as it is kept before it is sent. `network` is CAIP-2; `account` (lower hex, without 0x) pays
+    the gas; `hash` is 0x and lower hexadecimal; `made_at`: unix milliseconds, once it is kept."""
 
     network: str
-    account: Address
+    account: str
     account_nonce: int
     hash: str
     raw: bytes
+    made_at: int = 0
 
     @property
     def fees(self) -> Fees:
@@ -64,7 +65,7 @@ def sign(
     raw = _TYPE + encode([*fields, *(_uint(part) for part in parts)])
     return Transaction(
         network=f"eip155:{chain_id}",
-        account=account.address,
+        account=account.address.hex(),
         account_nonce=nonce,
         hash=f"0x{keccak256(raw).hex()}",
         raw=raw,

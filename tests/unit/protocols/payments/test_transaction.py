@@ -55,7 +55,7 @@ def test_signs_as_eth_account(secret, chain_id, nonce, most, tip, to, data, valu
     assert ours.raw == bytes(theirs.raw_transaction)
     assert ours.hash == f"0x{theirs.hash.hex().removeprefix('0x')}"
     assert ours.fees == Fees(most, tip)
-    assert (ours.network, ours.account, ours.account_nonce) == (f"eip155:{chain_id}", account.address, nonce)
+    assert (ours.network, ours.account, ours.account_nonce) == (f"eip155:{chain_id}", account.address.hex(), nonce)
 
 
 @given(ITEMS)
