@@ -16,8 +16,8 @@ import apsw
 from nexusd.store.database import Database
 from nexusd.store.paging import Appended, Page, take_page
 from nexusd.store.room_index import SqlIndex
-from nexusd.store.room_ledger import ledger
 from nexusd.store.room_rows import COLUMNS, REVISED, REVISIONS, SIGNED_SELECT, RoomRow, room_row
+from nexusd.store.room_scribe import scribe
 from nexusd.store.room_search import match_digest, match_in, search_terms
 from nexusd.store.room_spans import END
 from nexusd_protocols.chatsync.index import Index, Key
@@ -98,8 +98,8 @@ class RoomLog:
         batch = tuple(rows)
 
         def write(connection: apsw.Connection) -> list[Appended | None]:
-            with ledger(connection) as book:
-                return [book.append(agent, row, now) for agent, row in batch]
+            with scribe(connection) as writing:
+                return [writing.append(agent, row, now) for agent, row in batch]
 
         return await self._database.write(write)
 
@@ -110,9 +110,9 @@ class RoomLog:
         nobody brings them again. What is buried stays so."""
 
         def write(connection: apsw.Connection) -> None:
-            with ledger(connection) as book:
+            with scribe(connection) as writing:
                 for timestamp, digest in items:
-                    book.bury(agent, room, timestamp, digest, reason, now)
+                    writing.bury(agent, room, timestamp, digest, reason, now)
 
         await self._database.write(write)
 
@@ -121,8 +121,8 @@ class RoomLog:
         many items went. In many commits, the oldest first; what a crash leaves goes the next time."""
 
         def write(connection: apsw.Connection) -> int:
-            with ledger(connection) as book:
-                return book.expire(agent, room, horizon, EXPIRED_AT_ONCE)
+            with scribe(connection) as writing:
+                return writing.expire(agent, room, horizon, EXPIRED_AT_ONCE)
 
         total = 0
         while True:

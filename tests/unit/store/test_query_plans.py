@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_ledger, room_log, room_spans
+from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_log, room_scribe, room_spans
 
 QUERIES = {
     "history forward": room_log.HISTORY[0],
@@ -15,12 +15,12 @@ QUERIES = {
     "a thread backward": room_log.IN_THREAD[1],
     "a sender in a thread": room_log.BY_SENDER_IN_THREAD[1],
     "a place in a room": room_log.PLACE,
-    "the leader of an id": room_ledger.LEADER,
-    "the next of an id": room_ledger.FOLLOWER,
-    "a known item": room_ledger.FIND,
-    "whether there is a revision": room_ledger.REVISED,
-    "what is shown of a message": room_ledger.SHOWN,
-    "the oldest items": room_ledger.OLDEST,
+    "the leader of an id": room_scribe.LEADER,
+    "the next of an id": room_scribe.FOLLOWER,
+    "a known item": room_scribe.FIND,
+    "whether there is a revision": room_scribe.REVISED,
+    "what is shown of a message": room_scribe.SHOWN,
+    "the oldest items": room_scribe.OLDEST,
     "items of an index": room_index.ITEMS,
     "batches of an index": room_index.BATCHES,
     "spans": room_index.SPANS,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nexusd.store import room_spans
 from nexusd.store.room_index import SqlIndex
-from nexusd.store.room_ledger import ledger
+from nexusd.store.room_scribe import scribe
 from nexusd.store.schema import Layout, migrate, shipped_migrations
 from nexusd_protocols.chatsync.index import Item, Key, MemoryIndex
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
@@ -53,36 +53,36 @@ class Pair:
         self.memory = MemoryIndex()
         migrate(connection, 0, Layout(shipped_migrations()))
         self.add([(3, bytes(32))])  # others' logs are not in the way
-        with ledger(connection) as book:
+        with scribe(connection) as writing:
             for agent, room in ((ALICE, HALL), (ALICES_SECOND, LAB)):
-                book.append(agent, message(1, room=room), 1)
+                writing.append(agent, message(1, room=room), 1)
 
     def sql(self) -> SqlIndex:
         return SqlIndex(self.connection, ALICE, LAB)
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:
-        with ledger(self.connection) as book:
+        with scribe(self.connection) as writing:
             for timestamp, digest in rows:
                 row = replace(message(0), timestamp=timestamp, digest=digest, message_id=digest.hex())
-                appended = book.append(ALICE, row, 1)
+                appended = writing.append(ALICE, row, 1)
                 assert (appended is not None) == self.memory.add(timestamp, digest)
 
     def bury(self, rows: list[tuple[int, bytes]]) -> None:
-        with ledger(self.connection) as book:
+        with scribe(self.connection) as writing:
             for timestamp, digest in rows:
                 hour = hour_of(timestamp)
                 item = Item(timestamp, digest, False)
                 was_here = item in self.memory.items(Key(timestamp, digest), Key(timestamp, digest + b"\0"), 1)
                 sealed = [ref for ref in self.memory.batches(Key(0, b""), Key(1 << 60, b""), 99) if ref.hour == hour]
-                book.bury(ALICE, LAB, timestamp, digest, "unwanted", 1)
+                writing.bury(ALICE, LAB, timestamp, digest, "unwanted", 1)
                 self.memory.bury(timestamp, digest)
                 if sealed and not was_here:
                     self.memory.seal(hour, sealed)  # what was not held was in no batch
 
     def expire(self, horizon: int) -> None:
         while True:
-            with ledger(self.connection) as book:
-                if book.expire(ALICE, LAB, horizon, 7) < 7:
+            with scribe(self.connection) as writing:
+                if writing.expire(ALICE, LAB, horizon, 7) < 7:
                     break
         hour = hour_of(horizon)
         sealed = [ref for ref in self.memory.batches(Key(0, b""), Key(1 << 60, b""), 99) if ref.hour == hour]
