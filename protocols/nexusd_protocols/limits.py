@@ -291,6 +291,14 @@ PAYMENT_MARGIN_S: Final = 6
 """How long an authorisation must still hold: three blocks of Base, as the official facilitator has it."""
 PAYMENT_TIMEOUT_S: Final = 24 * 3600
 """The longest window that terms may state. Until it closes, the payer counts what it signed as spent."""
+PAYMENT_PATIENCE_S: Final = 30
+"""How long a provider waits for the answer to a demand, as published providers do."""
+PAYMENT_TAB_END_S: Final = 30
+"""So long before its end a tab is followed by another: it has to be settled within."""
+PAYMENT_PROMPT_TOKENS: Final = 512
+"""Tokens of the input that its text does not explain: what a model's template adds."""
+PAYMENT_SECONDS_SLACK: Final = 2
+"""Seconds that a provider may count more than the payer: it begins before its first piece is here, and rounds up."""
 TOKEN_NAME_CHARS: Final = 64
 TOKEN_DECIMALS: Final = 36
 """Properties of a token, as configurations state them. Nothing in use has more than 24 decimals."""
