@@ -180,7 +180,7 @@ class Rooms:
     async def announce(self, agent: AgentId) -> None:
         """Tell the rooms at once that an agent's name or capabilities changed."""
         await self._attendance.publish_all(
-            (joined for joined in self._membership if joined.agent.id == agent), "online"
+            (joined for joined in self._membership.members() if joined.agent.id == agent), "online"
         )
 
     # --- membership -------------------------------------------------------------------------------------------------
