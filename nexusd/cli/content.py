@@ -223,8 +223,11 @@ def ls(cid: str | None = None, /, *, everything: Annotated[bool, Parameter(alias
     """
     if cid is not None:
         root, path = content_text.split(cid)
+        from nexusd.client import content
+
         found: ContentStat = call("content.stat", cid=root, path=path)
-        return Answer(found, content_text.directory)
+        entries = list(content.entries(current().nexus, found))
+        return Answer(msgspec.structs.replace(found, entries=entries, more=False), content_text.directory)
     pins: list[ContentPin] = []
     after = None
     while True:

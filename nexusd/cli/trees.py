@@ -132,7 +132,7 @@ class Writer:
         if depth > DEPTH:
             raise NexusError.of("bad_content", f"It is more than {DEPTH} directories deep")
         seen: set[str] = set()
-        for entry in found.entries:
+        for entry in content.entries(self._nexus, found, peers=self._peers):
             try:
                 check_name(entry.name)
             except ValueError as error:

@@ -141,6 +141,18 @@ def read(nexus: Caller, cid: str, *, peers: Sequence[str] = ()) -> Iterator[byte
             yield found.data
 
 
+def entries(nexus: Caller, found: schema.ContentStat, *, peers: Sequence[str] = ()) -> Iterator[schema.ContentEntry]:
+    """All entries of a directory, of which `found` has the first: names as whoever made it chose them. Raises
+    NexusError."""
+    skip = 0
+    while True:
+        yield from found.entries
+        skip += len(found.entries)
+        if not found.more or not found.entries:
+            return
+        found = nexus.call("content.stat", schema.ContentStatParams(cid=found.cid, skip=skip, peers=list(peers)))
+
+
 def part_of(path: Path) -> Path:
     """Where something is written before it is whole: beside its place, so that it can be moved there."""
     return path.with_name(f".nexus-{secrets.token_hex(8)}.part")

@@ -99,7 +99,7 @@ class Fetches:
         by a job that is begun with it. Whoever joins `wait`s, or the job goes on for a while only."""
         assert self._nursery is not None
         job = self._jobs.get(cid)
-        if job is None:
+        if job is None or job.scope.cancel_called:
             if len(self._jobs) >= JOBS:
                 return None
             job = Job(cid, Walk(cid), Fetcher(self._shelf, self._names, cid), most, left_at=trio.current_time())
@@ -146,7 +146,8 @@ class Fetches:
             job.error = first_of(group)
             log.info("fetch_failed", cid=str(job.cid), reason=str(job.error))
         finally:
-            del self._jobs[job.cid]
+            if self._jobs.get(job.cid) is job:
+                del self._jobs[job.cid]
             job.ended.set()
             if job.done:
                 self._tell(job, "fetched")

@@ -11,12 +11,14 @@ from typing import Final
 
 import structlog
 
+from nexusd.agents import Agents
 from nexusd.host.ports import HostError
 from nexusd.services.content.ports import Names
 from nexusd.services.content.shelf import Shelf
 from nexusd.services.ports import WallClock
 from nexusd.store.blocks import Pin
 from nexusd.store.errors import QuotaExceededError
+from nexusd_protocols import limits
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.retention import RetentionClass, expires_at
 from nexusd_protocols.identity import AgentId
@@ -27,6 +29,8 @@ USER: Final = "user"
 CACHE: Final = "cache"
 UPLOAD: Final = "upload"
 ROOM: Final = "room:"
+PINS: Final = 64
+"""Pins of one CID that are looked at: an agent has a few."""
 PROVIDED: Final = 512
 """Roots of ours that the DHT is told of: half of what it tells in all, the rest is the directory's."""
 
@@ -42,7 +46,8 @@ class Budgets:
 class Keeping:
     """Pins of this node's agents."""
 
-    def __init__(self, shelf: Shelf, names: Names, budgets: Budgets, clock: WallClock) -> None:
+    def __init__(self, agents: Agents, shelf: Shelf, names: Names, budgets: Budgets, clock: WallClock) -> None:
+        self._agents = agents
         self._shelf = shelf
         self._names = names
         self._clock = clock
@@ -65,15 +70,41 @@ class Keeping:
             created_at=now,
             expires_at=expires_at(retention, now),
         )
-        if owner.startswith(ROOM):
-            await self.check(owner, size)
+        await self.check(agent, owner, cid, size)
         await self._shelf.blocks.pin(pin, now=now)
         return pin
 
-    async def check(self, owner: str, size: int) -> None:
-        """Raises QuotaExceededError if so many bytes more for a room are over a budget."""
+    async def load(self) -> None:
+        """Find what the DHT was told of before."""
+        for agent in self._agents:
+            after = 0
+            while True:
+                page = await self._shelf.blocks.pins(agent.id, USER, after=after, limit=limits.PAGE_ROWS)
+                for pin in page.rows:
+                    self._provided[pin.cid] = None
+                    after = pin.position
+                if not page.more:
+                    break
+        while len(self._provided) > PROVIDED:
+            del self._provided[next(iter(self._provided))]
+
+    async def withdraw_expired(self) -> None:
+        """Tell the DHT no more of what is not kept any longer."""
+        for cid in list(self._provided):
+            if not await self._pins_of(cid):
+                await self.withdraw(cid)
+
+    async def _pins_of(self, cid: Cid) -> list[Pin]:
+        return await self._shelf.blocks.pins_of(cid, PINS)
+
+    async def check(self, agent: AgentId, owner: str, cid: Cid, size: int) -> None:
+        """Raises QuotaExceededError if something of so many bytes, kept for a room, would be over a budget. What is
+        kept of it already does not count."""
+        if not owner.startswith(ROOM):
+            return
+        before = [pin.size for pin in await self._pins_of(cid) if (pin.agent, pin.owner) == (agent, owner)]
         left, total = await self.left(owner)
-        if size > left:
+        if size - sum(before) > left:
             raise QuotaExceededError(
                 f"{owner.removeprefix(ROOM)} has {self.budgets.room} bytes of this host (storage_room)"
                 if left < total
@@ -82,7 +113,7 @@ class Keeping:
 
     async def left(self, owner: str) -> tuple[int, int]:
         """Bytes that may still be kept for a room, and for others altogether."""
-        kept = (await self._shelf.blocks.usage()).by_owner
+        kept = await self._shelf.blocks.owners()
         others = sum(pinned.bytes for name, pinned in kept.items() if name.startswith(ROOM))
         own = kept[owner].bytes if owner in kept else 0
         total = max(0, self.budgets.total - others)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from nexusd.host.ports import HostError
 from nexusd.services.content.fetcher import Fetcher, first_of
+from nexusd_protocols import limits, ndjson
 from nexusd_protocols.content.block import Block, BlockError
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.range_reader import RangeReader
@@ -19,6 +21,8 @@ AHEAD: Final = 16
 """Blocks read at a time: 4 MiB of ours."""
 NAMES: Final = 64
 """Directories in one path."""
+PAGE_BYTES: Final = limits.MIB
+"""Entries of a directory in one answer."""
 
 _KINDS: Final[dict[str, ContentKind]] = {"json": "json", "dag-json": "dag-json", "dag-cbor": "dag-cbor"}
 
@@ -93,3 +97,15 @@ def described(block: Block) -> tuple[ContentKind, int, int, list[ContentEntry], 
         case _:
             kind = _KINDS.get(block.cid.codec_name, "other")
             return kind, len(block.data), total, [], node.reason if kind == "other" else ""
+
+
+def page_of(entries: Sequence[ContentEntry]) -> list[ContentEntry]:
+    """As many as fit into one answer: names are any text, of which JSON may make six times as much."""
+    page: list[ContentEntry] = []
+    size = 0
+    for entry in entries:
+        size += len(ndjson.encode(entry))
+        if page and size > PAGE_BYTES:
+            break
+        page.append(entry)
+    return page

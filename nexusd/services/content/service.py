@@ -16,7 +16,7 @@ from nexusd.services.content.autopin import Autopin
 from nexusd.services.content.disk import Disk
 from nexusd.services.content.fetcher import Fetcher
 from nexusd.services.content.fetching import Fetches
-from nexusd.services.content.keeping import CACHE, ROOM, USER, Budgets, Keeping
+from nexusd.services.content.keeping import CACHE, PINS, USER, Budgets, Keeping
 from nexusd.services.content.ports import Names
 from nexusd.services.content.putting import Putting
 from nexusd.services.content.shelf import Shelf
@@ -43,8 +43,6 @@ MEND_S: Final = 30.0
 """Between attempts to have damaged blocks again."""
 MENDED: Final = 64
 """Damaged blocks asked for at a time, and shown."""
-PINS_SHOWN: Final = 64
-"""Pins of one CID that are shown."""
 
 
 class Content:
@@ -75,7 +73,7 @@ class Content:
         self._shelf = Shelf(store.blocks, disk, exchange, clock)
         self._uploads = Uploads(self._shelf, clock, entropy)
         self._fetches = Fetches(self._shelf, names, emit, clock)
-        self._keeping = Keeping(self._shelf, names, budgets, clock)
+        self._keeping = Keeping(agents, self._shelf, names, budgets, clock)
         self._autopin = Autopin(agents.first.id, self._shelf, names, self._keeping, self._fetches, enabled=autopin)
         putting = Putting(agents, self._shelf, self._uploads, self._keeping, self._announce)
         self.begin = putting.begin
@@ -89,6 +87,7 @@ class Content:
 
     async def load(self) -> None:
         """Find what was kept before."""
+        await self._keeping.load()
         await self._autopin.load()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -112,8 +111,7 @@ class Content:
         """Store blocks, the last of which is above the others, and keep that with all below it: on disk when this
         returns. Raises StorageError, of which QuotaExceededError is one."""
         root, size = blocks[-1].cid, sum(len(block.data) for block in blocks)
-        if owner.startswith(ROOM):
-            await self._keeping.check(owner, size)
+        await self._keeping.check(agent, owner, root, size)
         await self._shelf.put(blocks)
         await self._keeping.pin(agent, owner, root, retention, name=name, size=size)
         return root
@@ -174,7 +172,7 @@ class Content:
         job = self._fetches.join(cid, peers)
         if job is None:
             return Refusal("busy", "Too much is being fetched")
-        pins = {pin.owner: pin for pin in await self._blocks.pins_of(cid, PINS_SHOWN) if pin.agent == agent.id}
+        pins = {pin.owner: pin for pin in await self._blocks.pins_of(cid, PINS) if pin.agent == agent.id}
         wanted = USER not in pins
         if wanted and not _holds(pins.get(CACHE), params.retention, self._clock()):
             # before it is here: what comes must not be collected, should it take days
@@ -204,6 +202,7 @@ class Content:
             kind, size, total, entries, note = reading.described(block)
         except (HostError, BlockError) as error:
             return refusal_of(error)
+        page = reading.page_of(entries[params.skip :])
         return schema.ContentStat(
             cid=str(block.cid),
             kind=kind,
@@ -211,8 +210,9 @@ class Content:
             size=size,
             total_size=total,
             complete=not await self._blocks.missing(block.cid, 1),
-            pins=[pin_view(pin) for pin in await self._blocks.pins_of(block.cid, PINS_SHOWN)],
-            entries=entries,
+            pins=[pin_view(pin) for pin in await self._blocks.pins_of(block.cid, PINS)],
+            entries=page,
+            more=params.skip + len(page) < len(entries),
             note=note,
         )
 
@@ -236,7 +236,7 @@ class Content:
         if isinstance(cid, Refusal):
             return cid
         root = await self._blocks.get(cid)
-        before = [pin for pin in await self._blocks.pins_of(cid, PINS_SHOWN) if pin.owner == USER and pin.name]
+        before = [pin for pin in await self._blocks.pins_of(cid, PINS) if pin.owner == USER and pin.name]
         pin = await self._keeping.pin(
             agent.id,
             USER,
@@ -324,6 +324,8 @@ class Content:
             await trio.sleep(COLLECT_S)
             try:
                 gone = await self._blocks.collect(now=self._collectable())
+                if gone.pins:
+                    await self._keeping.withdraw_expired()
             except StorageError as error:
                 log.warning("not_collected", error=str(error))
                 continue

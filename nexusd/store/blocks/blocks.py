@@ -13,7 +13,7 @@ from nexusd.store.blocks import collection
 from nexusd.store.blocks.collection import Collected
 from nexusd.store.blocks.layout import PAGE_BYTES
 from nexusd.store.blocks.pins import OF_ROOT, Pin, drop_pin, pin_row, put_pin, read_pins
-from nexusd.store.blocks.usage import Usage, free_bytes, read_usage
+from nexusd.store.blocks.usage import Pinned, Usage, free_bytes, read_owners, read_usage
 from nexusd.store.database import Database
 from nexusd.store.paging import Page
 from nexusd_protocols.content.block import Block, BlockError, read_block
@@ -170,6 +170,10 @@ class Blocks:
     async def usage(self) -> Usage:
         """What is kept, and for whom."""
         return await self.database.read(read_usage)
+
+    async def owners(self) -> dict[str, Pinned]:
+        """What is kept for whom, as `Usage.by_owner`."""
+        return await self.database.read(read_owners)
 
     @property
     def pending_bytes(self) -> int:

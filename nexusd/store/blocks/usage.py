@@ -44,8 +44,6 @@ def read_usage(connection: apsw.Connection) -> Usage:
     page = int(connection.pragma("page_size"))
     by_class: Any = connection.execute(BY_CLASS)
     classes = {name: Pinned(pins, size) for name, pins, size in by_class}
-    by_owner: Any = connection.execute(BY_OWNER)
-    owners = {name: Pinned(pins, size) for name, pins, size in by_owner}
     return Usage(
         blocks=blocks[0],
         bytes=blocks[1],
@@ -53,8 +51,14 @@ def read_usage(connection: apsw.Connection) -> Usage:
         file_bytes=page * int(connection.pragma("page_count")),
         free_bytes=free_bytes(connection),
         by_class=classes,
-        by_owner=owners,
+        by_owner=read_owners(connection),
     )
+
+
+def read_owners(connection: apsw.Connection) -> dict[str, Pinned]:
+    """What is kept for whom."""
+    rows: Any = connection.execute(BY_OWNER)
+    return {name: Pinned(pins, size) for name, pins, size in rows}
 
 
 def free_bytes(connection: apsw.Connection) -> int:

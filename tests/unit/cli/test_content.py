@@ -116,6 +116,14 @@ kept     no
     assert "docs" in shown.out.splitlines()[2]
 
 
+def test_a_directory_of_several_pages(nexus, daemon):
+    rest = msgspec.structs.replace(DIRECTORY, entries=[schema.ContentEntry(name="last", cid=CID)])
+    first = msgspec.structs.replace(DIRECTORY, more=True)
+    daemon.script["content.stat"] = lambda params: rest if params.skip == 2 else first
+    shown = nexus("content", "ls", CID).data
+    assert ([entry["name"] for entry in shown["entries"]][1:], shown["more"]) == (["docs", "last"], False)
+
+
 def test_what_the_disk_is_used_for(nexus, daemon):
     daemon.script["storage.show"] = STORAGE
     assert (

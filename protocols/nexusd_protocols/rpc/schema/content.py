@@ -132,17 +132,19 @@ class ContentParams(Acting, frozen=True, kw_only=True):
 
 class ContentStatParams(Acting, frozen=True, kw_only=True):
     """Something by its CID, whose first block is fetched if it is not here, for at most `wait_ms`. `path` are names of
-    directories and then a file below it, each after a `/`."""
+    directories and then a file below it, each after a `/`. `skip` leaves out the first entries of a directory."""
 
     cid: str
     path: Annotated[str, Meta(max_length=4096)] = ""
+    skip: Annotated[int, Meta(ge=0, le=limits.BLOCK_BYTES)] = 0
     peers: Annotated[list[str], Meta(max_length=16)] = []
     wait_ms: Wait = 30_000
 
 
 class ContentStat(Result, frozen=True, kw_only=True):
     """What something is. `size` is that of a file, or of the one block; `total_size` of all blocks, as it says itself;
-    `complete` whether all of them are here. `entries` are a directory's. `note` says, of other kinds, what it is."""
+    `complete` whether all of them are here. `entries` are a directory's; if `more` of them follow, `skip` these. `note`
+    says, of other kinds, what it is."""
 
     cid: str
     kind: ContentKind
@@ -152,6 +154,7 @@ class ContentStat(Result, frozen=True, kw_only=True):
     complete: bool
     pins: list[ContentPin]
     entries: list[ContentEntry] = []
+    more: bool = False
     note: str = ""
 
 

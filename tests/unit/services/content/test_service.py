@@ -6,12 +6,14 @@ import os
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from nexusd.store.errors import QuotaExceededError
 from nexusd_protocols import limits
 from nexusd_protocols.content import dag_cbor, unixfs
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import DAG_CBOR, DAG_PB, RAW, Cid
+from nexusd_protocols.ndjson import encode
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.filebytes import built
@@ -129,6 +131,26 @@ async def test_directories(hosts):
     assert await directory("a", "nonsense") == "invalid_cid"
 
 
+async def test_a_large_directory_comes_in_pages(hosts):
+    alice = await hosts("alice")
+    leaf = Block.of(RAW, b"leaf")
+    # names that another host made: JSON makes six characters of each
+    links = [unixfs.dag_pb.Link(leaf.cid, f"{number:04}" + "\x01" * 200, 4) for number in range(3000)]
+    raw = unixfs.dag_pb.encode(links, unixfs.pb.Data(Type=unixfs.pb.Data.Directory).SerializeToString())
+    root = Block.of(DAG_PB, raw, [leaf.cid])
+    await alice.content.keep(alice.agent, "user", [leaf, root], "archival")
+    names, skip, pages = [], 0, 0
+    while True:
+        found = await alice.content.stat(schema.ContentStatParams(cid=str(root.cid), skip=skip))
+        assert len(encode(found)) < limits.RPC_LINE_BYTES // 2
+        names += [entry.name for entry in found.entries]
+        skip, pages = skip + len(found.entries), pages + 1
+        if not found.more:
+            break
+    assert names == [link.name for link in links]
+    assert pages > 2
+
+
 async def test_what_is_not_a_file(hosts):
     alice = await hosts("alice")
     record = Block.of(DAG_CBOR, dag_cbor.encode({"a": Cid.of(RAW, b"x")}), [Cid.of(RAW, b"x")])
@@ -165,6 +187,16 @@ async def test_keeping_ends(hosts):
     assert await alice.get(shared) == data + b"!"
     assert not (await alice.content.stat(schema.ContentStatParams(cid=shared))).pins[0].expires_at
     assert code(await alice.content.stat(schema.ContentStatParams(cid=cid))) == "content_not_found"
+
+
+async def test_the_dht_is_told_no_more_of_what_is_over(hosts, autojump_clock: MockClock):
+    alice = await hosts("alice")
+    cid = await alice.put(b"for an hour", retention="ephemeral")
+    await trio.testing.wait_all_tasks_blocked(0.1)
+    assert alice.exchange.swarm.provided[cid] == [alice.peer]
+    alice.now[0] += HOUR_MS
+    await trio.sleep(61)
+    assert alice.exchange.swarm.provided[cid] == []
 
 
 async def test_no_collection_takes_what_a_put_has_stored(hosts):
@@ -226,5 +258,7 @@ async def test_budgets_of_what_is_kept_for_others(hosts):
         await alice.content.keep(alice.agent, "room:third", [third], "mirrored")
     shown = await alice.content.show()
     assert (shown.others, shown.others_limit) == (1_200_000, 1_500_000)
+    # what is kept already may be kept for longer
+    await alice.content.keep(alice.agent, "room:lab", [block], "archival")
     # one's own is limited by the disk only
     assert await alice.put(os.urandom(2_000_000))
