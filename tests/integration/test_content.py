@@ -268,3 +268,19 @@ def test_what_messages_refer_to_is_kept_for_the_room(alice: Daemon, bob: Daemon,
     assert alice.cli("content", "stat", cid)["complete"] is False
     assert alice.cli("content", "pin", cid)["cid"] == cid
     assert alice.cli("content", "stat", cid)["complete"] is True
+
+
+def test_whoever_has_it_is_found(pair: tuple[Daemon, Daemon], own_home: Home, report: Path, tmp_path: Path) -> None:
+    """finn knows emil only, who has nothing, and learns from the DHT that dora has it, and where she is."""
+    dora, emil = pair
+    cid = dora.cli("content", "put", str(report))["cid"]
+    with Daemon("finn", own_home) as finn:
+        connect(finn, emil)
+
+        def got() -> bool:
+            done = finn.home.run(finn.argv("content", "get", cid, "-o", str(tmp_path / "copy")), timeout=60)
+            return done.returncode == 0
+
+        poll(got, "the file, once dora's word is in the DHT", 60, every=0.5)
+        assert filecmp.cmp(report, tmp_path / "copy", shallow=False)
+        assert dora.peer_id in finn.connected()
