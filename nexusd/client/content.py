@@ -12,7 +12,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
@@ -83,13 +83,29 @@ def put_stream(
         return upload.done
     if upload.written:
         file.seek(upload.written)
-    written = upload.written
-    while piece := file.read(limits.CONTENT_PIECE_BYTES):
-        params = schema.ContentWriteParams(upload=upload.upload, offset=written, data=piece)
-        written = nexus.call("content.write", params).written
-        progress(written)
+    _send(nexus, file, upload, progress)
     put: schema.ContentPut = nexus.call("content.finish", schema.ContentUploadParams(upload=upload.upload))
     return put
+
+
+def _send(nexus: Caller, file: IO[bytes], upload: schema.ContentUpload, progress: Callable[[int], None]) -> None:
+    """The rest of a file: the next pieces are read and sent while the daemon stores this one."""
+
+    def send(offset: int, piece: bytes) -> int:
+        params = schema.ContentWriteParams(upload=upload.upload, offset=offset, data=piece)
+        written: int = nexus.call("content.write", params).written
+        return written
+
+    offset = upload.written
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        going: deque[Future[int]] = deque()
+        while piece := file.read(limits.CONTENT_PIECE_BYTES):
+            if len(going) == _AHEAD:
+                progress(going.popleft().result())
+            going.append(pool.submit(send, offset, piece))
+            offset += len(piece)
+        for last in going:
+            progress(last.result())
 
 
 def fetch(

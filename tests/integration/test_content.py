@@ -170,7 +170,9 @@ def test_a_put_goes_on_where_it_was(alice: Daemon, tmp_path: Path) -> None:
     with Nexus.connect(data_dir=alice.data_dir) as nexus:
         resumed: list[int] = []
         put = content.put_file(nexus, path, progress=resumed.append)
-        assert (sent, resumed[0], resumed[-1]) == ([0, MIB, 2 * MIB], 2 * MIB, path.stat().st_size)
+        assert sent == [0, MIB, 2 * MIB]
+        assert 2 * MIB <= resumed[0] <= 5 * MIB, "what was on its way counts, too"
+        assert resumed[-1] == path.stat().st_size
         copy = tmp_path / "copy.bin"
         content.save(nexus, put.cid, copy)
         assert filecmp.cmp(path, copy, shallow=False)

@@ -28,6 +28,10 @@ UPLOADS: Final = 256
 """Puts under way. Each holds up to 1.3 MiB, and some kilobytes mostly."""
 IDLE_MS: Final = 3_600_000
 """A put that nobody went on with for so long is forgotten; its blocks go with a later collection."""
+AHEAD_BYTES: Final = 4 * limits.MIB
+"""How far ahead bytes may come, on another connection, of those before them."""
+TURN_S: Final = 10.0
+"""How long they wait for those."""
 REMEMBERED: Final = 10_000
 """Puts that were finished with a key, so that a directory that is put again need not be sent again."""
 
@@ -87,6 +91,7 @@ class Upload:
     pending: list[Block] = field(default_factory=list)
     ended: tuple[Cid, int] | None = None
     lock: trio.Lock = field(default_factory=trio.Lock)
+    moved: trio.Event = field(default_factory=trio.Event)
 
 
 class Uploads:
@@ -149,20 +154,31 @@ class Uploads:
         return upload
 
     async def write(self, upload: Upload, offset: int, data: bytes) -> int | Refusal:
-        """Take the next bytes: how many there are now. What is answered is on disk, but for the part of a leaf. Raises
-        StorageError: they are not on disk; `written` says whether they were taken, to be stored with the next."""
-        async with upload.lock:
-            upload.touched = self._clock()
-            if upload.ended is not None or offset != upload.written:
-                return Refusal("bad_offset", f"The next byte is {upload.written}", {"written": upload.written})
-            await self._store(upload)
-            try:
-                upload.pending += await trio.to_thread.run_sync(upload.sink.feed, data)
-            except ValueError as error:
-                return Refusal("too_large", str(error))
-            upload.written += len(data)
-            await self._store(upload)
-            return upload.written
+        """Take the next bytes, or those behind the ones that are on their way: how many there are now. What is answered
+        is on disk, but for the part of a leaf. Raises StorageError: then they are not on disk; `written` says whether
+        they were taken, to be stored with the next."""
+        with trio.move_on_after(TURN_S):
+            while upload.written < offset <= upload.written + AHEAD_BYTES:
+                await upload.moved.wait()
+        try:
+            async with upload.lock:
+                return await self._take(upload, offset, data)
+        finally:
+            upload.moved.set()
+            upload.moved = trio.Event()
+
+    async def _take(self, upload: Upload, offset: int, data: bytes) -> int | Refusal:
+        upload.touched = self._clock()
+        if upload.ended is not None or offset != upload.written:
+            return Refusal("bad_offset", f"The next byte is {upload.written}", {"written": upload.written})
+        await self._store(upload)
+        try:
+            upload.pending += await trio.to_thread.run_sync(upload.sink.feed, data)
+        except ValueError as error:
+            return Refusal("too_large", str(error))
+        upload.written += len(data)
+        await self._store(upload)
+        return upload.written
 
     async def finish(self, upload: Upload) -> tuple[Cid, int, int] | Refusal:
         """Store the rest: CID, bytes of content, bytes of all blocks. Raises StorageError; it may be asked again."""

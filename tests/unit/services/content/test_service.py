@@ -57,6 +57,29 @@ async def test_an_interrupted_put_goes_on(hosts):
     assert (await alice.content.begin(begin)).done is None
 
 
+async def test_pieces_on_two_connections_wait_for_one_another(hosts, autojump_clock: MockClock):
+    alice = await hosts("alice")
+    data = os.urandom(3 * limits.MIB)
+    upload = (await alice.content.begin(schema.ContentBeginParams())).upload
+
+    async def write(at: int) -> object:
+        piece = data[at : at + limits.MIB]
+        return await alice.content.write(schema.ContentWriteParams(upload=upload, offset=at, data=piece))
+
+    async with trio.open_nursery() as nursery:
+        for at in (2 * limits.MIB, limits.MIB, 0):
+            nursery.start_soon(write, at)
+            await trio.testing.wait_all_tasks_blocked()
+    put = await alice.content.finish(schema.ContentUploadParams(upload=upload))
+    assert put.cid == str(built(data)[0])
+    # those before them never come
+    other = (await alice.content.begin(schema.ContentBeginParams())).upload
+    began = trio.current_time()
+    late = schema.ContentWriteParams(upload=other, offset=1, data=b"x")
+    assert code(await alice.content.write(late)) == "bad_offset"
+    assert 10 <= trio.current_time() - began < 20
+
+
 async def test_what_a_put_refuses(hosts):
     alice = await hosts("alice")
     upload = (await alice.content.begin(schema.ContentBeginParams())).upload
@@ -65,7 +88,7 @@ async def test_what_a_put_refuses(hosts):
         return await alice.content.write(schema.ContentWriteParams(upload=number, offset=offset, data=b"x" * size))
 
     assert code(await write("nobody's", 0, 1)) == "upload_unknown"
-    assert code(await write(upload, 1, 1)) == "bad_offset"
+    assert code(await write(upload, 1 << 40, 1)) == "bad_offset"
     assert code(await write(upload, 0, limits.CONTENT_PIECE_BYTES + 1)) == "too_large"
     assert (await write(upload, 0, 1)).written == 1
     refused = await write(upload, 0, 1)
