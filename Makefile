@@ -94,6 +94,6 @@ proto: $(READY) ## regenerate the committed protobuf modules
 	@cd protocols && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nexusd_protocols/pubsub/rpc.proto nexusd_protocols/kad/kademlia.proto nexusd_protocols/relay/circuit.proto nexusd_protocols/content/merkledag.proto nexusd_protocols/content/unixfs.proto nexusd_protocols/bitswap/message.proto
 
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules tests/interop/helia/node_modules \
+	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules tests/interop/helia/node_modules tests/interop/anvil/node_modules \
 		tests/interop/go/build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
