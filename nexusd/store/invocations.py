@@ -9,6 +9,7 @@ import apsw
 
 from nexusd.store.database import Database
 from nexusd.store.event_log import add_event
+from nexusd.store.ledger.metering import add_to_meter
 from nexusd.store.paging import Page, PagedQuery
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
@@ -17,7 +18,8 @@ from nexusd_protocols.ids import CapabilityName
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationRow:
     """A finished invocation. `in`: the peer called us. Bytes are those that really went. `outcome` is 'ok', or the
-    word of the error table."""
+    word of the error table. `payment` names what paid it: a charge's key (in) or a purchase's id (out); `amount`, in
+    the smallest unit of `asset`, is what was charged; `units` are what the price counts."""
 
     invocation: str
     direction: Literal["in", "out"]
@@ -29,6 +31,10 @@ class InvocationRow:
     output_bytes: int
     outcome: str
     position: int = 0
+    payment: str = ""
+    asset: str = ""
+    amount: int = 0
+    units: int = 0
 
     @property
     def size(self) -> int:
@@ -53,7 +59,7 @@ class Usage:
 
 INVOCATION_SELECT: Final = (
     "SELECT position, invocation, direction, peer, capability, started_at, duration_ms, input_bytes, output_bytes,"
-    " outcome FROM invocations"
+    " outcome, payment, asset, amount, units FROM invocations"
 )
 
 
@@ -68,6 +74,10 @@ def invocation_row(
     input_bytes: int,
     output_bytes: int,
     outcome: str,
+    payment: str,
+    asset: str,
+    amount: str,
+    units: int,
 ) -> InvocationRow:
     """A row from the columns of INVOCATION_SELECT."""
     return InvocationRow(
@@ -81,6 +91,10 @@ def invocation_row(
         input_bytes=input_bytes,
         output_bytes=output_bytes,
         outcome=outcome,
+        payment=payment,
+        asset=asset,
+        amount=int(amount),
+        units=units,
     )
 
 
@@ -100,12 +114,14 @@ class Invocations:
         self._database = database
 
     async def record(self, agent: AgentId, row: InvocationRow) -> int:
-        """Store a finished invocation with its event, and return the event's cursor. `row.position` is ignored."""
+        """Store a finished invocation with its event, count it on the meter, and return the event's cursor.
+        `row.position` is ignored."""
 
         def write(connection: apsw.Connection) -> int:
             connection.execute(
                 "INSERT INTO invocations (agent, invocation, direction, peer, capability, started_at, duration_ms,"
-                " input_bytes, output_bytes, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " input_bytes, output_bytes, outcome, payment, asset, amount, units)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     agent,
                     row.invocation,
@@ -117,7 +133,27 @@ class Invocations:
                     row.input_bytes,
                     row.output_bytes,
                     row.outcome,
+                    row.payment,
+                    row.asset,
+                    str(row.amount),
+                    row.units,
                 ),
+            )
+            position = int(connection.last_insert_rowid())
+            add_to_meter(
+                connection,
+                agent,
+                peer=row.peer,
+                capability=row.capability,
+                direction=row.direction,
+                at=row.started_at,
+                failed=row.outcome != "ok",
+                input_bytes=row.input_bytes,
+                output_bytes=row.output_bytes,
+                duration_ms=row.duration_ms,
+                asset=row.asset,
+                units=row.units,
+                amount=row.amount,
             )
             return add_event(
                 connection,
@@ -126,7 +162,7 @@ class Invocations:
                 type_="finished",
                 at=row.started_at + row.duration_ms,
                 peer=row.peer,
-                ref=int(connection.last_insert_rowid()),
+                ref=position,
             )
 
         return await self._database.write(write)

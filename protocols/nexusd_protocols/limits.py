@@ -374,3 +374,5 @@ PAYMENT_LIVE_CHARGES: Final = 64
 PAYMENT_KEY_MARGIN_MS: Final = 86_400_000
 """How long beyond the end of an authorisation its key and its result are kept: a day, more than clocks are wrong by and
 chains reorganise."""
+PAYMENT_CLOCK_MS: Final = 600_000
+"""How far our clock may be from the chain's before we think that an authorisation has ended which has not."""

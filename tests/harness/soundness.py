@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import astuple
 from typing import Any
 
 import apsw
 
 from nexusd.store import Store
+from nexusd.store.ledger.charge_rows import ALL_PAYERS, CHARGE_SELECT, Sums, asset_of, charge_row, parts_of, read_sums
 from nexusd_protocols.content.block import read_block
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.history.bounds import hour_of
+from nexusd_protocols.payments.charge import OWED, Delivered, State, key_parts
 
 
 async def faults(store: Store) -> list[str]:
@@ -18,6 +21,7 @@ async def faults(store: Store) -> list[str]:
     return [
         *await store.database.integrity(),
         *await store.database.read(_log_faults),
+        *await store.database.read(_ledger_faults),
         *await store.blocks.database.integrity(),
         *await store.blocks.database.read(_block_faults),
         *await _batch_faults(store),
@@ -124,6 +128,58 @@ def _block_faults(connection: apsw.Connection) -> list[str]:
     parents: Any = connection.execute("SELECT DISTINCT parent FROM block_links").fetchall()
     if not {parent for (parent,) in parents} <= {block[0] for block in blocks}:
         found.append("there are links of no block")
+    return found
+
+
+def _ledger_faults(connection: apsw.Connection) -> list[str]:
+    """Sums are those of the rows, results are of charges, transactions settle something."""
+    found: list[str] = []
+    true: dict[tuple[str, str], Sums] = {}
+    columns: Any
+    for columns in connection.execute(CHARGE_SELECT):
+        charge = charge_row(*columns)
+        parts = key_parts(charge.entry.key)
+        added = astuple(parts_of(charge))
+        for name in ((asset_of(charge.entry.key), parts.payer), (asset_of(charge.entry.key), ALL_PAYERS)):
+            before = astuple(true.get(name, Sums()))
+            true[name] = Sums(*(one + other for one, other in zip(before, added, strict=True)))
+        if charge.state in OWED and charge.delivered is Delivered.NOTHING:
+            found.append(f"{charge.entry.key} is owed, and nothing of it was to be handed over")
+        if charge.state is State.RELEASED and (charge.working or charge.delivered is not Delivered.NOTHING):
+            found.append(f"{charge.entry.key} is released, and something of it was handed over")
+        if charge.state is State.SUBMITTED and not charge.transaction:
+            found.append(f"{charge.entry.key} was submitted by nothing")
+    kept: Any = connection.execute("SELECT asset, payer FROM charge_sums").fetchall()
+    found += [
+        f"the sums of {name} are wrong"
+        for name in {*true, *kept}
+        if read_sums(connection, *name) != true.get(name, Sums())
+    ]
+    wrong: Any = connection.execute(
+        "SELECT count(*) FROM charges FULL JOIN charge_results ON charge = position"
+        " WHERE ifnull(result_kept, 0) <> (charge IS NOT NULL) OR length(data) <> result_size"
+    ).get
+    if wrong:
+        found.append(f"{wrong} results are out of step")
+    loose: Any = connection.execute(
+        "SELECT count(*) FROM settlements WHERE position NOT IN (SELECT settlement FROM settlement_charges)"
+    ).get
+    unsent: Any = connection.execute(
+        "SELECT count(*) FROM charges WHERE state = 'submitted' AND NOT EXISTS (SELECT 1 FROM settlement_charges"
+        " JOIN settlements AS s ON s.position = settlement WHERE charge = charges.position AND s.tx = charges.tx)"
+    ).get
+    if loose or unsent:
+        found.append("transactions are out of step")
+    metered: Any = connection.execute(
+        "SELECT sum(calls), sum(failed), sum(input_bytes), sum(output_bytes), sum(duration_ms), sum(units)"
+        " FROM metering"
+    ).fetchone()
+    called: Any = connection.execute(
+        "SELECT count(*), sum(outcome <> 'ok'), sum(input_bytes), sum(output_bytes), sum(duration_ms), sum(units)"
+        " FROM invocations"
+    ).fetchone()
+    if [number or 0 for number in metered] != [number or 0 for number in called]:
+        found.append("the meters are wrong")
     return found
 
 

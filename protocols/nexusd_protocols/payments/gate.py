@@ -177,7 +177,7 @@ class Gate:
                 stop: list[Output] = [StopWork()] if self.phase is Phase.WORKING else []
                 return stop + self._over(faults.LOST if lost else faults.SETTLEMENT_PENDING)
 
-    # --- before the work -----------------------------------------------------------------------------------------------
+    # --- before the work ----------------------------------------------------------------------------------------------
     def _looked_up(self, charge: Charge | None, now: int) -> list[Output]:
         self._expect(Phase.LOOKING)
         if charge is not None and not same_call(charge.entry, self.entry):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_log, room_scribe, room_spans
+from nexusd.store.ledger import charge_rows, ledger, metering, purchase_rows, purchases, settlements
 
 QUERIES = {
     "history forward": room_log.HISTORY[0],
@@ -36,6 +37,31 @@ QUERIES = {
     "inbox backward": inbox.ALL.backward,
     "conversation forward": inbox.WITH_PEER.forward,
     "conversation backward": inbox.WITH_PEER.backward,
+    "a charge": charge_rows.BY_KEY,
+    "sums of a payer": charge_rows.SUMS,
+    "charges forward": ledger.ALL.forward,
+    "charges backward": ledger.ALL.backward,
+    "charges in a state": ledger.IN_STATE.backward,
+    "charges at work": ledger.AT_WORK,
+    "charges to forget": ledger.TO_FORGET,
+    "charges of an agent": ledger.TOTALS,
+    "charges due": settlements.DUE,
+    "charges settled": settlements.SETTLED,
+    "transactions of a charge": settlements.OF_CHARGE,
+    "a transaction": settlements.BY_HASH,
+    "transactions of an account": settlements.OF_ACCOUNT,
+    "the highest account nonce": settlements.HIGHEST,
+    "a purchase": purchase_rows.BY_ID,
+    "what is spent": purchase_rows.SPENT,
+    "whether a payee is known": purchase_rows.PAID_BEFORE,
+    "purchases forward": purchases.ALL.forward,
+    "purchases backward": purchases.ALL.backward,
+    "purchases that wait": purchases.WAITING,
+    "unsigned purchases": purchases.UNSIGNED,
+    "overdue purchases": purchases.OVERDUE,
+    "a purchase by its key": purchases.BY_KEY,
+    "a meter": metering.FIND,
+    "meters of days": metering.BY_DAY,
     "invocations forward": invocations.ALL.forward,
     "invocations backward": invocations.ALL.backward,
     "events": events.ALL,

@@ -68,6 +68,7 @@ async def everything(store: Store) -> dict[str, object]:
         "capabilities": await store.capabilities.list(ALICE),
         "invocations": await store.invocations.list(ALICE, limit=10),
         "usage": await store.invocations.summary(ALICE),
+        "metering": await store.metering.sums(ALICE),
         "events": await store.events.read(after=0, limit=50),
         "newest": await store.events.newest(),
     }
@@ -171,4 +172,4 @@ async def test_a_migration_that_fails_leaves_the_version_before_it_whole(tmp_pat
 
 
 def test_shipped_migrations_are_numbered_without_a_gap() -> None:
-    assert [migration.number for migration in shipped_migrations()] == [1, 2, 3, 4]
+    assert [migration.number for migration in shipped_migrations()] == [1, 2, 3, 4, 5]

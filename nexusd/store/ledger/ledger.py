@@ -1,0 +1,295 @@
+"""What is owed to the agents of this node: each authorisation once, from reservation to settlement.
+
+Every step is one transaction that reads the row, applies the rule of `nexusd_protocols.payments.charge`, and writes row
+and sums; it returns behind the fsync. So of any number of calls that show one authorisation at once, one reserves it;
+and what a balance or an exposure has to cover is summed where nobody can come between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+from nexusd.store.database import Database
+from nexusd.store.ledger import settlements
+from nexusd.store.ledger.charge_rows import (
+    ALL_PAYERS,
+    CHARGE_SELECT,
+    Sums,
+    asset_of,
+    charge_row,
+    read_charge,
+    read_owing,
+    read_sums,
+    write_charge,
+)
+from nexusd.store.paging import Page, PagedQuery
+from nexusd_protocols import limits
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.payments import charge as rules
+from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.charge import Charge, Exposure, Known, Refused, Reservation, Reserved, Result, State
+from nexusd_protocols.payments.transaction import Transaction
+
+URGENT_S: Final = 60
+"""A tab is closed and settled so long before its end: time for one fee that was too low."""
+AT_ONCE: Final = 200
+"""Rows that recovery and forgetting write in one function, so that others are not kept waiting."""
+
+ALL: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ?", charge_row)
+IN_STATE: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ? AND state = ?", charge_row)
+AT_WORK: Final = CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND position > ? ORDER BY position LIMIT ?"
+TO_FORGET: Final = (
+    "SELECT position, state FROM charges WHERE (state = 'released' OR result_kept = 1) AND valid_before < ?"
+    " ORDER BY valid_before LIMIT ?"
+)
+TOTALS: Final = "SELECT key, state, amount FROM charges WHERE agent = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start found half done: reservations whose work was not delivered, and owed work that broke off."""
+
+    released: int
+    interrupted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Charges of an agent in one asset and state."""
+
+    asset: str
+    state: State
+    charges: int
+    amount: int
+
+
+class Ledger:
+    """The charges of this node. Steps raise ChargeStateError for what a charge's state does not allow, and LookupError
+    for a key that is not here: both are this program's fault."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- the gate's steps ---------------------------------------------------------------------------------------------
+    async def reserve(
+        self, entry: Reservation, *, now: int, balance: int | None, exposure: Exposure
+    ) -> Reserved | Known | Refused:
+        """Take an authorisation for a call. Known: it was taken for the same call, and this is what became of it.
+        `balance` is the payer's, None if there is no chain to ask; what it and `exposure` have to cover is summed here.
+        Raises ValueError for a key that is none."""
+
+        def write(connection: apsw.Connection) -> Reserved | Known | Refused:
+            known = read_charge(connection, entry.key, data=True)
+            answer = rules.reserve(
+                known, entry, now=now, balance=balance, owing=read_owing(connection, entry.key), exposure=exposure
+            )
+            if isinstance(answer, Reserved):
+                return Reserved(write_charge(connection, known, answer.charge))
+            return answer
+
+        return await self._database.write(write)
+
+    async def due(
+        self, key: str, *, amount: int, result: Result | None = None, receipt: bytes = b"", now: int
+    ) -> Charge:
+        """The charge point. With a result that is stored too; a larger one than `limits.PAYMENT_RESULT_BYTES` by its
+        digest, size and `ref`. What comes back says whether it is owed: it may have been lost meanwhile."""
+        return await self._step(key, lambda row: rules.due(row, amount=amount, result=result, receipt=receipt, now=now))
+
+    async def finish(self, key: str, *, result: Result, receipt: bytes, now: int) -> Charge:
+        """Result and receipt of what is due already; closes a tab."""
+        return await self._step(key, lambda row: rules.finish(row, result=result, receipt=receipt, now=now))
+
+    async def interrupt(self, key: str, *, now: int) -> Charge:
+        """What is owed broke off through our fault; closes a tab."""
+        return await self._step(key, lambda row: rules.interrupt(row, now=now))
+
+    async def release(self, key: str, reason: str, now: int) -> Charge:
+        """Nothing was handed over, and nothing is owed."""
+        return await self._step(key, lambda row: rules.release(row, reason=reason, now=now))
+
+    async def grow(
+        self, key: str, amount: int, signature: bytes, now: int, *, balance: int | None = None, exposure: Exposure
+    ) -> Charge | Refused:
+        """A tab: the same nonce, signed for more."""
+
+        def write(connection: apsw.Connection) -> Charge | Refused:
+            row = _existing(connection, key)
+            grown = rules.grow(
+                row,
+                amount=amount,
+                signature=signature,
+                now=now,
+                balance=balance,
+                owing=read_owing(connection, key),
+                exposure=exposure,
+            )
+            return grown if isinstance(grown, Refused) else write_charge(connection, row, grown)
+
+        return await self._database.write(write)
+
+    # --- settlement ---------------------------------------------------------------------------------------------------
+    async def next_due(
+        self, now: int, limit: int, *, network: str | None = None, urgent_s: int = URGENT_S
+    ) -> Sequence[Charge]:
+        """What is due or submitted and not postponed, the first to end first, without the data of results. A tab that
+        still grows is left out until its end is `urgent_s` away."""
+        return await self._database.read(
+            lambda connection: settlements.charges_due(connection, network, now, urgent_s, limit)
+        )
+
+    async def submitted(self, keys: str | Sequence[str], transaction: Transaction, now: int) -> list[Charge]:
+        """Keep a transaction that is about to be sent, the first or another, and what it settles: all or nothing."""
+        names = [keys] if isinstance(keys, str) else list(keys)
+
+        def write(connection: apsw.Connection) -> list[Charge]:
+            rows = [_existing(connection, key) for key in names]
+            settlements.put_transaction(connection, transaction, [row.position for row in rows], now)
+            return [
+                write_charge(connection, row, rules.submitted(row, transaction=transaction.hash, now=now))
+                for row in rows
+            ]
+
+        return await self._database.write(write)
+
+    async def settled(self, key: str, transaction: str, block: int, now: int) -> Charge:
+        """The chain has it, by whatever transaction."""
+        return await self._step(key, lambda row: rules.settled(row, transaction=transaction, block=block, now=now))
+
+    async def lost(self, key: str, reason: str, now: int) -> Charge:
+        """It will never be paid."""
+        return await self._step(key, lambda row: rules.lost(row, reason=reason, now=now))
+
+    async def reopened(self, key: str, reason: str, now: int) -> Charge:
+        """The chain took a settlement back."""
+        return await self._step(key, lambda row: rules.reopened(row, reason=reason, now=now))
+
+    async def postpone(self, key: str, until: int) -> None:
+        """Leave it out of `next_due` until then, or until something becomes of it."""
+        await self._database.write(
+            lambda connection: connection.execute("UPDATE charges SET next_at = ? WHERE key = ?", (until, key))
+        )
+
+    async def transactions(self, key: str) -> list[Transaction]:
+        """Those that were made to settle a charge, the newest last."""
+        return await self._database.read(lambda connection: settlements.transactions_of(connection, key))
+
+    async def transaction(self, hash_: str) -> Transaction | None:
+        """The one with that hash."""
+        return await self._database.read(lambda connection: settlements.transaction_of(connection, hash_))
+
+    async def highest_nonce(self, network: str, account: str) -> int | None:
+        """The highest account nonce of any transaction that was kept."""
+        return await self._database.read(lambda connection: settlements.highest_nonce(connection, network, account))
+
+    async def account_transactions(
+        self, network: str, account: str, from_nonce: int, limit: int
+    ) -> Sequence[Transaction]:
+        """Those of an account from that account nonce on, in its order, whatever became of their charges."""
+        return await self._database.read(
+            lambda connection: settlements.account_transactions(connection, network, account, from_nonce, limit)
+        )
+
+    async def settled_since(self, network: str, block: int, limit: int) -> Sequence[Charge]:
+        """What was settled behind that block, the lowest block first: to be looked at again, for chains reorganise."""
+        return await self._database.read(
+            lambda connection: settlements.charges_settled(connection, network, block, limit)
+        )
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+    async def row(self, key: str) -> Charge | None:
+        """The charge of a key, with its result if that is kept."""
+        return await self._database.read(lambda connection: read_charge(connection, key, data=True))
+
+    async def totals(self, agent: AgentId) -> list[Total]:
+        """Sums per asset and state of an agent. Reads all its charges."""
+
+        def read(connection: apsw.Connection) -> list[Total]:
+            found: dict[tuple[str, str], tuple[int, int]] = {}
+            for key, state, amount in connection.execute(TOTALS, (agent,)):
+                name = asset_of(key), state
+                charges, total = found.get(name, (0, 0))
+                found[name] = charges + 1, total + int(amount)
+            return [Total(asset, State(state), *sums) for (asset, state), sums in sorted(found.items())]
+
+        return await self._database.read(read)
+
+    async def sums(self, asset: str, payer: Address | None = None) -> Sums:
+        """What a payer owes, paid and took back in an asset (`eip155:<chain>/<contract, lower hex>`); or all payers."""
+        name = ALL_PAYERS if payer is None else payer.hex()
+        return await self._database.read(lambda connection: read_sums(connection, asset, name))
+
+    # --- upkeep -------------------------------------------------------------------------------------------------------
+    async def recover(self, now: int) -> Recovered:
+        """At the start, before anything is reserved: what was reserved is released, for it was not handed over; what is
+        owed stays owed, and may be asked for again. An error or a crash leaves part of it, for the next start."""
+        released = interrupted = after = 0
+
+        def write(connection: apsw.Connection) -> list[Charge]:
+            columns: Any = connection.execute(AT_WORK, (after, AT_ONCE)).fetchall()
+            rows = [charge_row(*row) for row in columns]
+            for row in rows:
+                write_charge(connection, row, rules.recovered(row, now=now))
+            return rows
+
+        while rows := await self._database.write(write):
+            after = rows[-1].position
+            found = sum(row.state is State.RESERVED for row in rows)
+            released += found
+            interrupted += len(rows) - found
+        return Recovered(released, interrupted)
+
+    async def forget(self, now: int) -> int:
+        """Drop the keys of released charges, and kept results, whose authorisation ended more than
+        `limits.PAYMENT_KEY_MARGIN_MS` ago; from then on its time alone refuses it. What was charged stays in the
+        books. Returns how many charges it touched."""
+        before = (now - limits.PAYMENT_KEY_MARGIN_MS) // 1000
+
+        def write(connection: apsw.Connection) -> int:
+            rows: Any = connection.execute(TO_FORGET, (before, AT_ONCE)).fetchall()
+            for position, state in rows:
+                connection.execute("DELETE FROM charge_results WHERE charge = ?", (position,))
+                if state == State.RELEASED:
+                    connection.execute("DELETE FROM charges WHERE position = ?", (position,))
+                else:
+                    connection.execute("UPDATE charges SET result_kept = 0 WHERE position = ?", (position,))
+            return len(rows)
+
+        forgotten = 0
+        while found := await self._database.write(write):
+            forgotten += found
+        return forgotten
+
+    async def _step(self, key: str, rule: Callable[[Charge], Charge]) -> Charge:
+        def write(connection: apsw.Connection) -> Charge:
+            row = _existing(connection, key)
+            return write_charge(connection, row, rule(row))
+
+        return await self._database.write(write)
+
+    async def list(
+        self,
+        agent: AgentId,
+        *,
+        state: State | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> Page[Charge]:
+        """A page of an agent's charges, oldest first, without the data of results: behind `after`, or up to before
+        `before`, or the newest."""
+        query, bindings = (ALL, (agent,)) if state is None else (IN_STATE, (agent, state))
+        return await self._database.read(
+            lambda connection: query.read(connection, bindings, after=after, before=before, limit=limit)
+        )
+
+
+def _existing(connection: apsw.Connection, key: str) -> Charge:
+    charge = read_charge(connection, key)
+    if charge is None:
+        raise LookupError("no such charge")
+    return charge

@@ -1,0 +1,129 @@
+"""What was used: sums of calls, bytes and money, per peer and capability, in both directions, by days (UTC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import apsw
+
+from nexusd.store.database import Database
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import CapabilityName
+
+DAY_MS: Final = 86_400_000
+_LAST_DAY: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """Sums of one agent with one peer over one capability, in one direction and asset; `in`: the peer called us. Bytes
+    are those that really went; `units` are what the price counts; `amount` is in the asset's smallest unit, `asset` ''
+    where nothing was paid."""
+
+    peer: PeerId
+    capability: CapabilityName
+    direction: Literal["in", "out"]
+    asset: str
+    calls: int
+    failed: int
+    input_bytes: int
+    output_bytes: int
+    duration_ms: int
+    units: int
+    amount: int
+    first_day: int
+    last_at: int
+
+
+FIND: Final = (
+    "SELECT id, amount FROM metering WHERE agent = ? AND peer = ? AND capability = ? AND direction = ? AND day = ?"
+    " AND asset = ?"
+)
+BY_DAY: Final = (
+    "SELECT peer, capability, direction, asset, day, calls, failed, input_bytes, output_bytes, duration_ms, units,"
+    " amount, last_at FROM metering WHERE agent = ? AND day >= ? AND day < ?"
+)
+
+
+class Metering:
+    """Each agent's sums. They are written with the record of each call."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def sums(self, agent: AgentId, *, since: int = 0, until: int | None = None) -> list[Meter]:
+        """Sums over whole days (UTC): from that of `since` to that before `until`, unix milliseconds."""
+        end = _LAST_DAY if until is None else until // DAY_MS
+
+        def read(connection: apsw.Connection) -> list[Meter]:
+            found: dict[tuple[str, ...], list[int]] = {}
+            for columns in connection.execute(BY_DAY, (agent, since // DAY_MS, end)):
+                _add(found, columns)
+            return [_meter(name, sums) for name, sums in sorted(found.items())]
+
+        return await self._database.read(read)
+
+
+def add_to_meter(
+    connection: apsw.Connection,
+    agent: AgentId,
+    *,
+    peer: PeerId,
+    capability: CapabilityName,
+    direction: Literal["in", "out"],
+    at: int,
+    failed: bool,
+    input_bytes: int,
+    output_bytes: int,
+    duration_ms: int,
+    asset: str = "",
+    units: int = 0,
+    amount: int = 0,
+) -> None:
+    """Count a call. Call it inside `Database.write`, where the call is recorded."""
+    name = (agent, peer, capability, direction, at // DAY_MS, asset)
+    known: Any = connection.execute(FIND, name).fetchone()
+    if known is None:
+        connection.execute(
+            "INSERT INTO metering (agent, peer, capability, direction, day, asset, calls, failed, input_bytes,"
+            " output_bytes, duration_ms, units, amount, last_at) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+            (*name, failed, input_bytes, output_bytes, duration_ms, units, str(amount), at),
+        )
+        return
+    row, before = known
+    connection.execute(
+        "UPDATE metering SET calls = calls + 1, failed = failed + ?, input_bytes = input_bytes + ?, output_bytes ="
+        " output_bytes + ?, duration_ms = duration_ms + ?, units = units + ?, amount = ?, last_at = max(last_at, ?)"
+        " WHERE id = ?",
+        (failed, input_bytes, output_bytes, duration_ms, units, str(int(before) + amount), at, row),
+    )
+
+
+def _add(found: dict[tuple[str, ...], list[int]], columns: Any) -> None:
+    *name, day, calls, failed, input_bytes, output_bytes, duration_ms, units, amount, last_at = columns
+    sums = found.setdefault(tuple(name), [0, 0, 0, 0, 0, 0, 0, day, 0])
+    for place, value in enumerate((calls, failed, input_bytes, output_bytes, duration_ms, units, int(amount))):
+        sums[place] += value
+    sums[7] = min(sums[7], day)
+    sums[8] = max(sums[8], last_at)
+
+
+def _meter(name: tuple[str, ...], sums: list[int]) -> Meter:
+    peer, capability, direction, asset = name
+    calls, failed, input_bytes, output_bytes, duration_ms, units, amount, first_day, last_at = sums
+    return Meter(
+        peer=PeerId(peer),
+        capability=CapabilityName(capability),
+        direction="in" if direction == "in" else "out",
+        asset=asset,
+        calls=calls,
+        failed=failed,
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        duration_ms=duration_ms,
+        units=units,
+        amount=amount,
+        first_day=first_day,
+        last_at=last_at,
+    )

@@ -1,0 +1,228 @@
+"""What agents here pay: one row for each payment, and the sums that budgets are measured by.
+
+A budget is taken in the transaction that looks at it, before anything is signed: of any number of calls at once no
+more go through than it allows. What was signed is on disk before it is shown to anybody, and is shown again, not signed
+anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+from nexusd.store.database import Database
+from nexusd.store.ledger.purchase_rows import (
+    PURCHASE_SELECT,
+    purchase_row,
+    read_purchase,
+    read_spent,
+    write_purchase,
+)
+from nexusd.store.paging import Page, PagedQuery
+from nexusd.store.settings import NODE
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.payments import policy
+from nexusd_protocols.payments import purchase as rules
+from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.policy import Ask, Decision, Refuse, Spent
+from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, PurchaseStateError, Signed
+
+AT_ONCE: Final = 200
+"""Rows that a restart closes in one function."""
+
+STOPPED: Final = "pay.stopped"
+"""The kill switch, among the node's settings."""
+
+ALL: Final = PagedQuery(PURCHASE_SELECT + " WHERE agent = ?", purchase_row)
+WAITING: Final = PURCHASE_SELECT + " WHERE agent = ? AND state = 'waiting' ORDER BY position LIMIT ?"
+UNSIGNED: Final = PURCHASE_SELECT + " WHERE state IN ('waiting', 'intended') AND position > 0 ORDER BY position LIMIT ?"
+OVERDUE: Final = PURCHASE_SELECT + " WHERE state = 'signed' AND valid_before < ? ORDER BY valid_before LIMIT ?"
+BY_KEY: Final = PURCHASE_SELECT + " WHERE key = ? AND key <> '' LIMIT 1"
+
+
+Judge = Callable[[Spent], Decision]
+"""A policy's word, `policy.decide` with all but what is spent. It runs in the writer's thread: pure, and quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """The budget is taken: sign, then `signed`."""
+
+    row: PurchaseRow
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsApproval:
+    """The budget is taken, and a person is to decide, for `reason` (see `policy.Ask`)."""
+
+    row: PurchaseRow
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """It was asked for before, and this is what became of it: what is signed is shown again, not signed anew."""
+
+    row: PurchaseRow
+
+
+class Purchases:
+    """The payments of this node's agents. Steps raise PurchaseStateError for what a purchase's state does not allow,
+    and LookupError for an id that is not here."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+    async def intend(self, intent: Intent, judge: Judge, *, now: int) -> Intended | NeedsApproval | Resumed | Refuse:
+        """Take the budget of a purchase, if `judge` agrees to it. What is refused leaves nothing behind. Raises
+        PurchaseStateError for an id that another purchase has."""
+
+        def write(connection: apsw.Connection) -> Intended | NeedsApproval | Resumed | Refuse:
+            known = read_purchase(connection, intent.id)
+            if known is not None:
+                if known.intent != intent:
+                    raise PurchaseStateError("another purchase has this id")
+                return Resumed(known)
+            if _is_stopped(connection):
+                return Refuse(policy.STOPPED)
+            verdict = judge(read_spent(connection, intent.agent, intent.pay_to, now))
+            if isinstance(verdict, Refuse):
+                return verdict
+            asks = isinstance(verdict, Ask)
+            row = PurchaseRow(
+                intent=intent,
+                state=PurchaseState.WAITING if asks else PurchaseState.INTENDED,
+                cost=intent.cost,
+                asked_at=now,
+                changed_at=now,
+            )
+            row = write_purchase(connection, None, row)
+            return NeedsApproval(row, verdict.reason) if isinstance(verdict, Ask) else Intended(row)
+
+        return await self._database.write(write)
+
+    async def decide(self, id_: str, approve: bool, now: int) -> PurchaseRow | Refuse:
+        """A person approves or rejects what waits."""
+
+        def write(connection: apsw.Connection) -> PurchaseRow | Refuse:
+            if approve and _is_stopped(connection):
+                return Refuse(policy.STOPPED)
+            row = _existing(connection, id_)
+            return write_purchase(connection, row, rules.decided(row, approve, now=now))
+
+        return await self._database.write(write)
+
+    async def signed(self, id_: str, what: Signed, now: int) -> PurchaseRow | Refuse:
+        """Keep an authorisation before it is shown; a tab: one for more. Refused: paying was stopped meanwhile, and it
+        must not be shown."""
+
+        def write(connection: apsw.Connection) -> PurchaseRow | Refuse:
+            if _is_stopped(connection):
+                return Refuse(policy.STOPPED)
+            row = _existing(connection, id_)
+            return write_purchase(connection, row, rules.signed(row, what, now=now))
+
+        return await self._database.write(write)
+
+    async def spent(self, id_: str, *, receipt: bytes = b"", response: bytes = b"", now: int) -> PurchaseRow:
+        """It was delivered, or the chain has it."""
+        return await self._step(id_, lambda row: rules.spent(row, receipt=receipt, response=response, now=now))
+
+    async def closed(self, id_: str, outcome: str, now: int, *, unused: bool = False) -> PurchaseRow:
+        """It came to nothing. What was signed counts as spent until its window has closed, unless the chain says that
+        it was cancelled, or had ended `unused`."""
+        return await self._step(id_, lambda row: rules.closed(row, outcome, now=now, unused=unused))
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+    async def get(self, id_: str) -> PurchaseRow | None:
+        """The purchase of that id."""
+        return await self._database.read(lambda connection: read_purchase(connection, id_))
+
+    async def of_key(self, key: str) -> PurchaseRow | None:
+        """The purchase that an authorisation was signed for."""
+
+        def read(connection: apsw.Connection) -> PurchaseRow | None:
+            columns: Any = connection.execute(BY_KEY, (key,)).fetchone()
+            return None if columns is None else purchase_row(*columns)
+
+        return await self._database.read(read)
+
+    async def approvals(self, agent: AgentId, limit: int) -> list[PurchaseRow]:
+        """What waits for a person, the oldest first."""
+        return await self._rows(WAITING, agent, limit)
+
+    async def overdue(self, now: int, limit: int) -> list[PurchaseRow]:
+        """What was signed, whose window has closed, and of which nobody has said what became: the chain knows. Until it
+        is asked it counts as spent."""
+        return await self._rows(OVERDUE, now // 1000, limit)
+
+    async def spent_view(self, agent: AgentId, now: int, *, pay_to: Address | None = None) -> Spent:
+        """What counts as spent now; `payee` of it to `pay_to`."""
+        return await self._database.read(lambda connection: read_spent(connection, agent, pay_to or b"", now))
+
+    # --- upkeep -------------------------------------------------------------------------------------------------------
+    async def stop(self, stopped: bool) -> None:
+        """The kill switch: from its commit on nothing is intended, approved or signed, over restarts too."""
+
+        def write(connection: apsw.Connection) -> None:
+            connection.execute(
+                "INSERT INTO settings (agent, key, value) VALUES (?, ?, ?)"
+                " ON CONFLICT (agent, key) DO UPDATE SET value = excluded.value",
+                (NODE, STOPPED, "1" if stopped else ""),
+            )
+
+        await self._database.write(write)
+
+    async def stopped(self) -> bool:
+        """Whether the kill switch is on."""
+        return await self._database.read(_is_stopped)
+
+    async def recover(self, now: int) -> int:
+        """At the start: close what was not signed, for nobody waits for it any more. Returns how many."""
+
+        def write(connection: apsw.Connection) -> int:
+            found: Any = connection.execute(UNSIGNED, (AT_ONCE,)).fetchall()
+            for columns in found:
+                row = purchase_row(*columns)
+                write_purchase(connection, row, rules.recovered(row, now=now))
+            return len(found)
+
+        closed = 0
+        while found := await self._database.write(write):
+            closed += found
+        return closed
+
+    async def _step(self, id_: str, rule: Callable[[PurchaseRow], PurchaseRow]) -> PurchaseRow:
+        def write(connection: apsw.Connection) -> PurchaseRow:
+            row = _existing(connection, id_)
+            return write_purchase(connection, row, rule(row))
+
+        return await self._database.write(write)
+
+    async def _rows(self, query: str, *bindings: Any) -> list[PurchaseRow]:
+        return await self._database.read(
+            lambda connection: [purchase_row(*columns) for columns in connection.execute(query, bindings)]
+        )
+
+    async def list(
+        self, agent: AgentId, *, after: int | None = None, before: int | None = None, limit: int
+    ) -> Page[PurchaseRow]:
+        """A page, oldest first: behind `after`, or up to before `before`, or the newest."""
+        return await self._database.read(
+            lambda connection: ALL.read(connection, (agent,), after=after, before=before, limit=limit)
+        )
+
+
+def _existing(connection: apsw.Connection, id_: str) -> PurchaseRow:
+    row = read_purchase(connection, id_)
+    if row is None:
+        raise LookupError("no such purchase")
+    return row
+
+
+def _is_stopped(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("SELECT value FROM settings WHERE agent = ? AND key = ?", (NODE, STOPPED)).get)

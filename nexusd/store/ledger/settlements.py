@@ -1,0 +1,101 @@
+"""Transactions that settle charges: on disk before they are sent, so that a crash sends the same bytes again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import apsw
+
+from nexusd.store.ledger.charge_rows import CHARGE_SELECT, charge_row
+from nexusd_protocols.payments.charge import Charge
+from nexusd_protocols.payments.transaction import Transaction
+
+_SELECT: Final = "SELECT network, account, account_nonce, tx, raw, made_at FROM settlements"
+OF_CHARGE: Final = _SELECT + " JOIN settlement_charges ON settlement = position WHERE charge = ? ORDER BY settlement"
+BY_HASH: Final = _SELECT + " WHERE tx = ?"
+HIGHEST: Final = "SELECT max(account_nonce) FROM settlements WHERE network = ? AND account = ?"
+DUE: Final = (
+    CHARGE_SELECT + " WHERE state IN ('due', 'submitted') AND valid_before > ? AND next_at <= ?"
+    " AND (tab = 0 OR working = 0 OR valid_before <= ?) AND +key >= ? AND +key < ? ORDER BY valid_before LIMIT ?"
+)
+OF_ACCOUNT: Final = (
+    _SELECT + " WHERE network = ? AND account = ? AND account_nonce >= ? ORDER BY account_nonce, position LIMIT ?"
+)
+SETTLED: Final = (
+    CHARGE_SELECT + " WHERE state = 'settled' AND block > ? AND +key >= ? AND +key < ? ORDER BY block LIMIT ?"
+)
+
+
+def put_transaction(connection: apsw.Connection, transaction: Transaction, charges: Iterable[int], now: int) -> None:
+    """Keep it, and what it settles. Keeping it again changes nothing."""
+    row: Any = connection.execute("SELECT position FROM settlements WHERE tx = ?", (transaction.hash,)).fetchone()
+    if row is None:
+        connection.execute(
+            "INSERT INTO settlements (network, account, account_nonce, tx, raw, made_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                transaction.network,
+                transaction.account,
+                transaction.account_nonce,
+                transaction.hash,
+                transaction.raw,
+                now,
+            ),
+        )
+        position = int(connection.last_insert_rowid())
+    else:
+        position = row[0]
+    connection.executemany(
+        "INSERT OR IGNORE INTO settlement_charges (charge, settlement) VALUES (?, ?)",
+        [(charge, position) for charge in charges],
+    )
+
+
+def transactions_of(connection: apsw.Connection, key: str) -> list[Transaction]:
+    """Those that were made for a charge, the newest last."""
+    charge = connection.execute("SELECT position FROM charges WHERE key = ?", (key,)).get
+    return [_transaction(*columns) for columns in connection.execute(OF_CHARGE, (charge,))]
+
+
+def transaction_of(connection: apsw.Connection, hash_: str) -> Transaction | None:
+    """The one with that hash."""
+    columns: Any = connection.execute(BY_HASH, (hash_,)).fetchone()
+    return None if columns is None else _transaction(*columns)
+
+
+def highest_nonce(connection: apsw.Connection, network: str, account: str) -> int | None:
+    """The highest account nonce that was ever used."""
+    found: Any = connection.execute(HIGHEST, (network, account)).get
+    return None if found is None else int(found)
+
+
+def charges_due(connection: apsw.Connection, network: str | None, now: int, urgent_s: int, limit: int) -> list[Charge]:
+    """What is to be settled, the first to end first. A tab that still grows waits until its end is near."""
+    first, last = _keys_of(network)
+    found: Any = connection.execute(DUE, (-1, now, now // 1000 + urgent_s, first, last, limit))
+    return [charge_row(*columns) for columns in found]
+
+
+def charges_settled(connection: apsw.Connection, network: str, block: int, limit: int) -> list[Charge]:
+    """What was settled behind that block, the lowest first."""
+    found: Any = connection.execute(SETTLED, (block, *_keys_of(network), limit))
+    return [charge_row(*columns) for columns in found]
+
+
+def account_transactions(
+    connection: apsw.Connection, network: str, account: str, from_nonce: int, limit: int
+) -> list[Transaction]:
+    """Those from that account nonce on, in its order."""
+    found: Any = connection.execute(OF_ACCOUNT, (network, account, from_nonce, limit))
+    return [_transaction(*columns) for columns in found]
+
+
+def _keys_of(network: str | None) -> tuple[str, str]:
+    """The first key of a network, and the first behind its last."""
+    return ("", "\x7f") if network is None else (f"{network}/", f"{network}0")  # "0" is what follows "/"
+
+
+def _transaction(network: str, account: str, account_nonce: int, hash_: str, raw: bytes, made_at: int) -> Transaction:
+    return Transaction(
+        network=network, account=account, account_nonce=account_nonce, hash=hash_, raw=raw, made_at=made_at
+    )
