@@ -1,0 +1,100 @@
+"""Receipts: the vectors, and that nobody else can write one."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexusd_protocols import limits
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.receipt import (
+    Attested,
+    Receipt,
+    Standard,
+    did_of,
+    peer_of,
+    sign,
+    sign_standard,
+    verify,
+    verify_standard,
+)
+from tests.harness.people import ALICE, BOB, MALLORY
+from tests.harness.vectors import named, vectors
+
+DOC = vectors("payments")["receipts"]
+(NEXUS,) = DOC["nexus"]
+(STANDARD,) = DOC["standard"]
+RECEIPT = msgspec.convert(NEXUS["payload"], Receipt)
+
+
+def test_the_vector():
+    assert verify(NEXUS["jws"]) == RECEIPT
+    assert sign(RECEIPT, BOB) == NEXUS["jws"]
+    assert len(NEXUS["jws"]) <= limits.RECEIPT_BYTES
+
+
+def test_the_vector_of_the_standard():
+    attested = verify_standard(STANDARD["jws"])
+    assert isinstance(attested, Attested)
+    assert attested.signer == STANDARD["peerId"] == ALICE.peer_id
+    assert msgspec.to_builtins(attested.receipt) == STANDARD["payload"]
+    assert sign_standard(msgspec.convert(STANDARD["payload"], Standard), ALICE) == STANDARD["jws"]
+    assert (did_of(ALICE.peer_id), peer_of(STANDARD["did"])) == (STANDARD["did"], ALICE.peer_id)
+
+
+@pytest.mark.parametrize("case", **named(DOC["refused"]))
+def test_refused(case):
+    fault = verify(case["jws"])
+    assert isinstance(fault, PaymentFault)
+    assert fault.code == faults.BAD_RECEIPT
+
+
+def test_neither_is_taken_for_the_other():
+    assert isinstance(verify(STANDARD["jws"]), PaymentFault)
+    assert isinstance(verify_standard(NEXUS["jws"]), PaymentFault)
+
+
+def test_a_transaction_need_not_be_told():
+    told = msgspec.convert({**STANDARD["payload"], "transaction": ""}, Standard)
+    attested = verify_standard(sign_standard(told, BOB))
+    assert isinstance(attested, Attested)
+    assert (attested.signer, attested.receipt.transaction) == (BOB.peer_id, "")
+
+
+@given(st.integers(0, len(NEXUS["jws"]) - 1), st.sampled_from("Aa0_-.=é"))
+def test_no_character_can_be_changed(at, character):
+    text = NEXUS["jws"]
+    changed = text[:at] + character + text[at + 1 :]
+    assert isinstance(verify(changed), PaymentFault) is (changed != text)
+
+
+@given(st.text(max_size=200))
+def test_anything_is_refused(text):
+    assert isinstance(verify(text), PaymentFault)
+    assert isinstance(verify_standard(text), PaymentFault)
+
+
+def test_a_provider_signs_for_itself_and_what_it_would_accept():
+    with pytest.raises(ValueError, match="provider"):
+        sign(RECEIPT, MALLORY)
+    with pytest.raises(ValueError, match="amount"):
+        sign(msgspec.structs.replace(RECEIPT, amount="0.1"), BOB)
+
+
+@pytest.mark.parametrize(
+    "did",
+    [
+        "",
+        "did:key:z",
+        "did:web:example.com",
+        "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1Z",
+        "did:key:z" + "1" * 65,
+        "did:key:z0",
+    ],
+)
+def test_other_keys(did):
+    with pytest.raises(ValueError, match=r".+"):
+        peer_of(did)
