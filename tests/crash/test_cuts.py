@@ -13,6 +13,7 @@ from nexusd.store import Store, room_log
 from nexusd.store import writer as writer_module
 from nexusd.store.blocks import collection, layout
 from nexusd.store.errors import StorageError, StorageFullError
+from tests.crash.money import MONEY
 from tests.crash.scenes import SCENES, Scene, acknowledged
 from tests.crash.trial import DISK, RESTART_S, Bench, cut, fill
 from tests.harness.disk import PowerCutDisk
@@ -21,7 +22,7 @@ from tests.unit.store.test_schema import FIXTURES, everything, populate
 NONE, SOME = "none of the unsynced", "some of the unsynced"
 MOST = 2000
 
-scenes = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+scenes = pytest.mark.parametrize("scene", [*SCENES, *MONEY], ids=lambda scene: scene.name)
 
 
 @pytest.fixture(autouse=True)
