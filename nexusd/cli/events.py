@@ -25,7 +25,7 @@ def events(
     Parameters
     ----------
     kinds
-        Only these: peer, room, presence, dm, invoke, with commas between.
+        Only these: peer, room, presence, dm, invoke, content, with commas between.
     room
         Only events of this room.
     peer
