@@ -1,0 +1,266 @@
+"""A chain behind a JSON-RPC node.
+
+check     chain id, balance, state of the authorisation, code of the payer, domain, the transfer simulated: one batch
+evidence  the state; where it is "over", the logs that say how
+survey    what settlement decides by
+send      a raw transaction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from nexusd.chain import eip3009
+from nexusd.chain.eip3009 import Log
+from nexusd.chain.ports import CHECK_S, Question
+from nexusd.chain.reading import read_head, read_logs, read_receipt, read_sent, why
+from nexusd.chain.rpc import BATCH_CALLS, Answer, Call, Refused, Rpc, data, flag, quantity
+from nexusd.chain.views import (
+    Canceled,
+    ChainError,
+    ChainFault,
+    ChainView,
+    Evidence,
+    Paid,
+    Sent,
+    Survey,
+    Unused,
+)
+from nexusd_protocols.payments.address import Address, checksummed
+from nexusd_protocols.payments.authorization import Authorization
+from nexusd_protocols.payments.tokens import Token
+from nexusd_protocols.payments.transaction import Transaction
+from nexusd_protocols.payments.verify import Presented
+
+CLOCK_SLACK_S: Final = 900
+"""So far before an authorisation came its use is looked for: our clock may be ten minutes fast."""
+BACK_STEPS: Final = 24
+"""Blocks 1, 2, 4 … 2**23 back are asked for the first one that is old enough: half a year of Base."""
+LOG_BLOCKS: Final = 10
+"""The narrowest range of blocks that logs are asked for: what the strictest public nodes allow."""
+LOG_REQUESTS: Final = 256
+"""At most, for one authorisation: 2,560 blocks of the strictest node, more than an hour of Base."""
+
+_CHAIN_ID: Final = Call("eth_chainId")
+
+
+class EvmChain:
+    """See `ports.Chain`. `tokens` are those of this chain that we know."""
+
+    online: Final = True
+
+    def __init__(self, chain_id: int, url: str, tokens: Iterable[Token]) -> None:
+        """Connects on first use. Raises ValueError for what is no http or https URL."""
+        self.chain_id: Final = chain_id
+        self.network: Final = f"eip155:{chain_id}"
+        self._tokens: Final = [token for token in tokens if token.chain_id == chain_id]
+        self._rpc = Rpc(url)
+
+    async def probe(self, *, timeout: float = CHECK_S) -> ChainFault | None:
+        """See `ports.Chain`."""
+        calls = [_CHAIN_ID, *(_read(token, eip3009.DOMAIN_SEPARATOR) for token in self._tokens)]
+        try:
+            answers = await self._rpc.batch(calls[:BATCH_CALLS], timeout=timeout)
+            self._is_ours(answers[0])
+            for token, answer in zip(self._tokens, answers[1:], strict=False):
+                _has_domain(token, answer)
+        except ChainError as error:
+            return error.fault
+        return None
+
+    async def check(self, payment: Presented, *, timeout: float = CHECK_S) -> ChainView | ChainFault:
+        """See `ports.Chain`."""
+        token, authorization = payment.token, payment.authorization
+        if token.chain_id != self.chain_id:
+            return ChainFault("wrong_chain", "the payment is for another one")
+        calls = [
+            _CHAIN_ID,
+            _read(token, eip3009.DOMAIN_SEPARATOR),
+            _read(token, eip3009.balance_of(authorization.from_)),
+            _read(token, eip3009.authorization_state(authorization.from_, authorization.nonce)),
+            Call("eth_getCode", (checksummed(authorization.from_), "latest")),
+            _simulate(token, authorization, payment.signature),
+        ]
+        try:
+            chain_id, domain, balance, used, code, simulated = await self._rpc.batch(calls, timeout=timeout)
+            self._is_ours(chain_id)
+            _has_domain(token, domain)
+            return ChainView(
+                funded=True,
+                balance=int.from_bytes(data(balance, 32), "big"),
+                used=flag(used),
+                payer_has_code=data(code) != b"",
+                simulated=_failing(simulated),
+            )
+        except ChainError as error:
+            return error.fault
+
+    async def evidence(
+        self, token: Token, authorization: Authorization, *, since_s: int, timeout: float = CHECK_S
+    ) -> Evidence | ChainFault:
+        """See `ports.Chain`."""
+        state = _read(token, eip3009.authorization_state(authorization.from_, authorization.nonce))
+        try:
+            chain_id, used, block = await self._rpc.batch([_CHAIN_ID, state, _block("latest")], timeout=timeout)
+            self._is_ours(chain_id)
+            if not flag(used):
+                return Unused()
+            last = read_head(block).number
+            first = await self._block_before(since_s - CLOCK_SLACK_S, last, timeout)
+            end = await self._find_end(token, authorization, first, last, timeout)
+            if end.topics[0] == eip3009.CANCELED:
+                return Canceled(end.transaction, end.block)
+            return await self._paid(token, authorization, end, timeout)
+        except ChainError as error:
+            return error.fault
+
+    async def survey(
+        self, account: Address | None, questions: Sequence[Question], transactions: Sequence[str], *, timeout: float
+    ) -> Survey | ChainFault:
+        """See `ports.Chain`. More than BATCH_CALLS questions take several batches, which may see different blocks."""
+        calls = [_CHAIN_ID, _block("latest"), _block("safe"), Call("eth_maxPriorityFeePerGas")]
+        if account is not None:
+            name = checksummed(account)
+            calls += [Call("eth_getTransactionCount", (name, tag)) for tag in ("latest", "pending")]
+            calls.append(Call("eth_getBalance", (name, "latest")))
+        head_calls = len(calls)
+        # receipts before states: a use that is seen without its receipt is looked up, never the other way about
+        calls += [Call("eth_getTransactionReceipt", (each,)) for each in transactions]
+        simulated = [each for each in questions if each.simulate]
+        for each in questions:
+            payer = each.authorization
+            calls.append(_read(each.token, eip3009.authorization_state(payer.from_, payer.nonce)))
+        calls += [_simulate(each.token, each.authorization, each.signature) for each in simulated]
+        try:
+            answers = await self._batches(calls, timeout)
+            self._is_ours(answers[0])
+            nonce, pending, gas_balance = map(quantity, answers[4:head_calls]) if account is not None else (0, 0, 0)
+            at = head_calls + len(transactions)
+            receipts = {
+                name: None if answer is None else read_receipt(answer)
+                for name, answer in zip(transactions, answers[head_calls:at], strict=True)
+            }
+            states, simulations = answers[at : at + len(questions)], answers[at + len(questions) :]
+            return Survey(
+                head=read_head(answers[1]),
+                safe=None if answers[2] is None or isinstance(answers[2], Refused) else read_head(answers[2]).number,
+                tip=0 if isinstance(answers[3], Refused) else quantity(answers[3]),
+                nonce=nonce,
+                pending=max(nonce, pending),
+                gas_balance=gas_balance,
+                used={each.key: flag(answer) for each, answer in zip(questions, states, strict=True)},
+                failing={each.key: _failing(answer) for each, answer in zip(simulated, simulations, strict=True)},
+                receipts=receipts,
+            )
+        except ChainError as error:
+            return error.fault
+
+    async def send(self, transaction: Transaction, *, timeout: float) -> Sent | ChainFault:
+        """See `ports.Chain`."""
+        if transaction.network != self.network:
+            return ChainFault("wrong_chain", "the transaction is for another one")
+        try:
+            answer = await self._rpc.call("eth_sendRawTransaction", f"0x{transaction.raw.hex()}", timeout=timeout)
+        except ChainError as error:
+            return error.fault
+        return read_sent(answer)
+
+    def close(self) -> None:
+        """See `ports.Chain`."""
+        self._rpc.close()
+
+    # --- how it is found ----------------------------------------------------------------------------------------------
+    def _is_ours(self, answer: Answer) -> None:
+        found = quantity(answer)
+        if found != self.chain_id:
+            raise ChainError("wrong_chain", f"{found}, not {self.chain_id}")
+
+    async def _batches(self, calls: Sequence[Call], timeout: float) -> list[Answer]:
+        answers: list[Answer] = []
+        for start in range(0, len(calls), BATCH_CALLS):
+            answers += await self._rpc.batch(calls[start : start + BATCH_CALLS], timeout=timeout)
+        return answers
+
+    async def _block_before(self, time_s: int, last: int, timeout: float) -> int:
+        """The number of a block that is not younger than `time_s`, and at most twice as far back as need be."""
+        numbers = sorted({max(0, last - (1 << step)) for step in range(BACK_STEPS)}, reverse=True)
+        answers = await self._rpc.batch([_block(hex(number)) for number in numbers], timeout=timeout)
+        for number, answer in zip(numbers, answers, strict=True):
+            if isinstance(answer, Refused) or answer is None:  # pruned: what is younger has to do
+                break
+            if read_head(answer).time_s <= time_s:
+                return number
+            last = number
+        return last
+
+    async def _find_end(self, token: Token, authorization: Authorization, first: int, last: int, timeout: float) -> Log:
+        """The log of the use or of the cancelling. Ranges that the node finds too wide are halved."""
+        topics = [
+            [_hex(eip3009.USED), _hex(eip3009.CANCELED)],
+            _hex(eip3009.address_word(authorization.from_)),
+            _hex(authorization.nonce),
+        ]
+        ranges = [(first, last)]
+        for _ in range(LOG_REQUESTS):
+            if not ranges:
+                break
+            low, high = ranges.pop()  # the newest blocks first
+            filter_ = {"fromBlock": hex(low), "toBlock": hex(high), "address": token.asset, "topics": topics}
+            answer = await self._rpc.call("eth_getLogs", filter_, timeout=timeout)
+            if isinstance(answer, Refused) and high - low >= LOG_BLOCKS:
+                middle = (low + high) // 2
+                ranges += [(low, middle), (middle + 1, high)]
+                continue
+            end = eip3009.end_of(authorization, token.address, read_logs(answer))
+            if end is not None:
+                return end
+        raise ChainError("bad_answer", "the authorisation is over, and no log says how")
+
+    async def _paid(self, token: Token, authorization: Authorization, used: Log, timeout: float) -> Paid:
+        """What the payee got, by the transfers of the payer's in the same block: the receipt of a stranger's
+        transaction may be of any size."""
+        filter_ = {
+            "fromBlock": hex(used.block),
+            "toBlock": hex(used.block),
+            "address": token.asset,
+            "topics": [_hex(eip3009.TRANSFER), _hex(eip3009.address_word(authorization.from_))],
+        }
+        logs = read_logs(await self._rpc.call("eth_getLogs", filter_, timeout=timeout))
+        amount = eip3009.paid(authorization, token.address, [used, *logs])
+        assert amount is not None
+        return Paid(used.transaction, used.block, amount)
+
+
+def _read(token: Token, call: bytes) -> Call:
+    return Call("eth_call", ({"to": token.asset, "data": _hex(call)}, "latest"))
+
+
+def _simulate(token: Token, authorization: Authorization, signature: bytes) -> Call:
+    call: dict[str, Any] = {
+        "from": checksummed(authorization.to),
+        "to": token.asset,
+        "data": _hex(eip3009.transfer_with_authorization(authorization, signature)),
+    }
+    return Call("eth_call", (call, "latest"))
+
+
+def _block(tag: str) -> Call:
+    return Call("eth_getBlockByNumber", (tag, False))
+
+
+def _has_domain(token: Token, answer: Answer) -> None:
+    if isinstance(answer, Refused) or data(answer) != token.domain_separator:
+        raise ChainError("wrong_token", f"{token.symbol} at {token.asset}")
+
+
+def _failing(answer: Answer) -> str:
+    """Why a simulated transfer would fail; empty: it would not."""
+    if isinstance(answer, Refused):
+        return why(answer)
+    data(answer)
+    return ""
+
+
+def _hex(raw: bytes) -> str:
+    return f"0x{raw.hex()}"

@@ -1,0 +1,182 @@
+"""JSON-RPC batches to one node, from Trio: one worker thread, bounded answers, deadlines.
+
+web3 is a library for threads (its asynchronous side needs asyncio), and costs 0.9 s and 60 MB to import. So it is
+imported in the worker thread by the first call. What a batch holds is checked here: web3 raises for a whole batch what
+only one of its calls did, such as a transfer that would fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import trio
+
+from nexusd.chain.views import ChainError
+from nexusd.chain.wire import ANSWER_BYTES, Exchange, Wire
+
+BATCH_CALLS: Final = 100
+"""In one batch. Public nodes take between a hundred and a thousand."""
+DETAIL_CHARS: Final = 200
+"""Of a node's own words that are kept."""
+
+_QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+
+
+class Call(NamedTuple):
+    """One request of a batch."""
+
+    method: str
+    params: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A call of a batch was answered with an error. `data` is what a contract gave as its reason."""
+
+    code: int
+    message: str
+    data: str = ""
+
+
+Answer = Any
+"""The result of a call, or Refused."""
+
+
+class Rpc:
+    """One node."""
+
+    def __init__(self, url: str, *, max_answer: int = ANSWER_BYTES) -> None:
+        """Connects on first use. Raises ValueError for what is no http or https URL."""
+        self._wire = Wire(url, max_answer=max_answer)
+        self._thread = trio.CapacityLimiter(1)
+        self._encode: Callable[[list[tuple[str, Any]]], bytes] | None = None
+
+    async def batch(self, calls: Sequence[Call], *, timeout: float) -> list[Answer]:
+        """The answers, in the order of the calls, of which there are at most BATCH_CALLS. `timeout` counts waiting for
+        other batches too. Raises ChainError."""
+        if not calls:
+            return []
+        exchange = Exchange(timeout)
+        with trio.move_on_after(timeout):
+            try:
+                return await trio.to_thread.run_sync(
+                    self._exchange,
+                    calls,
+                    exchange,
+                    abandon_on_cancel=True,
+                    limiter=self._thread,
+                    thread_name="nexusd-chain",
+                )
+            except trio.Cancelled:
+                self._wire.abort(exchange)
+                raise
+        raise ChainError("deadline")
+
+    async def call(self, method: str, *params: Any, timeout: float) -> Answer:
+        """The answer to one call. Raises ChainError."""
+        (answer,) = await self.batch([Call(method, params)], timeout=timeout)
+        return answer
+
+    def close(self) -> None:
+        """Let go of the connection. The next batch makes another one."""
+        self._wire.close()
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+    def _exchange(self, calls: Sequence[Call], exchange: Exchange) -> list[Answer]:
+        if self._encode is None:
+            self._encode = _encoder()
+        body = self._encode([(call.method, list(call.params)) for call in calls])
+        return _read_batch(self._wire.post(body, exchange), _first_id(body), len(calls))
+
+
+def _encoder() -> Callable[[list[tuple[str, Any]]], bytes]:
+    """What writes batches, with ids that go on from one to the next."""
+    from web3.providers.base import JSONBaseProvider
+
+    encode: Callable[[list[tuple[str, Any]]], bytes] = JSONBaseProvider().encode_batch_rpc_request
+    return encode
+
+
+def _first_id(body: bytes) -> int:
+    first: int = msgspec.json.decode(body)[0]["id"]
+    return first
+
+
+def _read_batch(body: bytes, first: int, count: int) -> list[Answer]:
+    """The answers by their ids. Each call has exactly one, or the batch counts for nothing. Raises ChainError."""
+    try:
+        answers = msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise ChainError("bad_answer", "not JSON") from error
+    if isinstance(answers, dict) and answers.get("error"):
+        raise ChainError("refused", _refusal(answers["error"]).message)
+    if not isinstance(answers, list) or len(answers) != count:
+        raise ChainError("bad_answer", "part of a batch")
+    found: dict[int, Answer] = {}
+    for answer in answers:
+        place = answer.get("id") if isinstance(answer, dict) else None
+        if type(place) is not int or not first <= place < first + count or place in found:
+            raise ChainError("bad_answer", "answers what was not asked")
+        if answer.get("error") is not None:
+            found[place] = _refusal(answer["error"])
+        elif "result" in answer:
+            found[place] = answer["result"]
+        else:
+            raise ChainError("bad_answer", "neither a result nor an error")
+    return [found[first + place] for place in range(count)]
+
+
+def _refusal(error: object) -> Refused:
+    if not isinstance(error, dict):
+        raise ChainError("bad_answer", "an error of another form")
+    code, message, data = error.get("code"), error.get("message"), error.get("data")
+    return Refused(
+        code if type(code) is int else 0,
+        message[:DETAIL_CHARS] if isinstance(message, str) else "",
+        data[: 8 * DETAIL_CHARS] if isinstance(data, str) else "",
+    )
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+def quantity(answer: Answer) -> int:
+    """A whole number, of 256 bits at most. Raises ChainError."""
+    if isinstance(_given(answer), str) and _QUANTITY.fullmatch(answer):
+        return int(answer, 16)
+    raise ChainError("bad_answer", "not a number")
+
+
+def data(answer: Answer, size: int | None = None) -> bytes:
+    """Bytes, `size` of them if given. Raises ChainError."""
+    if not isinstance(_given(answer), str) or not _DATA.fullmatch(answer):
+        raise ChainError("bad_answer", "not bytes")
+    found = bytes.fromhex(answer[2:])
+    if size is not None and len(found) != size:
+        raise ChainError("bad_answer", f"not {size} bytes")
+    return found
+
+
+def flag(answer: Answer) -> bool:
+    """A bool of a contract's. Raises ChainError."""
+    number = int.from_bytes(data(answer, 32), "big")
+    if number > 1:
+        raise ChainError("bad_answer", "neither true nor false")
+    return number == 1
+
+
+def record(answer: Answer) -> dict[str, Any]:
+    """An object. Raises ChainError."""
+    if not isinstance(_given(answer), dict):
+        raise ChainError("bad_answer", "not an object")
+    found: dict[str, Any] = answer
+    return found
+
+
+def _given(answer: Answer) -> Answer:
+    if isinstance(answer, Refused):
+        raise ChainError("refused", answer.message)
+    return answer
