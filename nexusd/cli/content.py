@@ -202,6 +202,8 @@ def _target(output: str | None, root: str, path: str, found: ContentStat, *, for
     target = Path(own if output is None else output)
     if output is not None and target.is_dir() and (found.kind != "directory" or output.endswith("/")):
         target = target / own
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no directory {clean(str(target.parent))}", "make it first")
     if target.is_symlink() or target.exists():
         if found.kind == "directory" or target.is_dir():
             raise UsageError(f"{clean(str(target))} is there already", "give another place with -o")

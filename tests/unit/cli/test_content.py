@@ -256,7 +256,7 @@ def test_getting_a_file(nexus, daemon, tmp_path, monkeypatch):
     assert nexus("content", "get", CID, "-o", "other.txt", "--from", "bob").data["bytes"] == 7
     assert daemon.params("content.read").peers == ["bob"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.txt", "report.pdf"]
-    assert nexus("content", "get", CID, "-o", "no/such/place").error["code"] == "file_error"
+    assert nexus("content", "get", CID, "-o", "no/such/place").error["message"] == "there is no directory no/such"
     (tmp_path / "link").symlink_to("elsewhere")
     assert nexus("content", "get", CID, "-o", "link").error["code"] == "usage"
     assert nexus("content", "get", CID, "-o", "-").out == "content"
