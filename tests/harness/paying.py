@@ -35,6 +35,7 @@ def price(**changes: Any) -> PriceTerms:
 def tab_price(**changes: Any) -> PriceTerms:
     """A tab of 0.25 USDC: 5 units of money for a chunk, of which 100 are paid ahead."""
     fields: dict[str, Any] = {"flow": "tab", "unit": "chunk", "unit_price": 5, "ahead": 500, "amount": 250_000}
+    fields["max_timeout_s"] = 600
     return price(**{**fields, **changes})
 
 

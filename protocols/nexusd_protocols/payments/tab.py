@@ -7,11 +7,12 @@
 
 The payer signs growing amounts under one nonce. The token accepts one of them, ever; so it never pays more than it
 signed last, and the provider keeps the highest. `ahead` of the terms is what the payer risks: it signs no more than
-that beyond what it got. `credit` is what the provider risks: it delivers so much beyond what was signed. A piece costs
-at most half of both together; so the provider asks while the other half is left, and nobody waits. Until it settles,
-the provider also risks the tab as a whole: the payer can cancel it, or show an older signature itself. So the most that
-one tab grows to, `amount` of the terms, follows from trust. Behind it, and before its time is over, comes another tab
-with another nonce. A tab has paid for as many whole units as what was signed under it buys.
+that beyond what it got, twice that while one tab follows another. `credit` is what the provider risks: it delivers so
+much beyond what was signed. A piece costs at most half of both together; so the provider asks while the other half is
+left, and nobody waits. Until it settles, the provider also risks the tab as a whole: the payer can cancel it, or show
+an older signature itself. So the most that one tab grows to, `amount` of the terms, follows from trust. Behind it, and
+before its time is over, comes another tab with another nonce. A tab has paid for as many whole units as what was signed
+under it buys.
 
 Amounts without a tab are over all tabs of the call. Times are unix seconds.
 """
@@ -367,6 +368,9 @@ class TabPayer:
         if self.total + growth > self._budget:
             return "over what the call may cost"
         if rolls:
+            # what was signed ahead under the old tab is still to come, and what is below a unit never does
+            if self.total + growth > (self._most(now_s) + ask.tab) * terms.unit_price + 2 * terms.ahead:
+                return "more tabs than were delivered for"
             last_s = self._authorization.valid_before - limits.PAYMENT_TAB_END_S - limits.PAYMENT_WINDOW_SLACK_S
             return "" if self.signed == terms.amount or now_s >= last_s else "a new tab while the old one is good"
         if growth * 2 < terms.ahead and ask.amount < terms.amount and not ask.final:

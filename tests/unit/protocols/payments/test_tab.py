@@ -1,0 +1,399 @@
+"""A tab: both machines together, whatever comes, and each alone against a side that cheats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexusd_protocols import limits
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.authorization import Authorization, sign
+from nexusd_protocols.payments.tab import (
+    Ask,
+    Asked,
+    Authorise,
+    Cost,
+    Covered,
+    Finished,
+    Grown,
+    Opened,
+    OpenTab,
+    Produced,
+    Received,
+    Rolled,
+    Sent,
+    Stop,
+    Supplied,
+    TabPayer,
+    TabProvider,
+    Tick,
+    Wanted,
+)
+from nexusd_protocols.payments.terms import PriceTerms, read_requirements
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.verify import Verified, verify
+from tests.harness.paying import NOW, PAYER, THIEF, payment, signed, tab_price
+from tests.harness.vectors import vectors
+
+SIGNATURES = vectors("payments")["tab"]["growth"]
+
+
+def verified(terms: PriceTerms, *, number: int = 0, value: int | None = None, now_s: int = NOW) -> Verified:
+    shown = verify(payment(terms, nonce=bytes([number]) * 32, value=value, now_s=now_s), [terms], now_s=now_s)
+    assert isinstance(shown, Verified), shown
+    return shown
+
+
+def text(authorization: Authorization, terms: PriceTerms) -> str:
+    return f"0x{sign(authorization, terms.token, PAYER).hex()}"
+
+
+class Call:
+    """Both ends of a call with a tab, over a stream that keeps the order and loses nothing."""
+
+    def __init__(self, terms: PriceTerms, *, credit: int = 0, budget: int = 10**9, now_s: int = NOW) -> None:
+        self.terms, self.now_s = terms, now_s
+        opened = verified(terms, now_s=now_s)
+        self.provider = TabProvider(opened, credit=credit)
+        self.payer = TabPayer(terms, opened.authorization, budget=budget, now_s=now_s)
+        self.committed = {0: opened.authorization.value}
+        """What the provider could settle for each tab."""
+        self.asks: list[Ask] = []
+        self.waiting: list[tuple[int, int]] = []
+        self.delivered = 0
+        self.stop: Stop | None = None
+        self.credit = credit
+
+    def produce(self, units: int) -> None:
+        for output in self.provider.handle(Produced(units), self.now_s):
+            if isinstance(output, Cost):
+                self.waiting.append((units, output.amount))
+            else:
+                self._provider(output)
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Hand over what is covered; ask for the rest, as a gate does."""
+        while self.waiting and self.stop is None:
+            units, cost = self.waiting[0]
+            if cost > self.covered:
+                before = self.covered
+                self._all(self.provider.handle(Wanted(cost), self.now_s))
+                if self.covered == before:
+                    return
+                continue
+            del self.waiting[0]
+            for _ in range(units if self.terms.unit == "chunk" else 1):
+                self.payer.handle(Received(1 if self.terms.unit == "chunk" else units), self.now_s)
+            self.delivered += units
+            self._all(self.provider.handle(Sent(units), self.now_s))
+
+    def finish(self) -> None:
+        self._all(self.provider.handle(Finished(), self.now_s))
+
+    @property
+    def covered(self) -> int:
+        return self.provider.covered
+
+    def _all(self, outputs):
+        for output in outputs:
+            self._provider(output)
+
+    def _provider(self, output):
+        match output:
+            case Ask(tab, units, amount, final):
+                self.asks.append(output)
+                for answer in self.payer.handle(Asked(tab, units, amount, final), self.now_s):
+                    self._payer(answer)
+            case Covered(tab, amount):
+                assert amount > self.committed[tab]
+                self.committed[tab] = amount
+            case Rolled(tab, opened):
+                self.committed[tab] = opened.authorization.value
+            case Stop():
+                self.stop = output
+
+    def _payer(self, output):
+        match output:
+            case Authorise(tab, authorization):
+                self._all(
+                    self.provider.handle(Grown(tab, authorization.value, text(authorization, self.terms)), self.now_s)
+                )
+            case OpenTab(tab, amount):
+                opened = verified(self.terms, number=tab, value=amount, now_s=self.now_s)
+                self.payer.opened(opened.authorization)
+                self._all(self.provider.handle(Opened(tab, opened), self.now_s))
+            case Stop():
+                self.stop = output
+
+
+TERMS = st.builds(
+    tab_price,
+    unit=st.sampled_from(["chunk", "byte", "token_out"]),
+    unit_price=st.integers(1, 9),
+    ahead=st.integers(0, 400),
+    amount=st.integers(400, 3000),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TERMS, st.integers(0, 200), st.lists(st.integers(1, 20), max_size=60))
+def test_what_is_delivered_is_paid_and_no_more_than_was_agreed(terms, credit, pieces):
+    call = Call(terms, credit=credit)
+    for units in pieces:
+        if units * terms.unit_price * 2 > terms.ahead + credit:
+            continue  # such a piece is cut before it is given to the tab
+        call.produce(units)
+        assert call.stop is None, call.stop
+        assert not call.waiting
+        owed, total = call.delivered * terms.unit_price, sum(call.committed.values())
+        assert owed <= call.covered + credit
+        # a change of tabs leaves what is below a unit in the old one
+        assert total <= owed + 2 * terms.ahead + call.provider.tab * terms.unit_price
+        assert total == call.payer.total
+    call.finish()
+    assert call.stop is None, call.stop
+    assert call.covered >= call.delivered * terms.unit_price
+    assert all(amount <= terms.amount for amount in call.committed.values())
+
+
+def test_a_long_tab():
+    call = Call(tab_price())
+    for _ in range(2000):
+        call.produce(1)
+    call.finish()
+    assert call.stop is None
+    assert call.delivered == 2000
+    assert call.delivered * 5 <= call.covered <= call.delivered * 5 + 500
+    # far fewer signatures than pieces: one for half of what is ahead
+    assert len(call.asks) <= 2000 * 5 / 250 + 2
+    assert call.provider.tab == 0
+
+
+def test_tabs_follow_one_another_at_the_cap():
+    call = Call(tab_price(amount=1000))
+    for _ in range(500):
+        call.produce(1)
+    call.finish()
+    assert call.stop is None
+    assert call.provider.tab == call.payer.tab >= 2
+    assert set(call.committed) == set(range(call.provider.tab + 1))
+    assert all(amount == 1000 for tab, amount in call.committed.items() if tab != call.provider.tab)
+    assert 2500 <= call.payer.total <= 2500 + 500 * 2
+
+
+def test_new_tabs_are_not_signed_for_nothing():
+    terms = tab_price(max_timeout_s=60)  # so short that a new tab is always in order
+    payer = TabPayer(terms, signed(terms)[0], budget=10**6, now_s=NOW)
+    (first,) = payer.handle(Asked(1, 0, 500, False), NOW)
+    assert first == OpenTab(1, 500)
+    payer.opened(signed(terms, nonce=bytes(32))[0])
+    (stop,) = payer.handle(Asked(2, 0, 500, False), NOW)
+    assert isinstance(stop, Stop)
+    assert payer.total == 1000
+
+
+def test_a_tab_follows_before_the_time_is_over():
+    call = Call(tab_price(max_timeout_s=120))
+    for second in range(0, 300, 2):
+        call.now_s = NOW + second
+        for _ in range(10):
+            call.produce(1)
+    assert call.stop is None
+    assert call.delivered == 1500
+    assert call.provider.tab >= 2
+
+
+@pytest.mark.parametrize("unit", ["token_in", "second"])
+def test_units_that_the_payer_cannot_count_are_bounded(unit):
+    terms = tab_price(unit=unit, ahead=0)
+    payer = TabPayer(terms, signed(terms)[0], budget=10**6, now_s=NOW)
+    payer.handle(Supplied(100), NOW)
+    most = 100 + limits.PAYMENT_PROMPT_TOKENS if unit == "token_in" else 7 + limits.PAYMENT_SECONDS_SLACK
+    (answer,) = payer.handle(Asked(0, most, most * 5, False), NOW + 7)
+    assert isinstance(answer, Authorise)
+    (answer,) = payer.handle(Asked(0, most + 1, most * 5 + 5, False), NOW + 7)
+    assert isinstance(answer, Stop)
+
+
+# --- a provider that cheats ----------------------------------------------------------------------------------------
+@pytest.fixture
+def payer():
+    terms = tab_price()
+    machine = TabPayer(terms, signed(terms)[0], budget=5000, now_s=NOW)
+    for _ in range(200):
+        machine.handle(Received(10), NOW)
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("ask", "detail"),
+    [
+        (Asked(0, 201, 1000, False), "201 units were not delivered"),
+        (Asked(0, 100, 1001, False), "more than the terms allow"),
+        (Asked(0, 200, 500, False), "does not grow"),
+        (Asked(0, 200, 499, False), "does not grow"),
+        (Asked(0, 200, 600, False), "steps too small"),
+        (Asked(1, 100, 1000, False), "while the old one is good"),
+        (Asked(2, 100, 1000, False), "out of its turn"),
+        (Asked(0, 10**9, 10**12, False), "not delivered"),
+    ],
+)
+def test_a_payer_stops_at_the_first_thing_that_was_not_agreed(payer, ask, detail):
+    (stop,) = payer.handle(ask, NOW)
+    assert isinstance(stop, Stop)
+    assert stop.fault.code == faults.TAB_FAULT
+    assert detail in stop.fault.detail
+    assert payer.total == 500
+    assert payer.handle(Asked(0, 100, 1000, False), NOW) == []
+
+
+def test_a_payer_stops_at_its_budget(payer):
+    for _ in range(10_000):
+        payer.handle(Received(10), NOW)
+    (answer,) = payer.handle(Asked(0, 900, 5000, False), NOW)
+    assert isinstance(answer, Authorise)
+    (stop,) = payer.handle(Asked(0, 1000, 5250, False), NOW)
+    assert isinstance(stop, Stop)
+    assert "call may cost" in stop.fault.detail
+    assert payer.total == 5000
+
+
+def test_units_do_not_shrink_and_nothing_follows_the_last(payer):
+    (answer,) = payer.handle(Asked(0, 150, 1250, False), NOW)
+    assert isinstance(answer, Authorise)
+    assert answer.authorization.value == payer.signed == 1250
+    last, *_ = payer.handle(Asked(0, 160, 1300, True), NOW)
+    assert isinstance(last, Authorise)
+    (stop,) = payer.handle(Asked(0, 170, 1350, False), NOW)
+    assert isinstance(stop, Stop)
+
+
+def test_an_older_count_is_refused(payer):
+    payer.handle(Asked(0, 150, 1250, False), NOW)
+    (stop,) = payer.handle(Asked(0, 149, 1245, True), NOW)
+    assert isinstance(stop, Stop)
+
+
+def test_a_tab_begins_within_the_budget():
+    terms = tab_price()
+    with pytest.raises(ValueError, match="more than the call may cost"):
+        TabPayer(terms, signed(terms)[0], budget=499, now_s=NOW)
+
+
+def test_only_the_tab_that_was_asked_for_is_opened(payer):
+    with pytest.raises(ValueError, match="no such tab"):
+        payer.opened(signed(tab_price())[0])
+
+
+# --- a payer that cheats -------------------------------------------------------------------------------------------
+def asking(**changes) -> tuple[TabProvider, Ask, Authorization]:
+    """A provider that waits for an answer, and the tab's authorisation."""
+    terms = tab_price(**changes)
+    opened = verified(terms)
+    provider = TabProvider(opened)
+    for _ in range(50):
+        provider.handle(Produced(1), NOW)
+        outputs = provider.handle(Sent(1), NOW)
+    (ask,) = outputs
+    assert isinstance(ask, Ask)
+    return provider, ask, opened.authorization
+
+
+def test_the_answer_that_was_asked_for():
+    provider, ask, authorization = asking()
+    assert ask == Ask(0, 50, 750, False)
+    grown = replace(authorization, value=750)
+    assert provider.handle(Tick(), NOW + limits.PAYMENT_PATIENCE_S) == []
+    (covered,) = provider.handle(Grown(0, 750, text(grown, tab_price())), NOW)
+    assert covered == Covered(0, 750, sign(grown, tab_price().token, PAYER))
+    assert provider.signed == provider.covered == 750
+
+
+@pytest.mark.parametrize("amount", [500, 499, 749, 751, 0])
+def test_another_amount_is_refused(amount):
+    provider, _, authorization = asking()
+    grown = Grown(0, amount, text(replace(authorization, value=amount), tab_price()))
+    (stop,) = provider.handle(grown, NOW)
+    assert isinstance(stop, Stop)
+    assert provider.signed == 500
+    assert provider.handle(Produced(1), NOW) == []
+
+
+def test_a_signature_that_is_not_the_payers():
+    wrong = {
+        "of another amount": lambda grown: text(replace(grown, value=751), tab_price()),
+        "of a thief": lambda grown: "0x" + THIEF.sign_digest(grown.digest(tab_price().token)).hex(),
+        "of nobody": lambda _: "0x" + "11" * 65,
+        "short": lambda _: "0x11",
+    }
+    for name, make in wrong.items():
+        provider, ask, authorization = asking()
+        (stop,) = provider.handle(Grown(0, 750, make(replace(authorization, value=ask.amount))), NOW)
+        assert isinstance(stop, Stop), name
+        assert provider.signed == 500
+
+
+def test_an_answer_without_a_question_and_one_that_is_late():
+    provider = TabProvider(verified(tab_price()))
+    (stop,) = provider.handle(Grown(0, 750, "0x"), NOW)
+    assert isinstance(stop, Stop)
+    provider, *_ = asking()
+    (stop,) = provider.handle(Tick(), NOW + limits.PAYMENT_PATIENCE_S + 1)
+    assert isinstance(stop, Stop)
+    assert "in time" in stop.fault.detail
+
+
+@pytest.mark.parametrize(
+    ("tab", "number", "value"),
+    [(1, 1, 751), (1, 0, 750), (2, 1, 750), (0, 1, 750)],
+    ids=["more", "same nonce", "later", "now"],
+)
+def test_a_new_tab_is_the_one_that_was_asked_for(tab, number, value):
+    terms = tab_price(amount=500)  # full from the beginning: what is owed beyond it is asked for under the next
+    provider = TabProvider(verified(terms))
+    for _ in range(50):
+        provider.handle(Produced(1), NOW)
+        outputs = provider.handle(Sent(1), NOW)
+    assert outputs == [Ask(1, 0, 500, False)]
+    wide = tab_price(amount=1000)
+    (stop,) = provider.handle(Opened(tab, verified(wide, number=number, value=value)), NOW)
+    assert isinstance(stop, Stop)
+
+
+def test_a_piece_is_no_larger_than_half_of_what_both_risk():
+    provider = TabProvider(verified(tab_price()), credit=100)
+    assert provider.handle(Produced(60), NOW) == [Cost(200)]
+    (stop,) = provider.handle(Produced(61), NOW)
+    assert isinstance(stop, Stop)
+
+
+def test_what_waits_cannot_be_more_than_may_be_signed():
+    provider = TabProvider(verified(tab_price()))
+    (stop,) = provider.handle(Wanted(501), NOW)
+    assert isinstance(stop, Stop)
+
+
+def test_nothing_delivered_nothing_asked():
+    provider = TabProvider(verified(tab_price()))
+    assert provider.handle(Finished(), NOW) == []
+    assert provider.owed == 0
+
+
+@pytest.mark.parametrize("row", SIGNATURES, ids=[row["amount"] for row in SIGNATURES])
+def test_the_vectors(row):
+    doc = vectors("payments")["tab"]
+    terms = read_requirements(doc["terms"], Tokens(), "summarize")
+    told = doc["authorization"]
+    authorization = Authorization(
+        from_=PAYER.address,
+        to=terms.pay_to,
+        value=int(row["amount"]),
+        valid_after=int(told["validAfter"]),
+        valid_before=int(told["validBefore"]),
+        nonce=bytes.fromhex(told["nonce"][2:]),
+    )
+    assert text(authorization, terms) == row["signature"]
