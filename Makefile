@@ -71,6 +71,7 @@ bench: $(READY) ## measure against other implementations doing the same work
 	@$(BIN)/python -m bench.transport
 	@$(BIN)/python -m bench.gossip
 	@$(BIN)/python -m bench.content
+	@$(BIN)/python -m bench.sync
 
 fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
 	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}

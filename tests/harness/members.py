@@ -39,11 +39,12 @@ Handler = Callable[["MemoryChannel"], Awaitable[None]]
 class MemoryChannel:
     """Implements `ports.Channel` over memory: what a machine gives, the other one takes."""
 
-    def __init__(self, peer: PeerId, protocol: str, machine: Any, charge: Callable[[PeerId, str, int], None]) -> None:
+    def __init__(self, peer: PeerId, protocol: str, machine: Any, world: World) -> None:
         self.peer = peer
         self.protocol = protocol
         self._machine = machine
-        self._charge = charge
+        self._charge = world.charge
+        self._said = world.said
         self._events: deque[Any] = deque()
         self._send, self._receive = trio.open_memory_channel[bytes | None](64)
         self.other: MemoryChannel | None = None
@@ -70,7 +71,9 @@ class MemoryChannel:
         return []
 
     async def send(self, command: Any, *, timeout: float | None = None) -> None:
-        await self._give(self._machine.send(command))
+        data = self._machine.send(command)
+        self._said.append((type(command), len(data)))
+        await self._give(data)
 
     async def _give(self, data: bytes | None) -> None:
         assert self.other is not None
@@ -113,6 +116,8 @@ class World:
         self.handlers: dict[tuple[PeerId, str], tuple[Any, Handler]] = {}
         self.charged: list[tuple[str, str, int]] = []
         """Who paid, why, how much."""
+        self.said: deque[tuple[type, int]] = deque(maxlen=1 << 16)
+        """Kinds of frames that travelled, and their bytes."""
         self.blocks: dict[Cid, bytes] = {}
         """What anybody gives, true or not."""
         self.names: dict[PeerId, str] = {}
@@ -148,8 +153,8 @@ class MemberStreams:
             known = any(who == peer for who, _ in world.handlers)
             raise UnsupportedError("it does not speak it") if known else UnreachableError("nobody is there")
         theirs, handler = found
-        here = MemoryChannel(peer, protocols[0], machine(protocols[0]), world.charge)
-        there = MemoryChannel(self._own, protocols[0], theirs(self._own), world.charge)
+        here = MemoryChannel(peer, protocols[0], machine(protocols[0]), world)
+        there = MemoryChannel(self._own, protocols[0], theirs(self._own), world)
         here.other, there.other = there, here
 
         async def serve() -> None:

@@ -12,6 +12,7 @@ import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
+import { FsBlockstore } from 'blockstore-fs'
 import { createHeliaLight } from 'helia'
 import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced } from 'ipfs-unixfs-importer/layout'
@@ -19,8 +20,11 @@ import { CID } from 'multiformats/cid'
 
 const emit = (message) => process.stdout.write(JSON.stringify(message) + '\n')
 
+// blocks are in memory unless a directory is named for them
+const stores = process.argv[2] ? { blockstore: new FsBlockstore(process.argv[2]) } : {}
+
 // without the gateways and routers that createHelia adds: what is not here comes from peers
-const helia = withBitswap(withLibp2pLight(createHeliaLight(), {
+const helia = withBitswap(withLibp2pLight(createHeliaLight(stores), {
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   transports: [tcp()],
   connectionEncrypters: [noise()],
@@ -65,8 +69,10 @@ const commands = {
   // `usual`: in the layout of Kubo, and not in Helia's own of 1 MiB leaves and 1,024 of them a node
   addFile: async ({ seed, size, usual = false }) => {
     const layout = usual ? { chunker: fixedSize({ chunkSize: PIECE }), layout: balanced({ maxChildrenPerNode: 174 }) } : {}
-    const cid = await fs.addByteStream(pieces(content(seed, size)), layout)
-    return { cid: cid.toString() }
+    const bytes = content(seed, size)
+    const began = performance.now()
+    const cid = await fs.addByteStream(pieces(bytes), layout)
+    return { cid: cid.toString(), seconds: (performance.now() - began) / 1000 }
   },
   // Reads a file, from the network if need be.
   readFile: async ({ cid, timeoutMs = 60_000 }) => {

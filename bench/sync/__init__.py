@@ -1,0 +1,1 @@
+"""What it costs that rooms forget nothing: comparing, taking in, keeping content."""

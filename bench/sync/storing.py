@@ -1,0 +1,136 @@
+"""Content put and got on one host: a daemon's service, a program at the daemon's socket, Helia with a store of files,
+and, to compare with, nothing but SHA-256 and a file.
+
+Ours and the bare file are synced to the disk before a put is done; Helia's files are not. Ours hashes every block again
+as it is read, so does the bare file; Helia does not. All reading is from the system's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.content.ours import content
+from bench.program import Program
+from nexusd.agents import Agents
+from nexusd.client import Nexus
+from nexusd.client.content import put_file, read
+from nexusd.services.content import Budgets, Content
+from nexusd.store import Store
+from nexusd_protocols import limits
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+from tests.harness import js
+from tests.harness.daemon import Daemon, Home
+from tests.harness.nodes import signer
+from tests.harness.swarm import FakeNames, Swarm
+
+MB = 1_000_000
+
+Rates = dict[str, float]
+"""Megabytes a second of `put` and `get`."""
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    return (data[at : at + limits.CONTENT_PIECE_BYTES] for at in range(0, len(data), limits.CONTENT_PIECE_BYTES))
+
+
+def bare(directory: Path, data: bytes) -> Rates:
+    """SHA-256 and a file."""
+    path = directory / "bare"
+    began = time.perf_counter()
+    digest = hashlib.sha256()
+    with path.open("wb", buffering=0) as file:
+        for piece in _pieces(data):
+            digest.update(piece)
+            file.write(piece)
+        os.fsync(file.fileno())
+    put = time.perf_counter()
+    again = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(limits.CONTENT_PIECE_BYTES):
+            again.update(piece)
+    got = time.perf_counter()
+    assert again.digest() == digest.digest()
+    path.unlink()
+    return {"put": len(data) / MB / (put - began), "get": len(data) / MB / (got - put)}
+
+
+async def service(directory: Path, data: bytes) -> Rates:
+    """The daemon's content service, called as its doors call it."""
+    swarm, own = Swarm(), signer("alice").peer_id
+    async with Store.open(directory / f"content-{secrets.token_hex(4)}.sqlite") as store:
+        content_ = Content(
+            agents=Agents(signer("alice")),
+            store=store,
+            exchange=swarm.exchange(own),
+            names=FakeNames(swarm, own),
+            emit=lambda _event: None,
+            clock=lambda: int(time.time() * 1000),
+            entropy=secrets.token_bytes,
+            resolve=lambda _typed: Refusal("unknown_peer"),
+            budgets=Budgets(500 * MB, 100 * MB),
+            autopin=False,
+            directory=directory,
+        )
+        await content_.load()
+        began = time.perf_counter()
+        upload = await content_.begin(schema.ContentBeginParams())
+        assert isinstance(upload, schema.ContentUpload)
+        at = 0
+        for piece in _pieces(data):
+            await content_.write(schema.ContentWriteParams(upload=upload.upload, offset=at, data=piece))
+            at += len(piece)
+        put = await content_.finish(schema.ContentUploadParams(upload=upload.upload))
+        done = time.perf_counter()
+        assert isinstance(put, schema.ContentPut)
+        assert put.size == len(data)
+        at = 0
+        while at < len(data):
+            found = await content_.read(schema.ContentReadParams(cid=put.cid, offset=at))
+            assert isinstance(found, schema.ContentRead)
+            assert data.startswith(found.data, at)
+            at += len(found.data)
+        got = time.perf_counter()
+    return {"put": len(data) / MB / (done - began), "get": len(data) / MB / (got - done)}
+
+
+def socket(data: bytes) -> Rates:
+    """A program at the daemon's socket."""
+    home = Home()
+    try:
+        path = home.directory / "file"
+        path.write_bytes(data)
+        with Daemon("a", home, "--log-level", "warning") as daemon:
+            with Nexus.connect(data_dir=daemon.data_dir, timeout=60) as nexus:
+                began = time.perf_counter()
+                put = put_file(nexus, path)
+                done = time.perf_counter()
+                size = sum(map(len, read(nexus, put.cid)))
+                got = time.perf_counter()
+            assert size == len(data)
+    finally:
+        home.remove()
+    return {"put": len(data) / MB / (done - began), "get": len(data) / MB / (got - done)}
+
+
+def helia(directory: Path, megabytes: int) -> Rates:
+    """Helia, in Kubo's layout as ours."""
+    place = directory / f"helia-{secrets.token_hex(4)}"
+    program = Program([str(js.NODE), str(js.HELIA / "peer.mjs"), str(place)], None)
+    try:
+        put = program.ask("addFile", seed="file", size=megabytes * MB, usual=True)["result"]
+        got = program.ask("readFile", cid=put["cid"])["result"]
+    finally:
+        program.close()
+    assert got["size"] == megabytes * MB
+    return {"put": megabytes / put["seconds"], "get": megabytes / got["seconds"]}
+
+
+def made(megabytes: int) -> bytes:
+    """What all of them put."""
+    return content("file", megabytes * MB)
