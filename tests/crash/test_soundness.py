@@ -3,6 +3,7 @@
 import pytest
 
 from nexusd.store import Store
+from tests.crash import money
 from tests.crash.scenes import Done, prepare_hour, put, receive, seal
 from tests.harness.soundness import faults
 
@@ -33,12 +34,33 @@ BLOCKS = [
 ]
 
 
+BOOKS = [
+    "UPDATE charge_sums SET owed = '1' WHERE payer = ''",
+    "UPDATE charge_sums SET losses = losses + 1 WHERE payer <> ''",
+    "DELETE FROM charge_sums",
+    "INSERT INTO charge_sums VALUES (99, 'eip155:1/x', '', '1', 1, '0', 0, '0', 0)",
+    "UPDATE charges SET amount = '1' WHERE position = 1",
+    "UPDATE charges SET state = 'released' WHERE position = 1",
+    "UPDATE charges SET delivered = 'nothing' WHERE position = 1",
+    "DELETE FROM charge_results",
+    "UPDATE charge_results SET data = x'00'",
+    "INSERT INTO charge_results (charge, data) VALUES (999, x'00')",
+    "UPDATE charges SET tx = '' WHERE state = 'submitted'",
+    "UPDATE charges SET tx = '0x0' WHERE state = 'submitted'",
+    "DELETE FROM settlement_charges",
+    "DELETE FROM settlements",
+    "UPDATE metering SET input_bytes = 0",
+    "DELETE FROM metering",
+]
+
+
 @pytest.fixture
 async def store(tmp_path):
     async with Store.open(tmp_path / "store.sqlite") as store:
         done: Done = {}
         await prepare_hour(store)
-        for act in (receive, seal, put):
+        await money.prepare_due(store)
+        for act in (receive, seal, put, money.settle, money.call):
             await act(store, done)
         assert not any(done.values())
         assert await faults(store) == []
@@ -47,6 +69,12 @@ async def store(tmp_path):
 
 @pytest.mark.parametrize("change", LOG)
 async def test_a_log_out_of_step_is_found(store, change) -> None:
+    await store.database.write(lambda connection: connection.execute(change))
+    assert await faults(store)
+
+
+@pytest.mark.parametrize("change", BOOKS)
+async def test_books_out_of_step_are_found(store, change) -> None:
     await store.database.write(lambda connection: connection.execute(change))
     assert await faults(store)
 

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from nexusd_protocols.identity import PeerId
 from nexusd_protocols.payments import charge as rules
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.charge import (
@@ -66,6 +67,7 @@ from nexusd_protocols.payments.gate_outputs import (
 from tests.unit.protocols.payments.charges import BOB, MALLORY, NOW, UNTIL, WIDE, entry
 
 EAGER = st.sampled_from([True, True, True, False])
+BUYER = st.sampled_from([(BOB, b"one")] * 4 + [(BOB, b"another"), (MALLORY, b"one")])
 BALANCE = 250
 PRICE = 100
 STEP = 10
@@ -110,19 +112,20 @@ class Gates(RuleBasedStateMachine):
         number=st.sampled_from([1, 1, 1, 2, 3, 3]),
         delivery=st.sampled_from([Delivery.DIRECT, Delivery.DIRECT, Delivery.HELD]),
         stream=st.booleans(),
-        peer=st.sampled_from([BOB] * 7 + [MALLORY]),
-        request=st.sampled_from([b"one"] * 7 + [b"another"]),
+        buyers=st.lists(BUYER, min_size=1, max_size=3),
         eager=EAGER,
     )
-    def call(self, number: int, delivery: Delivery, stream: bool, peer: str, request: bytes, eager: bool) -> None:
-        """Number 3 is a tab. Anybody may show what bob signed, for any call: it is not bound to one."""
+    def call(
+        self, number: int, delivery: Delivery, stream: bool, buyers: list[tuple[PeerId, bytes]], eager: bool
+    ) -> None:
+        """Several at once. Number 3 is a tab. Anybody may show what bob signed, for any call: it is bound to none."""
         tab = number == 3
-        delivery = Delivery.TAB if tab else delivery
-        one = entry(number, amount=STEP if tab else PRICE, tab=tab, peer=peer, request=request)
-        call = Call(Gate(one, delivery, stream=stream, max_held=30))
-        self.signed.setdefault(one.key, one.amount)
-        call.todo += call.gate.open()
-        self.calls.append(call)
+        for peer, request in buyers:
+            one = entry(number, amount=STEP if tab else PRICE, tab=tab, peer=peer, request=request)
+            call = Call(Gate(one, Delivery.TAB if tab else delivery, stream=stream, max_held=30))
+            self.signed.setdefault(one.key, one.amount)
+            call.todo += call.gate.open()
+            self.calls.append(call)
         self._go_on(eager)
 
     def _go_on(self, eager: bool) -> None:
@@ -368,4 +371,4 @@ class Gates(RuleBasedStateMachine):
 
 
 TestGates = Gates.TestCase
-TestGates.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestGates.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
