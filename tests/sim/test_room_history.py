@@ -222,7 +222,7 @@ async def test_twenty_of_whom_a_third_restart_all_the_time(place: Path, clock: M
         async with trio.open_nursery() as nursery:
             for host in restless:
                 nursery.start_soon(restart, host)
-            sent = await write_for(steady, 20, 0.15)
+            sent = await write_for(steady, 12, 0.1)
             stop.set()
         await same_at_all(hosts, sent, 30)
 

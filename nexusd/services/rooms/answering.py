@@ -16,7 +16,7 @@ import trio
 
 from nexusd.host.ports import Channel, Streams
 from nexusd.services.ports import WallClock
-from nexusd.services.rooms.exchange import FORGED_POINTS, PUT_BYTES, count_known
+from nexusd.services.rooms.exchange import FORGED_POINTS, PUT_BYTES, count_known, head_over
 from nexusd.services.rooms.intake import Brought, Intake
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.ports import Penalise
@@ -25,7 +25,6 @@ from nexusd_protocols.chatsync.frames import (
     PROTOCOL,
     Compare,
     Head,
-    Headed,
     Messages,
     Open,
     Opened,
@@ -36,7 +35,6 @@ from nexusd_protocols.chatsync.frames import (
 )
 from nexusd_protocols.chatsync.reconcile import answer
 from nexusd_protocols.chatsync.stream import Answer, Request, SyncResponder
-from nexusd_protocols.history import checkpoint
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.rate import Rate
 
@@ -55,8 +53,7 @@ another session."""
 SEND_S: Final = 30.0
 READ_AT_ONCE: Final = 32
 """Messages read from disk together, so that 256 of the largest are never in memory at once."""
-HEAD_BATCHES: Final = 100_000
-"""Batches looked at to name the checkpoint over a part of history."""
+
 
 _CHANNEL = Channel[Request, Answer]
 
@@ -141,7 +138,7 @@ class Answering:
                         stored = await self._take(channel, joined, messages)
                         brought += stored
                     case Head(first=first, last=last):
-                        await channel.send(await self._head(joined, first, last), timeout=SEND_S)
+                        await channel.send(await head_over(self._store, joined, first, last), timeout=SEND_S)
                     case _:
                         break
         finally:
@@ -178,12 +175,3 @@ class Answering:
             return taken.stored
         await channel.send(Took(taken.stored + taken.known, tuple(taken.refused)), timeout=SEND_S)
         return taken.stored
-
-    async def _head(self, joined: Joined, first: int, last: int) -> Headed:
-        refs = await self._store.batches.batch_refs(
-            joined.agent.id, joined.room, from_hour=first, to_hour=last, limit=HEAD_BATCHES + 1
-        )
-        if len(refs) > HEAD_BATCHES:
-            return Headed(None, 0)
-        tree = await trio.to_thread.run_sync(checkpoint.tree, joined.room, refs)
-        return Headed(None, 0) if tree is None else Headed(tree.head.cid, tree.count)

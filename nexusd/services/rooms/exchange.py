@@ -9,7 +9,7 @@ signed, pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -28,6 +28,8 @@ from nexusd_protocols import limits
 from nexusd_protocols.chatsync.frames import (
     PROTOCOL,
     Compare,
+    Head,
+    Headed,
     Open,
     Opened,
     Put,
@@ -41,7 +43,10 @@ from nexusd_protocols.chatsync.reconcile import CUTS, Initiator, common_range, r
 from nexusd_protocols.chatsync.stream import Delivered, InitiatorEvent, Request, SyncInitiator, Undelivered
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.errors import LimitExceededError, RemoteProtocolError
+from nexusd_protocols.history import checkpoint
 from nexusd_protocols.history.batch import BatchRef
+from nexusd_protocols.history.bounds import HOUR_MS, closed_before
+from nexusd_protocols.history.errors import HistoryError
 from nexusd_protocols.identity import PeerId
 
 log = structlog.get_logger(__name__)
@@ -59,6 +64,11 @@ GIVEN: Final = 1024
 push at it what it is just fetching would cost both twice."""
 LONG_S: Final = 30.0
 """After so long a fetch of batches the member has given us up: what is left is for another session."""
+HEAD_BATCHES: Final = 100_000
+"""Batches looked at to name the checkpoint over a part of history: ten million messages."""
+HEAD_TRIES: Final = 4
+HEAD_PAUSE_S: Final = 3.0
+"""With the next look of its sealing in between."""
 NOWHERE: Final = Key(0, b"")
 
 T = TypeVar("T")
@@ -73,7 +83,8 @@ class SyncRefusedError(HostError):
 class Exchanged:
     """What a comparison came to. `received` are on disk here, `sent` there; `complete`: nothing was left for another.
     `lower`, `upper`, `summary` are the common range and what was known in it at the end, `equal` whether the member
-    said at the end that it knows just that; `head` is its newest checkpoint."""
+    said at the end that it knows just that; `head` is its newest checkpoint, and `sealed` whether it names the closed
+    hours of the range by the same checkpoint as we do (None: not asked)."""
 
     received: int = 0
     sent: int = 0
@@ -83,6 +94,7 @@ class Exchanged:
     upper: Key = NOWHERE
     summary: Summary = EMPTY
     head: Cid | None = None
+    sealed: bool | None = None
 
 
 class Exchange:
@@ -107,9 +119,12 @@ class Exchange:
         self._entropy = entropy
         self._penalise = penalise
 
-    async def run(self, joined: Joined, peer: PeerId, *, rounds: int = 1) -> Exchanged:
-        """Compare, and exchange what differs; up to `rounds` times, until nothing does. Raises HostError,
-        RemoteProtocolError, and OSError where the disk is full."""
+    async def run(
+        self, joined: Joined, peer: PeerId, *, rounds: int = 1, seal: Callable[[], Awaitable[object]] | None = None
+    ) -> Exchanged:
+        """Compare, and exchange what differs; up to `rounds` times, until nothing does. With `seal`, which has our
+        closed hours sealed, compare the checkpoints over the common range too: sums can be steered by who has much
+        time, and hashes cannot. Raises HostError, RemoteProtocolError, and OSError where the disk is full."""
         found = Exchanged()
         channel: _CHANNEL = await self._streams.open(peer, [PROTOCOL], lambda _: SyncInitiator())
         async with channel:
@@ -132,9 +147,27 @@ class Exchange:
                     log.debug("room_sync_to_be_continued", room=joined.room, peer=peer, limit=error.limit)
                     found.complete = False
                     break
+            if seal is not None and found.equal:
+                found.sealed = await self._same_objects(channel, joined, found, seal)
             await channel.close_write()
         found.summary = await self._read(joined, lambda index: index.summary(found.lower, found.upper))
         return found
+
+    async def _same_objects(
+        self, channel: _CHANNEL, joined: Joined, found: Exchanged, seal: Callable[[], Awaitable[object]]
+    ) -> bool | None:
+        first = -(-found.lower.timestamp // HOUR_MS)
+        last = min(closed_before(self._clock()), first + limits.SYNC_HEAD_HOURS)
+        if first >= last:
+            return None
+        for again in range(HEAD_TRIES):
+            if again:
+                await trio.sleep(HEAD_PAUSE_S)  # it may be sealing what it has just got
+            await seal()
+            ours = await head_over(self._store, joined, first, last)
+            if (await self._ask(channel, Head(first, last), Headed)).head == ours.head:
+                return True
+        return False
 
     async def _ask(self, channel: _CHANNEL, request: Request, answer: type[T]) -> T:
         await channel.send(request, timeout=ANSWER_S)
@@ -150,6 +183,20 @@ class Exchange:
 
     async def _read(self, joined: Joined, fn: Callable[[Index], T]) -> T:
         return await self._store.log.read_index(joined.agent.id, joined.room, fn)
+
+
+async def head_over(store: Store, joined: Joined, first: int, last: int) -> Headed:
+    """The checkpoint over the hours from `first` on and before `last`, as they were sealed last; of too many none."""
+    refs = await store.batches.batch_refs(
+        joined.agent.id, joined.room, from_hour=first, to_hour=last, limit=HEAD_BATCHES + 1
+    )
+    if len(refs) > HEAD_BATCHES:
+        return Headed(None, 0)
+    try:
+        tree = await trio.to_thread.run_sync(checkpoint.tree, joined.room, refs)
+    except HistoryError:
+        return Headed(None, 0)  # a day that is too full for its object
+    return Headed(None, 0) if tree is None else Headed(tree.head.cid, tree.count)
 
 
 def count_known(index: Index) -> int:

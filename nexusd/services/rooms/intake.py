@@ -184,7 +184,8 @@ class Intake:
 
     async def _commit(self, entries: Sequence[Entry], taken: Taken) -> None:
         if entries:
-            appended = await self.keep(entries)
+            # who follows the feed reads what was missed in the order of history, as far as it came together
+            appended = await self.keep(sorted(entries, key=lambda entry: (entry.row.timestamp, entry.row.digest)))
             taken.stored += sum(found is not None for found in appended)
             taken.known += sum(found is None for found in appended)
 

@@ -55,6 +55,8 @@ class Sealing:
         self._rooms = rooms
         self._checkpointed = checkpointed
         self._changed = trio.Event()
+        self._sealing = trio.Lock()
+        """One at a time: two would each name a head, and the last to write need not be the newer."""
 
     async def run(self) -> None:
         """Look at all rooms about once a minute, until cancelled."""
@@ -78,6 +80,10 @@ class Sealing:
 
     async def seal(self, joined: Joined) -> bool:
         """Make what is missing. Returns whether anything was."""
+        async with self._sealing:
+            return await self._seal(joined)
+
+    async def _seal(self, joined: Joined) -> bool:
         now = self._clock()
         sealed = False
         while hours := await self._store.batches.dirty_hours(
@@ -91,6 +97,10 @@ class Sealing:
 
     async def trim(self, joined: Joined) -> None:
         """Forget what is older than the room's log is kept, here and in the checkpoint."""
+        async with self._sealing:
+            await self._trim(joined)
+
+    async def _trim(self, joined: Joined) -> None:
         now = self._clock()
         if joined.horizon(now) == joined.trimmed:
             return

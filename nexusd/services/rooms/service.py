@@ -155,7 +155,7 @@ class Rooms:
             served=self._sync.served,
         )
         self._published = Published(streams=streams, store=store, clock=clock, find=self._membership.of)
-        self._verification = Verification(store=store, sync=self._sync, name_of=name_of)
+        self._verification = Verification(store=store, sync=self._sync, sealing=self._sealing, name_of=name_of)
         self._conversation = Conversation(store=store, name_of=name_of, resolve=resolve)
 
     # --- life -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ who is subscribed -> Schedule -> Exchange -> what it came to -> Schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -93,14 +93,22 @@ class Sync:
         if news:
             self._news()
 
-    async def ask(self, joined: Joined, most: int = ASKED_AT_ONCE, *, rounds: int = 2) -> list[Compared]:
-        """Compare with members now, chosen by chance, beside what is done anyway."""
+    async def ask(
+        self,
+        joined: Joined,
+        most: int = ASKED_AT_ONCE,
+        *,
+        rounds: int = 2,
+        seal: Callable[[], Awaitable[object]] | None = None,
+    ) -> list[Compared]:
+        """Compare with members now, chosen by chance, beside what is done anyway; `rounds` and `seal` as in
+        `Exchange.run`."""
         there = list(self._topics.peers(joined.topic))
         chosen = self._random.sample(there, min(most, len(there)))
         results: list[Compared] = []
 
         async def compare(peer: PeerId) -> None:
-            results.append(await self._compare(joined, peer, rounds))
+            results.append(await self._compare(joined, peer, rounds, seal))
 
         async with trio.open_nursery() as nursery:
             for peer in chosen:
@@ -135,18 +143,20 @@ class Sync:
         outcome: Outcome = "failed"
         try:
             async with self._slots:
-                compared = await self._compare(joined, peer, rounds=1)
+                compared = await self._compare(joined, peer)
             outcome = _outcome(compared)
             if compared.found is not None and compared.found.received:
                 self._news()
         finally:
             self._tell(joined, Finished(peer, outcome))
 
-    async def _compare(self, joined: Joined, peer: PeerId, rounds: int) -> Compared:
+    async def _compare(
+        self, joined: Joined, peer: PeerId, rounds: int = 1, seal: Callable[[], Awaitable[object]] | None = None
+    ) -> Compared:
         with trio.CancelScope() as scope:
             joined.comparing.add(scope)
             try:
-                found = await self._exchange.run(joined, peer, rounds=rounds)
+                found = await self._exchange.run(joined, peer, rounds=rounds, seal=seal)
             except UnsupportedError:
                 return Compared(peer, None, UNSUPPORTED)
             except (HostError, RemoteProtocolError, OSError) as error:

@@ -17,7 +17,9 @@ from typing import Final, Literal
 import trio
 
 from nexusd.services.ports import NameOf
+from nexusd.services.rooms.exchange import Exchanged
 from nexusd.services.rooms.joined import Joined
+from nexusd.services.rooms.sealing import Sealing
 from nexusd.services.rooms.sync import Compared, Sync
 from nexusd.store import Store
 from nexusd_protocols.chatsync.index import Index, Item, Key
@@ -64,15 +66,17 @@ class _Findings:
 class Verification:
     """Verifies rooms."""
 
-    def __init__(self, *, store: Store, sync: Sync, name_of: NameOf) -> None:
+    def __init__(self, *, store: Store, sync: Sync, sealing: Sealing, name_of: NameOf) -> None:
         self._store = store
         self._sync = sync
+        self._sealing = sealing
         self._name_of = name_of
 
     async def verify(self, joined: Joined, peers: int) -> RoomVerified:
         """All of it, and as many members."""
         began = trio.current_time()
-        compared = await self._sync.ask(joined, peers, rounds=ROUNDS) if peers else []
+        seal = partial(self._sealing.seal, joined)
+        compared = await self._sync.ask(joined, peers, rounds=ROUNDS, seal=seal) if peers else []
         found = _Findings()
         await self._messages(joined, found)
         await self._objects(joined, found)
@@ -150,8 +154,8 @@ class Verification:
         return RoomAgreement(
             peer=peer,
             peer_name=self._name_of(peer),
-            outcome="equal" if found.equal else "differs",
-            detail="" if found.complete else "there is too much to compare in one go: verify again",
+            outcome="equal" if found.equal and found.sealed is not False else "differs",
+            detail=_detail(found),
             since=found.lower.timestamp,
             until=found.upper.timestamp,
             messages=found.summary.count,
@@ -159,6 +163,12 @@ class Verification:
             head=str(found.head) if found.head else None,
             received=found.received,
         )
+
+
+def _detail(found: Exchanged) -> str:
+    if not found.complete:
+        return "there is too much to compare in one go: verify again"
+    return "it makes other objects of the same sums" if found.equal and found.sealed is False else ""
 
 
 def _page(lower: Key, index: Index) -> list[Item]:

@@ -126,8 +126,8 @@ class RoomFault(Result, frozen=True, kw_only=True):
 
 class RoomAgreement(Result, frozen=True, kw_only=True):
     """What a member holds beside what is held here, from `since` (the younger horizon of the two) up to `until`.
-    Whatever either lacked was exchanged before, and `received` of it came from the member. Equal fingerprints are equal
-    sets of messages."""
+    Whatever either lacked was exchanged before, and `received` of it came from the member. `equal`: the same
+    fingerprint, and over the closed hours the same checkpoint."""
 
     peer: str
     peer_name: str | None = None

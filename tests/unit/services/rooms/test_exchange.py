@@ -19,6 +19,8 @@ from nexusd_protocols.chatsync import codec
 from nexusd_protocols.chatsync.frames import (
     PROTOCOL,
     Compare,
+    Head,
+    Headed,
     Messages,
     Open,
     Opened,
@@ -28,7 +30,7 @@ from nexusd_protocols.chatsync.frames import (
     Want,
 )
 from nexusd_protocols.chatsync.index import Item, Key
-from nexusd_protocols.chatsync.ranges import MAX_KEY, Batches, Items, Ranges
+from nexusd_protocols.chatsync.ranges import MAX_KEY, Batches, Items, Ranges, Skip
 from nexusd_protocols.chatsync.stream import SyncInitiator, SyncResponder
 from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
@@ -162,6 +164,33 @@ class Loose(SyncResponder):
         return codec.encode(command)
 
 
+async def test_equal_sums_are_proven_by_equal_checkpoints(tmp_path: Path) -> None:
+    async with members(tmp_path, "alice", "bob") as (alice, bob):
+
+        async def seal() -> None:
+            await alice.sealing.seal(alice.joined)
+
+        await alice.intake.take(alice.joined, [Brought(m.encode()) for m in in_hour(150)])
+        found = await alice.compare(bob.peer_id, rounds=2)
+        assert (found.equal, found.sent, found.sealed) == (True, 150, None)
+        await bob.sealing.seal(bob.joined)
+        found = await alice.exchange.run(alice.joined, bob.peer_id, rounds=2, seal=seal)
+        assert found.sealed is True
+
+
+async def test_other_objects_of_the_same_sums(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """Bob says that he knows just what alice knows, and names another checkpoint."""
+    async with members(tmp_path, "alice") as (alice,):
+
+        async def seal() -> None:
+            await alice.sealing.seal(alice.joined)
+
+        await alice.intake.take(alice.joined, [Brought(m.encode()) for m in in_hour(150)])
+        mallory = liar(alice, lambda asked: Ranges(asked.lower, (Skip(asked.upper),)), nothing)
+        found = await alice.exchange.run(alice.joined, mallory, rounds=2, seal=seal)
+        assert (found.equal, found.sealed) == (True, False)
+
+
 # --- liars ------------------------------------------------------------------------------------------------------------
 def liar(member: Member, offer: Callable[[Ranges], Ranges], give: Callable[[Want], Sequence[Messages]]) -> Any:
     """Mallory answers with what is given here, whatever was asked."""
@@ -176,6 +205,8 @@ def liar(member: Member, offer: Callable[[Ranges], Ranges], give: Callable[[Want
                 case Want():
                     for frame in give(request):
                         await channel.send(frame)
+                case Head():
+                    await channel.send(Headed(Cid.of(DAG_CBOR, b"another"), 150))
                 case Put(messages=messages):
                     await channel.send(Took(len(messages), ()))
 

@@ -141,7 +141,7 @@ class NobodyThere:
 
 async def verify(member: Member) -> RoomVerified:
     sync: Any = NobodyThere()
-    verification = Verification(store=member.store, sync=sync, name_of=lambda _: None)
+    verification = Verification(store=member.store, sync=sync, sealing=member.sealing, name_of=lambda _: None)
     return await verification.verify(member.joined, 3)
 
 
