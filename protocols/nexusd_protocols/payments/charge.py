@@ -6,7 +6,7 @@
 A charge is named by chain, asset, payer and nonce, the four by which the token knows an authorisation; never by the
 signature, of which there are several. The store applies these functions to its rows, each in one transaction; the gate
 decides when. Times are unix milliseconds, except those of the authorisation, which are unix seconds as on the chain.
-(specs/payments.md, "The gate")
+(specs/payment-gate.md)
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ How output goes is a matter of trust:
 - HELD: all of it waits until the payment is settled.
 - TAB: each piece waits until what is signed, and committed, covers it. Whatever was signed is charged.
 
-(specs/payments.md, "The gate")
+(specs/payment-gate.md)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Its budget is taken before anything is signed. A signed authorisation is money out of hand: it counts as spent until it
 cannot be used any more, whatever the provider says became of it. Times are unix milliseconds, except those of the
-authorisation. (specs/payments.md, "The payer")
+authorisation. (specs/payment-gate.md §4)
 """
 
 from __future__ import annotations
