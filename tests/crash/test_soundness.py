@@ -49,6 +49,7 @@ BOOKS = [
     "UPDATE charges SET tx = '0x0' WHERE state = 'submitted'",
     "DELETE FROM settlement_charges",
     "DELETE FROM settlements",
+    "UPDATE purchases SET key = ''",
     "UPDATE metering SET input_bytes = 0",
     "DELETE FROM metering",
 ]
@@ -60,6 +61,7 @@ async def store(tmp_path):
         done: Done = {}
         await prepare_hour(store)
         await money.prepare_due(store)
+        await money.prepare_purchases(store)
         for act in (receive, seal, put, money.settle, money.call):
             await act(store, done)
         assert not any(done.values())

@@ -170,6 +170,11 @@ def _ledger_faults(connection: apsw.Connection) -> list[str]:
     ).get
     if loose or unsent:
         found.append("transactions are out of step")
+    unsigned: Any = connection.execute(
+        "SELECT count(*) FROM purchases WHERE (state IN ('signed', 'spent')) > (key <> '' AND signature <> x'')"
+    ).get
+    if unsigned:
+        found.append(f"{unsigned} purchases have lost their signature")
     metered: Any = connection.execute(
         "SELECT sum(calls), sum(failed), sum(input_bytes), sum(output_bytes), sum(duration_ms), sum(units)"
         " FROM metering"
