@@ -159,12 +159,7 @@ class Daemon:
     # --- life ---------------------------------------------------------------------------------------------------
     def start(self, timeout: float = DEADLINE_S) -> None:
         """Returns once the socket answers: it appears last."""
-        assert self._process is None, "it runs already"
-        log = self.home.directory / f"{self.name}.{len(self.logs)}.log"
-        self.logs.append(log)
-        argv = [*self._through, str(BIN / "nexusd"), "run", "--name", self.name, *self.flags]
-        self._process = process = LineProcess(argv, log=log, env=self.home.env, cwd=self.home.directory)
-        self._status = None
+        process = self._spawn()
 
         def ready() -> bool:
             assert process.popen.poll() is None, f"{self.name} ended while starting\n{process.describe()}"
@@ -176,6 +171,15 @@ class Daemon:
             process.kill9()
             self._process = None
             raise
+
+    def _spawn(self) -> LineProcess:
+        assert self._process is None, "it runs already"
+        log = self.home.directory / f"{self.name}.{len(self.logs)}.log"
+        self.logs.append(log)
+        argv = [*self._through, str(BIN / "nexusd"), "run", "--name", self.name, *self.flags]
+        self._process = LineProcess(argv, log=log, env=self.home.env, cwd=self.home.directory)
+        self._status = None
+        return self._process
 
     @property
     def process(self) -> LineProcess:
@@ -194,6 +198,13 @@ class Daemon:
         """The process is gone at once; what it started is cut off with it."""
         self.process.kill9()
         self._process = None
+
+    def kill9_while_starting(self, after: float) -> None:
+        """Start it, and kill it after so many seconds, wherever it is by then."""
+        process = self._spawn()
+        time.sleep(after)
+        assert process.popen.poll() is None, f"{self.name} ended while starting\n{process.describe()}"
+        self.kill9()
 
     def stop(self, timeout: float = STOP_S) -> float:
         """SIGTERM. It exits 0 in time, and its log holds no error that was not expected. Returns the seconds taken."""
