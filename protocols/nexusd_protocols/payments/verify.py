@@ -19,7 +19,7 @@ from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.payments import authorization as signed
 from nexusd_protocols.payments import binding, faults, money
-from nexusd_protocols.payments.address import Address, read_address
+from nexusd_protocols.payments.address import Address, checksummed, read_address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentError, PaymentFault
@@ -27,6 +27,14 @@ from nexusd_protocols.payments.terms import EXACT, TAB, PriceTerms
 from nexusd_protocols.payments.tokens import V1_NETWORKS, Token, Tokens
 
 _json: Final = msgspec.json.Decoder()
+_FIELDS: Final[tuple[tuple[str, str, Callable[[object], Any]], ...]] = (
+    ("from_", "from", read_address),
+    ("to", "to", read_address),
+    ("value", "value", money.parse_uint),
+    ("valid_after", "validAfter", money.parse_uint),
+    ("valid_before", "validBefore", money.parse_uint),
+    ("nonce", "nonce", signed.read_nonce),
+)
 _FORMS: Final = frozenset({"authorization", "signature"})
 
 ValueT = TypeVar("ValueT")
@@ -60,7 +68,7 @@ class Verified(Presented):
     terms: PriceTerms
     bound: bool
     offer: bytes
-    """`binding.offer_digest` of the accepted terms; empty with version 1, which does not repeat them."""
+    """`binding.offer_digest` of the accepted terms; empty for a payment that does not claim to be bound."""
 
 
 def read(data: bytes) -> Any:
@@ -163,6 +171,9 @@ class _Envelope:
         extra = self.accepted.get("extra")
         if isinstance(extra, dict) and extra.get("assetTransferMethod", "eip3009") != "eip3009":
             raise PaymentError(faults.INVALID_PAYLOAD, "only transfers by authorisation (EIP-3009)")
+        for terms in left:
+            if self._repeats(terms):  # to the letter, as everybody does
+                return terms
         asset = _field(self.accepted, "asset", read_address, faults.INVALID_REQUIREMENTS)
         pay_to = _field(self.accepted, "payTo", read_address, faults.INVALID_REQUIREMENTS)
         amount = _field(self.accepted, "amount", money.parse_uint, faults.INVALID_REQUIREMENTS)
@@ -170,6 +181,14 @@ class _Envelope:
             if terms.token.address == asset and terms.pay_to == pay_to and terms.amount == amount:
                 return terms
         raise PaymentError(faults.INVALID_REQUIREMENTS)
+
+    def _repeats(self, terms: PriceTerms) -> bool:
+        accepted = self.accepted
+        return bool(
+            accepted.get("asset") == terms.token.asset
+            and accepted.get("payTo") == checksummed(terms.pay_to)
+            and accepted.get("amount") == str(terms.amount)
+        )
 
     def token(self, tokens: Tokens) -> Token:
         """The token, where there are no terms at hand."""
@@ -219,15 +238,12 @@ def _authorization(inner: object) -> Authorization:
     fields = inner.get("authorization")
     if not isinstance(fields, dict):
         raise PaymentError(faults.INVALID_PAYLOAD, "authorization is missing")
-    code = faults.INVALID_PAYLOAD
-    return Authorization(
-        from_=_field(fields, "from", read_address, code),
-        to=_field(fields, "to", read_address, code),
-        value=_field(fields, "value", money.parse_uint, code),
-        valid_after=_field(fields, "validAfter", money.parse_uint, code),
-        valid_before=_field(fields, "validBefore", money.parse_uint, code),
-        nonce=_field(fields, "nonce", signed.read_nonce, code),
-    )
+    try:
+        return Authorization(**{name: parse(fields.get(key)) for name, key, parse in _FIELDS})
+    except ValueError:
+        for _, key, parse in _FIELDS:
+            _field(fields, key, parse, faults.INVALID_PAYLOAD)  # says which
+        raise
 
 
 def _pays(authorization: Authorization, terms: PriceTerms) -> None:
@@ -265,13 +281,12 @@ def _binding(
 ) -> tuple[bytes | None, bytes, bool]:
     """The salt, the digest of the offer, and whether the authorisation is bound to the request."""
     salt = _claim(envelope)
-    offer = b""
-    if envelope.accepted:
+    offer, bound = b"", False
+    if salt is not None:
         try:
             offer = binding.offer_digest(envelope.accepted)
         except ValueError as error:
             raise PaymentError(faults.INVALID_REQUIREMENTS, str(error)) from error
-    bound = False
     if salt is not None and context is not None:
         if binding.nonce(context, offer, salt) != authorization.nonce:
             raise PaymentError(faults.BINDING_MISMATCH)
@@ -283,7 +298,7 @@ def _binding(
 
 def _signature(inner: Any, authorization: Authorization, token: Token) -> bytes:
     signature = _field(inner, "signature", signed.read_signature, faults.SIGNATURE)
-    signer = signed.recover(authorization, token, signature)
+    signer = signed.recover_normal(authorization.digest(token), signature)
     if isinstance(signer, PaymentFault):
         raise PaymentError(signer.code, signer.detail)
     if signer != authorization.from_:
