@@ -84,8 +84,9 @@ class SettlementLedger(Protocol):
         """Leave it out of `next_due` until then."""
         ...
 
-    async def submitted(self, keys: str | Sequence[str], transaction: Transaction, now: int) -> object:
-        """Keep a transaction that is about to be sent, and what it settles; it may settle nothing."""
+    async def submitted(self, keys: str | Sequence[str], transaction: Transaction, now: int) -> Sequence[Charge]:
+        """Keep a transaction that is about to be sent, and what it settles, which may be nothing. A tab is closed by
+        it, with what was signed until then."""
         ...
 
     async def transactions(self, key: str) -> Sequence[Transaction]:

@@ -1,0 +1,283 @@
+"""What to do about what is owed: pure. A survey of the chain and the ledger's rows go in, steps come out.
+
+A charge is judged by the first of these that fits:
+
+    a transaction of ours succeeded, with its logs     paid, once it is deep enough
+    the authorisation is over                          ask the logs how: paid by another transaction, or cancelled
+    the chain's time is past its end                   lost, a little later
+    a transaction of ours is on its way                wait; send it again; offer more for it
+    its nonce was used up by another                   make a new one
+    the transfer would fail now                        wait, longer each time: balances come back, pauses end
+    else                                               make one
+
+Times are the chain's where an authorisation's end is meant, so that a wrong clock loses nothing; `now` (unix
+milliseconds) is only for how often.
+
+The nonces of the account are slots. One that is signed for and not used up is sent again whatever became of its charge,
+since those behind it wait for it; it is given to another charge if one is waiting.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from nexusd.chain import eip3009
+from nexusd.chain.ports import Question
+from nexusd.chain.settlement.policy import Policy
+from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Step
+from nexusd.chain.views import Canceled, ChainFault, Evidence, Paid, SendResult, Survey, Unused
+from nexusd_protocols.payments.transaction import Fees, Transaction
+
+LOST_AFTER_S: Final = 30
+"""So long behind its end, by the chain's time, a charge is lost: a reorganisation of some blocks changes nothing."""
+TIGHT_S: Final = 3
+"""With less than this left nothing new is made: it would be in a block too late, and cost gas."""
+RESEND_MS: Final = 10_000
+BUMP_MS: Final = 20_000
+"""Ten blocks of Base, nearly two of Ethereum: whoever is not in one by then offers too little."""
+LOW_BUMP_MS: Final = 1_000
+"""Where the node says itself that it is too little."""
+GONE_MS: Final = 3_000
+"""A nonce that is used up and a receipt that is not there: nodes behind one address may not agree for so long."""
+GAP_MS: Final = 30_000
+"""A nonce that nobody uses, in front of ours: another daemon with this account may still send what it signed."""
+REVERTS: Final = 3
+"""Transactions that failed in a block, for one charge, before it is left to its end."""
+FIRST_WAIT_MS: Final = 2_000
+LONGEST_WAIT_MS: Final = 30_000
+MEMORY: Final = 4096
+"""Charges and transactions about which something is remembered."""
+
+
+ValueT = TypeVar("ValueT")
+
+
+class _Memory(OrderedDict[str, ValueT]):
+    """Of the newest MEMORY entries."""
+
+    def __setitem__(self, key: str, value: ValueT) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        while len(self) > MEMORY:
+            self.popitem(last=False)
+
+
+class Queue:
+    """The decisions of one account on one chain. What it remembers is only how often and why: a new one, after a
+    restart, comes to the same end."""
+
+    def __init__(self, policy: Policy, *, pays_gas: bool = True) -> None:
+        """`pays_gas`: there is an account to make transactions with."""
+        self.policy: Final = policy
+        self.pays_gas = pays_gas
+        self.nonce: int | None = None
+        """The account's, when it was seen last."""
+        self._tries = _Memory[int]()
+        self._gone_at = _Memory[int]()
+        self._sent_at = _Memory[int]()
+        self._too_low = _Memory[bool]()
+        self._gap: tuple[int, int] | None = None
+        self.reasons = _Memory[str]()
+        """By key: why it waits."""
+
+    def questions(self, owed: Iterable[Owed], watched: Iterable[Owed]) -> list[Question]:
+        """What the next survey should be asked. Simulated is what has no transaction on its way, as many as may be
+        made."""
+        asked: list[Question] = []
+        simulated = 0
+        for each in owed:
+            simulate = simulated < self.policy.in_flight and not any(map(self._may_be_live, each.transactions))
+            simulated += simulate
+            asked.append(_question(each, simulate=simulate))
+        return asked + [_question(each, simulate=False) for each in watched]
+
+    def look(
+        self,
+        survey: Survey,
+        owed: Sequence[Owed],
+        slots: Sequence[Transaction],
+        watched: Iterable[Owed],
+        now: int,
+    ) -> list[Step]:
+        """Decide. `slots` are the account's transactions from its nonce on; `watched` was settled in blocks that may
+        be undone."""
+        undone = self.nonce is not None and survey.nonce < self.nonce
+        self.nonce = survey.nonce
+        if undone:
+            self._sent_at.clear()  # what was in a block may be nowhere
+        steps: list[Step] = [
+            Reopen(each.key, "a reorganisation took it back") for each in watched if survey.used.get(each.key) is False
+        ]
+        waiting: list[Owed] = []
+        done: set[str] = set()
+        for each in owed:
+            found = self._judge(each, survey, now)
+            if found is None:
+                waiting.append(each)
+                continue
+            steps += found
+            done.update(step.key for step in found if isinstance(step, Settle | Lose))
+        if not self.pays_gas:
+            for each in waiting:
+                self.reasons[each.key] = "there is no account to pay for gas"
+            return steps
+        if undone:  # `slots` lacks what is on its way again
+            return steps
+        live = {each.account_nonce: each for each in slots if each.account_nonce >= survey.nonce}  # the newest of each
+        owners = {transaction.hash: each for each in owed if each.key not in done for transaction in each.transactions}
+        return steps + self._pay(survey, live, owners, waiting, now)
+
+    def learn(self, each: Owed, found: Evidence | ChainFault, survey: Survey, now: int) -> list[Step]:
+        """What an inquiry found."""
+        match found:
+            case Paid():
+                return self._paid(each, found, survey, now)
+            case Canceled(_, block):
+                if not self.policy.settles(block, each.amount, survey):
+                    return [self._wait(each.key, "cancelled by the payer, in a block that may be undone", now)]
+                return [Lose(each.key, "cancelled by the payer")]
+            case Unused():
+                return []
+            case ChainFault():
+                return [self._wait(each.key, f"it is over, and how is not known: {found}", now)]
+
+    def sent(self, transaction: Transaction, result: SendResult | None, now: int) -> None:
+        """What came of handing a transaction over; None: nobody knows."""
+        self._sent_at[transaction.hash] = now
+        if result == "fee_too_low":
+            self._too_low[transaction.hash] = True
+
+    def forget(self, key: str) -> None:
+        """It waits no longer."""
+        self.reasons.pop(key, None)
+        self._tries.pop(key, None)
+
+    # --- one charge ---------------------------------------------------------------------------------------------------
+    def _judge(self, each: Owed, survey: Survey, now: int) -> list[Step] | None:
+        """What follows for a charge. None: a transaction is to be made."""
+        authorization = each.charge.entry.authorization
+        for transaction in each.transactions:
+            receipt = survey.receipts.get(transaction.hash)
+            if receipt is not None and receipt.success:
+                amount = eip3009.paid(authorization, each.token.address, receipt.logs)
+                if amount is not None:
+                    return self._paid(each, Paid(transaction.hash, receipt.block, amount), survey, now)
+        if survey.used.get(each.key):
+            return [Inquire(each.key)]
+        left = authorization.valid_before - survey.head.time_s
+        if left < -LOST_AFTER_S:
+            why = self.reasons.get(each.key)
+            return [Lose(each.key, f"not settled in time{f': {why}' if why else ''}")]
+        if left <= 0:
+            return []
+        return self._on_its_way(each, survey, left, now)
+
+    def _on_its_way(self, each: Owed, survey: Survey, left: int, now: int) -> list[Step] | None:
+        if any(transaction.account_nonce >= survey.nonce for transaction in each.transactions):
+            self.reasons[each.key] = "sent, and not in a block yet"
+            return []
+        unseen = [each for each in each.transactions if survey.receipts.get(each.hash) is None]
+        if unseen:
+            since = self._gone_at.setdefault(unseen[-1].hash, now)
+            if now - since < GONE_MS:
+                return []
+        failed = len(each.transactions) - len(unseen)
+        if failed >= REVERTS:
+            return [self._wait(each.key, f"{failed} transactions failed", now)]
+        failing = survey.failing.get(each.key)
+        if failing is None:  # it was not simulated, for it was thought to be on its way
+            return []
+        if failing:
+            return [self._wait(each.key, f"the transfer would fail: {failing}", now)]
+        return [] if left <= TIGHT_S else None
+
+    def _paid(self, each: Owed, paid: Paid, survey: Survey, now: int) -> list[Step]:
+        if not self.policy.settles(paid.block, each.amount, survey):
+            return [self._wait(each.key, f"paid in block {paid.block}, which may be undone", now)]
+        if paid.amount < each.amount:
+            return [Lose(each.key, f"the payer had {paid.amount} of {each.amount} moved")]
+        return [Settle(each.key, paid.transaction, paid.block)]
+
+    def _wait(self, key: str, reason: str, now: int) -> Postpone:
+        tries = self._tries.get(key) or 0
+        self._tries[key] = tries + 1
+        self.reasons[key] = reason
+        return Postpone(key, now + min(LONGEST_WAIT_MS, FIRST_WAIT_MS << min(tries, 8)))
+
+    def _may_be_live(self, transaction: Transaction) -> bool:
+        return self.nonce is None or transaction.account_nonce >= self.nonce
+
+    # --- the account's slots ------------------------------------------------------------------------------------------
+    def _pay(
+        self,
+        survey: Survey,
+        live: Mapping[int, Transaction],
+        owners: Mapping[str, Owed],
+        waiting: Sequence[Owed],
+        now: int,
+    ) -> list[Step]:
+        steps: list[Step] = []
+        left = list(waiting)
+        for nonce, transaction in sorted(live.items()):
+            owner = owners.get(transaction.hash)
+            if owner is None and left and (fees := self._affordable(survey, 1, transaction)):
+                steps.append(Make(left.pop(0).key, nonce, fees))
+            elif self._is_stuck(transaction, survey, now) and (fees := self._affordable(survey, 1, transaction)):
+                steps.append(Make(owner.key if owner else "", nonce, fees))
+            elif now - (self._sent_at.get(transaction.hash) or 0) >= RESEND_MS:
+                steps.append(Send(transaction))
+        steps += self._fill(survey, live, now)
+        nonce = max(survey.pending, max(live, default=-1) + 1)
+        for each in left[: max(0, self.policy.in_flight - len(live))]:
+            fees = self._affordable(survey, nonce - survey.nonce + 1)
+            if fees is None:
+                self._say_dear(survey, left)
+                break
+            steps.append(Make(each.key, nonce, fees))
+            nonce += 1
+        return steps
+
+    def _is_stuck(self, transaction: Transaction, survey: Survey, now: int) -> bool:
+        """Whether it should offer more. Only the first in the line can be stuck by its own fees."""
+        if transaction.account_nonce != survey.nonce or not self._sent_at.get(transaction.hash):
+            return False
+        patience = LOW_BUMP_MS if self._too_low.get(transaction.hash) else BUMP_MS
+        return now - transaction.made_at >= patience
+
+    def _fill(self, survey: Survey, live: Mapping[int, Transaction], now: int) -> list[Step]:
+        """The nonce that the chain waits for, where none of ours has it and others of ours are behind it."""
+        gap = survey.pending
+        if gap in live or gap >= max(live, default=-1):
+            self._gap = None
+            return []
+        if self._gap is None or self._gap[0] != gap:
+            self._gap = (gap, now)
+        fees = self._affordable(survey, 1)
+        return [Make("", gap, fees)] if fees and now - self._gap[1] >= GAP_MS else []
+
+    def _affordable(self, survey: Survey, count: int, before: Transaction | None = None) -> Fees | None:
+        """Fees for one of `count` transactions that the account has to have the money for."""
+        fees = self.policy.fees(survey, before.fees if before is not None else None)
+        if fees is None or survey.gas_balance < fees.most * self.policy.gas * count:
+            return None
+        return fees
+
+    def _say_dear(self, survey: Survey, waiting: Iterable[Owed]) -> None:
+        dear = self.policy.fees(survey) is None
+        for each in waiting:
+            self.reasons[each.key] = (
+                "gas costs more than is allowed" if dear else "the account has too little to pay for gas"
+            )
+
+
+def _question(each: Owed, *, simulate: bool) -> Question:
+    entry = each.charge.entry
+    return Question(
+        key=each.key,
+        token=each.token,
+        authorization=entry.authorization,
+        signature=entry.signature,
+        simulate=simulate,
+    )

@@ -1,0 +1,300 @@
+"""The queue at work: one task, which alone makes transactions of its account on its chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+import trio
+
+from nexusd.chain import eip3009
+from nexusd.chain.ports import Chain, SettlementLedger
+from nexusd.chain.settlement.policy import Policy
+from nexusd.chain.settlement.queue import Queue
+from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Step
+from nexusd.chain.views import ChainFault, Survey
+from nexusd.clock import now_ms
+from nexusd_protocols.errors import LocalProtocolError
+from nexusd_protocols.payments import transaction as transactions
+from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.authorization import Account
+from nexusd_protocols.payments.charge import Charge, State, key_parts
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.transaction import Fees, Transaction
+
+log = structlog.get_logger(__name__)
+
+CHARGES: Final = 128
+"""Looked at at a time: far more than may be on their way."""
+SLOTS: Final = 128
+WATCHED: Final = 128
+RECEIPTS: Final = 8
+"""Of one charge: those of its newest transactions. An older one that succeeded is found by its logs."""
+INQUIRIES: Final = 4
+"""In one look: each may take many requests."""
+SURVEY_S: Final = 15.0
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 2.0
+"""Between two looks while something is on its way: a block of Base."""
+IDLE_S: Final = 30.0
+FAULT_S: Final = 60.0
+"""The longest pause behind a node's fault."""
+EMPTY_GAS: Final = 21_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How settlement on a chain stands. `fault`: why the chain says nothing, empty if it does. `behind_s`: how old the
+    newest block is. `reasons` by ledger key: why a charge waits."""
+
+    network: str
+    account: Address | None
+    online: bool
+    fault: str = ""
+    block: int = 0
+    behind_s: int = 0
+    gas_balance: int = 0
+    on_their_way: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+class Settlement:
+    """One for each network. `changed` is told the key and the new state of what was settled, lost or reopened, behind
+    the commit."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        ledger: SettlementLedger,
+        tokens: Tokens,
+        *,
+        account: Account | None = None,
+        policy: Policy | None = None,
+        clock: Callable[[], int] = now_ms,
+        changed: Callable[[str, State], None] = lambda key, state: None,
+    ) -> None:
+        """`account` pays the gas; without one, what others settle is still seen. Nothing runs before `run`."""
+        self._chain: Final = chain
+        self._ledger: Final = ledger
+        self._tokens: Final = tokens
+        self._chain_id: Final = int(chain.network.removeprefix("eip155:"))
+        self._policy: Final = policy or Policy.of(self._chain_id)
+        self._clock = clock
+        self._changed = changed
+        self._account = account
+        self._queue = Queue(self._policy, pays_gas=account is not None)
+        self._woken = trio.Event()
+        self._survey: Survey | None = None
+        self._fault: ChainFault | None = None
+        self._faults = 0
+        self._slots = 0
+
+    def use(self, account: Account | None) -> None:
+        """From now on this account pays the gas, or none does."""
+        self._account = account
+        self._queue = Queue(self._policy, pays_gas=account is not None)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look now: something is due."""
+        self._woken.set()
+
+    def status(self) -> Status:
+        """As it was at the last look."""
+        survey = self._survey
+        fault = self._fault if self._chain.online else ChainFault("offline")
+        return Status(
+            network=self._chain.network,
+            account=_address(self._account),
+            online=self._chain.online,
+            fault=str(fault) if fault else "",
+            block=survey.head.number if survey else 0,
+            behind_s=max(0, self._clock() // 1000 - survey.head.time_s) if survey else 0,
+            gas_balance=survey.gas_balance if survey else 0,
+            on_their_way=self._slots,
+            reasons=dict(self._queue.reasons),
+        )
+
+    async def run(self) -> None:
+        """For ever. A disk that fails ends no settlement: the ledger knows what was not committed."""
+        quiet = 0
+        while self._chain.online:
+            self._woken = trio.Event()
+            try:
+                acted = await self.look()
+            except OSError as error:  # of the store
+                log.warning("settlement stopped for a while", error=str(error))
+                acted, self._faults = False, self._faults + 1
+            quiet = 0 if acted else quiet + 1
+            if self._faults:
+                pause = min(FAULT_S, 2.0 ** min(self._faults - 1, 6))
+            elif self._survey is not None and (acted or self._slots or quiet < 4):
+                pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(quiet, 4))
+            else:
+                pause = LONGEST_PAUSE_S if self._queue.reasons else IDLE_S
+            with trio.move_on_after(pause):
+                await self._woken.wait()
+        await trio.sleep_forever()
+
+    async def look(self) -> bool:
+        """Once: see how things are, and do what follows. Returns whether anything did."""
+        now = self._clock()
+        network = self._chain.network
+        account, queue = self._account, self._queue
+        due = [
+            await self._owed(charge)
+            for charge in await self._ledger.next_due(now, CHARGES, network=network)
+            if self._token(charge)
+        ]
+        if self._survey is None and (not due or not await self._first_sight(account, queue)):
+            return False  # with nothing due the chain is not asked, not even whether it is there
+        assert self._survey is not None
+        floor = self._policy.watched_from(self._survey)
+        watched = [
+            await self._owed(charge, with_transactions=False)
+            for charge in await self._ledger.settled_since(network, floor, WATCHED)
+            if self._token(charge)
+        ]
+        slots: Sequence[Transaction] = ()
+        if account is not None:
+            if queue.nonce is None and not await self._first_sight(account, queue):
+                return False
+            assert queue.nonce is not None
+            slots = await self._ledger.account_transactions(network, account.address.hex(), queue.nonce, SLOTS)
+        self._slots = len({each.account_nonce for each in slots})
+        if not due and not watched and not slots:
+            self._fault, self._faults = None, 0
+            return False
+        survey = await self._ask(account, queue, due, watched)
+        if survey is None:
+            return False
+        rows = {each.key: each for each in due}
+        steps = queue.look(survey, due, slots, watched, now)
+        inquiries = 0
+        for step in steps:
+            if not isinstance(step, Inquire):
+                await self._do(step, rows)
+                continue
+            inquiries += 1
+            if inquiries <= INQUIRIES:
+                each = rows[step.key]
+                entry = each.charge.entry
+                found = await self._chain.evidence(
+                    each.token, entry.authorization, since_s=each.charge.created_at // 1000, timeout=SURVEY_S
+                )
+                for further in queue.learn(each, found, survey, self._clock()):
+                    await self._do(further, rows)
+        return any(not isinstance(step, Postpone) for step in steps)
+
+    # --- seeing -------------------------------------------------------------------------------------------------------
+    async def _first_sight(self, account: Account | None, queue: Queue) -> bool:
+        """The chain's height and the account's nonce, without which all that there ever was would be looked at."""
+        found = await self._chain.survey(_address(account), (), (), timeout=SURVEY_S)
+        if isinstance(found, ChainFault):
+            self._note(found)
+            return False
+        self._survey = found
+        if account is not None:
+            queue.nonce = found.nonce
+        return True
+
+    async def _ask(
+        self, account: Account | None, queue: Queue, due: Sequence[Owed], watched: Sequence[Owed]
+    ) -> Survey | None:
+        hashes = [each.hash for owed in due for each in owed.transactions[-RECEIPTS:]]
+        found = await self._chain.survey(
+            _address(account),
+            queue.questions(due, watched),
+            list(dict.fromkeys(hashes)),
+            timeout=SURVEY_S,
+        )
+        if isinstance(found, ChainFault):
+            self._note(found)
+            return None
+        if self._faults:
+            log.info("the chain answers again", network=self._chain.network)
+        self._survey, self._fault, self._faults = found, None, 0
+        return found
+
+    def _note(self, fault: ChainFault) -> None:
+        if self._fault != fault:
+            log.warning("nothing is settled", network=self._chain.network, reason=str(fault))
+        self._fault = fault
+        self._faults += 1
+
+    def _token(self, charge: Charge) -> bool:
+        parts = key_parts(charge.entry.key)
+        return self._tokens.get(self._chain_id, bytes.fromhex(parts.asset)) is not None
+
+    async def _owed(self, charge: Charge, *, with_transactions: bool = True) -> Owed:
+        token = self._tokens.get(self._chain_id, bytes.fromhex(key_parts(charge.entry.key).asset))
+        assert token is not None
+        made: Iterable[Transaction] = await self._ledger.transactions(charge.entry.key) if with_transactions else ()
+        return Owed(charge, token, tuple(made))
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+    async def _do(self, step: Step, rows: dict[str, Owed]) -> None:
+        now = self._clock()
+        try:
+            match step:
+                case Settle(key, transaction, block):
+                    await self._ledger.settled(key, transaction, block, now)
+                    self._end(key, State.SETTLED, transaction=transaction, block=block)
+                case Lose(key, reason):
+                    await self._ledger.lost(key, reason, now)
+                    self._end(key, State.LOST, reason=reason)
+                case Reopen(key, reason):
+                    await self._ledger.reopened(key, reason, now)
+                    self._end(key, State.DUE, reason=reason)
+                case Postpone(key, until):
+                    await self._ledger.postpone(key, until)
+                case Send(transaction):
+                    await self._send(transaction)
+                case Make(key, nonce, fees):
+                    await self._make(rows.get(key), nonce, fees)
+                case Inquire():
+                    pass
+        except (LocalProtocolError, LookupError) as error:
+            # somebody else changed the charge since the look began: the next one sees it
+            log.debug("a step of settlement came too late", step=type(step).__name__, error=str(error))
+
+    def _end(self, key: str, state: State, **facts: object) -> None:
+        self._queue.forget(key)
+        log.info("payment", charge=key, state=str(state), **facts)
+        self._changed(key, state)
+
+    async def _make(self, each: Owed | None, nonce: int, fees: Fees) -> None:
+        """Sign, commit, send; in this order. If more was signed for a tab meanwhile, what settles that is made with the
+        same nonce, and the other one is never sent."""
+        account = self._account
+        if account is None:
+            return
+        charge = each.charge if each is not None else None
+        while True:
+            made = self._sign(account, each, charge, nonce, fees)
+            rows = await self._ledger.submitted([charge.entry.key] if charge else [], made, self._clock())
+            if charge is None or rows[0].entry.signature == charge.entry.signature:
+                break
+            charge = rows[0]
+        await self._send(made)
+
+    def _sign(self, account: Account, each: Owed | None, charge: Charge | None, nonce: int, fees: Fees) -> Transaction:
+        if each is None or charge is None:
+            to, data, gas = account.address, b"", EMPTY_GAS
+        else:
+            to, gas = each.token.address, self._policy.gas
+            data = eip3009.transfer_with_authorization(charge.entry.authorization, charge.entry.signature)
+        return transactions.sign(account, chain_id=self._chain_id, nonce=nonce, fees=fees, gas=gas, to=to, data=data)
+
+    async def _send(self, transaction: Transaction) -> None:
+        found = await self._chain.send(transaction, timeout=SURVEY_S)
+        result = None if isinstance(found, ChainFault) else found.result
+        self._queue.sent(transaction, result, self._clock())
+        if result not in ("sent", "known", "nonce_used"):
+            log.warning("a transaction was not taken", transaction=transaction.hash, reason=str(found))
+
+
+def _address(account: Account | None) -> Address | None:
+    return None if account is None else account.address
