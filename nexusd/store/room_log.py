@@ -77,6 +77,15 @@ SIGNED_AT: Final = (
     " CROSS JOIN room_messages AS m ON m.position = i.position WHERE rooms.agent = ? AND rooms.room = ?"
 )
 
+KNOWN: Final = (
+    "SELECT 1 FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.timestamp = ? AND i.digest = ?"
+    " WHERE rooms.agent = ? AND rooms.room = ?"
+)
+TOMBSTONES: Final = (
+    "SELECT count(*) FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.position = 0"
+    " WHERE rooms.agent = ? AND rooms.room = ?"
+)
+
 
 class RoomLog:
     """Each agent's logs."""
@@ -106,8 +115,8 @@ class RoomLog:
     async def bury(
         self, agent: AgentId, room: RoomId, items: Sequence[tuple[int, bytes]], reason: str, *, now: int
     ) -> None:
-        """Leave tombstones in the places (timestamp, digest) of messages that were refused or are to go, so that
-        nobody brings them again. What is buried stays so."""
+        """Leave tombstones in the places (timestamp, digest) of messages that are to go, so that nobody brings them
+        again. What is buried stays so."""
 
         def write(connection: apsw.Connection) -> None:
             with scribe(connection) as writing:
@@ -115,6 +124,20 @@ class RoomLog:
                     writing.bury(agent, room, timestamp, digest, reason, now)
 
         await self._database.write(write)
+
+    async def refuse(
+        self, agent: AgentId, room: RoomId, items: Sequence[tuple[int, bytes]], reason: str, *, now: int
+    ) -> int:
+        """Leave tombstones in the places (timestamp, digest) of messages that were not taken, and return how many.
+        What is here stays: it was taken once, and whoever brings it again does not take it away."""
+
+        def write(connection: apsw.Connection) -> int:
+            with scribe(connection) as writing:
+                return sum(
+                    writing.bury(agent, room, timestamp, digest, reason, now, held=False) for timestamp, digest in items
+                )
+
+        return await self._database.write(write)
 
     async def expire(self, agent: AgentId, room: RoomId, horizon: int) -> int:
         """Forget all that is dated before `horizon` (unix milliseconds): messages, tombstones, batches. Returns how
@@ -223,6 +246,15 @@ class RoomLog:
     async def log_bytes(self, agent: AgentId, room: RoomId) -> int:
         """Bytes of all signed messages. On the disk they take about three times as much, words and indexes included."""
         return await self._figure("SELECT bytes FROM rooms WHERE agent = ? AND room = ?", agent, room)
+
+    async def tombstones(self, agent: AgentId, room: RoomId) -> int:
+        """How many there are. Reads all that is known of the room."""
+        return await self._figure(TOMBSTONES, agent, room)
+
+    async def knows(self, agent: AgentId, room: RoomId, timestamp: int, digest: bytes) -> bool:
+        """Whether a message of that date and digest is here, or buried."""
+        bindings = (timestamp, digest, agent, room)
+        return await self._database.read(lambda connection: connection.execute(KNOWN, bindings).get is not None)
 
     async def _figure(self, query: str, agent: AgentId, room: RoomId) -> int:
         return await self._database.read(lambda connection: int(connection.execute(query, (agent, room)).get or 0))

@@ -109,21 +109,25 @@ class Scribe:
         )
         return Appended(position, cursor)
 
-    def bury(self, agent: AgentId, room: RoomId, timestamp: int, digest: bytes, reason: str, now: int) -> None:
-        """Leave a tombstone in the place of a message, which goes if it was here."""
+    def bury(
+        self, agent: AgentId, room: RoomId, timestamp: int, digest: bytes, reason: str, now: int, *, held: bool = True
+    ) -> bool:
+        """Leave a tombstone in the place of a message, which goes if it was here; not `held`: then it stays as it is.
+        Returns whether there is one more now."""
         log = self._log(agent, room)
         position: int | None = self._connection.execute(FIND, (log.id, timestamp, digest)).get
         if position is None:
             log.added.append(Key(timestamp, digest))
-        elif position:
+        elif position and held:
             self._remove(log, position)
         else:
-            return
+            return False
         self._connection.execute(
             "INSERT OR REPLACE INTO room_items (log, timestamp, digest, position, shown, reason, buried_at)"
             " VALUES (?, ?, ?, 0, 0, ?, ?)",
             (log.id, timestamp, digest, reason, now),
         )
+        return True
 
     def expire(self, agent: AgentId, room: RoomId, horizon: int, limit: int) -> int:
         """Forget what is dated before `horizon`, tombstones too, the oldest first and at most `limit`. Returns how

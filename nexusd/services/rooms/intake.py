@@ -8,6 +8,7 @@ and again; where its bearer lies, the bearer is to blame, and there is no tombst
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ COMMIT_AT_ONCE: Final = 512
 """Messages of one transaction: about 50 ms in which nothing else is written."""
 COMMIT_BYTES: Final = 4 << 20
 """And their bytes."""
+
+TOMBSTONES: Final = 100_000
+"""Of one room: 15 MB. Anybody can sign what is refused, and it takes no room of the log's; what is refused beyond them
+may come again, and costs its verification."""
 
 
 class _Dated(msgspec.Struct, frozen=True):
@@ -99,15 +104,15 @@ class Intake:
     # --- judging ----------------------------------------------------------------------------------------------------
     def place(self, joined: Joined, message: SignedMessage, read: wire.RoomMessage, now: int) -> RoomRow | Turned:
         """A message that was read, as a row of the room's log, or why it is none. A row has its place in the budget
-        from here on, so it must go to `keep`."""
+        from here on, so it must go to `keep`, or to `drop`."""
         if not isinstance(read.payload, wire.HISTORY):
             return Turned("not_history", read.timestamp, lie=True)
         if fault := placement(read.timestamp, now, joined.horizon(now)):
             return Turned(fault, read.timestamp)
         raw = message.encode()
-        if joined.log_bytes + len(raw) > self._budget:
+        if joined.log_bytes + joined.reserved_bytes + len(raw) > self._budget:
             return Turned("quota_exceeded", read.timestamp, bury=True)
-        joined.log_bytes += len(raw)
+        joined.reserved_bytes += len(raw)
         return stored(joined.room, message, raw, read, now)
 
     def examine(self, joined: Joined, raw: bytes, now: int, timestamp: int | None = None) -> RoomRow | Turned:
@@ -143,13 +148,24 @@ class Intake:
                 [(entry.joined.agent.id, entry.row) for entry in entries], now=self._clock()
             )
         finally:
-            for (joined, row), found in zip(entries, appended, strict=True):
-                if found is None:
-                    joined.log_bytes -= len(row.signed)  # it was here, or is not
+            self.drop(entries)
         for (joined, row), found in zip(entries, appended, strict=True):
-            if found is not None and found.cursor and row.kind == "chat" and row.references != "[]":
+            if found is None:
+                continue  # it was here
+            joined.log_bytes += len(row.signed)
+            if found.cursor and row.kind == "chat" and row.references != "[]":
                 self._referred(joined.room, row.sender, msgspec.json.decode(row.references, type=list[str]))
+        # whoever is cancelled in the middle never learns what was stored: the disk knows
+        for joined in dict.fromkeys(entry.joined for entry in entries):
+            with contextlib.suppress(OSError):
+                joined.log_bytes = await self._store.log.log_bytes(joined.agent.id, joined.room)
         return appended
+
+    @staticmethod
+    def drop(entries: Iterable[Entry]) -> None:
+        """Give up the places of rows in the budget."""
+        for joined, row in entries:
+            joined.reserved_bytes -= len(row.signed)
 
     async def take(self, joined: Joined, brought: Iterable[Brought]) -> Taken:
         """Verify and store what somebody brought, a group at a time. Raises OSError where the disk is full; what was
@@ -159,28 +175,40 @@ class Intake:
         buried: list[tuple[int, bytes, str]] = []
         size = 0
         now = self._clock()
-        for number, (raw, timestamp) in enumerate(brought, 1):
-            if number % TURN_MESSAGES == 0:
-                await trio.lowlevel.checkpoint()
-            found = self.examine(joined, raw, now, timestamp)
-            if isinstance(found, Turned):
-                self._turn_away(found, raw, taken, buried)
-                continue
-            entries.append(Entry(joined, found))
-            size += len(raw)
-            if len(entries) >= COMMIT_AT_ONCE or size >= COMMIT_BYTES:
-                await self._commit(entries, taken)
-                entries, size, now = [], 0, self._clock()
-        await self._commit(entries, taken)
+        try:
+            for number, (raw, timestamp) in enumerate(brought, 1):
+                if number % TURN_MESSAGES == 0:
+                    await trio.lowlevel.checkpoint()
+                found = self.examine(joined, raw, now, timestamp)
+                if isinstance(found, Turned):
+                    self._turn_away(found, raw, taken, buried)
+                    continue
+                entries.append(Entry(joined, found))
+                size += len(raw)
+                if len(entries) >= COMMIT_AT_ONCE or size >= COMMIT_BYTES:
+                    group, entries = entries, []
+                    await self._commit(group, taken)
+                    size, now = 0, self._clock()
+            group, entries = entries, []
+            await self._commit(group, taken)
+        finally:
+            self.drop(entries)
         await self.bury(joined, buried)
         return taken
 
     async def bury(self, joined: Joined, buried: Sequence[tuple[int, bytes, str]]) -> None:
-        """Leave tombstones of (timestamp, digest, reason), so that nobody brings it again."""
+        """Leave tombstones of (timestamp, digest, reason), so that nobody brings it again, as long as there are not too
+        many."""
+        agent, room = joined.agent.id, joined.room
         for reason in dict.fromkeys(reason for _, _, reason in buried):
             items = [(timestamp, digest) for timestamp, digest, why in buried if why == reason]
-            log.info("room_messages_refused", room=joined.room, reason=reason, count=len(items))
-            await self._store.log.bury(joined.agent.id, joined.room, items, reason, now=self._clock())
+            log.info("room_messages_refused", room=room, reason=reason, count=len(items))
+            if joined.tombstones is None:
+                joined.tombstones = await self._store.log.tombstones(agent, room)
+            items = items[: max(0, TOMBSTONES - joined.tombstones)]
+            if items:
+                left = await self._store.log.refuse(agent, room, items, reason, now=self._clock())
+                joined.tombstones = (joined.tombstones or 0) + left
 
     async def _commit(self, entries: Sequence[Entry], taken: Taken) -> None:
         if entries:

@@ -26,6 +26,10 @@ class Joined:
     messages: int
     log_bytes: int = 0
     """Of the signed messages on disk."""
+    reserved_bytes: int = 0
+    """Of those that are on their way there."""
+    tombstones: int | None = None
+    """On disk. None: not counted yet."""
     mirror: bool = False
     """A copy is kept for others: the agent is no member, and says nothing."""
     retention: RetentionClass = "archival"

@@ -104,11 +104,11 @@ class Sealing:
         now = self._clock()
         if joined.horizon(now) == joined.trimmed:
             return
-        before = await self._store.log.log_bytes(joined.agent.id, joined.room)
         gone = await self._store.log.expire(joined.agent.id, joined.room, joined.horizon(now))
         if gone:
             log.info("room_trimmed", room=joined.room, forgotten=gone)
-            joined.log_bytes -= max(0, before - await self._store.log.log_bytes(joined.agent.id, joined.room))
+            joined.log_bytes = await self._store.log.log_bytes(joined.agent.id, joined.room)
+            joined.tombstones = None
             await self._seal_days(joined, [day_of(hour_of(joined.horizon(now)))], now)
         joined.trimmed = joined.horizon(now)
 

@@ -241,3 +241,16 @@ async def test_digests_that_begin_alike_are_told_apart(store) -> None:
     await store.log.append_many([(ALICE, one), (ALICE, two)], now=5)
     assert await store.log.signed(ALICE, LAB, [two.digest]) == {two.digest: two.signed}
     assert await store.log.signed(ALICE, LAB, [b"8 bytes." + bytes(24)]) == {}
+
+
+async def test_what_is_refused_takes_nothing_away(store) -> None:
+    here, other, gone = message(1), message(2), message(3)
+    await store.log.append_many([(ALICE, here), (ALICE, gone)], now=5)
+    await store.log.bury(ALICE, LAB, [(gone.timestamp, gone.digest)], "unwanted", now=6)
+    items = [(row.timestamp, row.digest) for row in (here, other, gone)]
+    assert await store.log.refuse(ALICE, LAB, items, "quota_exceeded", now=7) == 1
+    assert await shown(store) == ["text 1"]
+    assert await store.log.tombstones(ALICE, LAB) == 2
+    assert [await store.log.knows(ALICE, LAB, *item) for item in items] == [True, True, True]
+    assert not await store.log.knows(ALICE, LAB, here.timestamp, other.digest)
+    assert await store.log.append(ALICE, other, now=8) is None
