@@ -70,6 +70,7 @@ bench: $(READY) ## measure against other implementations doing the same work
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.transport
 	@$(BIN)/python -m bench.gossip
+	@$(BIN)/python -m bench.pay
 	@$(BIN)/python -m bench.content
 	@$(BIN)/python -m bench.sync
 
