@@ -215,8 +215,6 @@ class Gate:
             return self._over(faults.LOST)
         if charge.working or charge.state not in OWED:
             return self._over(faults.IN_PROGRESS)
-        if charge.delivered is not Delivered.ALL:  # begun too often
-            return self._over(faults.ATTEMPTS)
         if self.delivery is Delivery.HELD and charge.state is not State.SETTLED:
             self.phase = Phase.SETTLING
             return [AwaitSettlement(self.entry.key)]
@@ -312,8 +310,6 @@ class Gate:
         """The work is whole: due with its result, or its result behind what is due already."""
         assert self._finished is not None
         assert self.charge is not None
-        if self._asked:
-            return []
         finished = self._finished
         if self.charge.state is State.RESERVED:
             return self._mark_due(finished.result, finished.receipt, now)

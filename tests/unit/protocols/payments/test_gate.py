@@ -345,6 +345,37 @@ def test_a_tab_that_settlement_closed_ends() -> None:
     assert say(one, Committed(closed)) == [StopWork(), End("tab_closed", closed)]
 
 
+# --- too late ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("given", [Cancelled(), Gone(), Failed("timeout")])
+@pytest.mark.parametrize("before", [[], [LookedUp(None)]])
+def test_a_call_that_ends_before_it_is_reserved_leaves_nothing(before, given) -> None:
+    one = gate()
+    one.open()
+    say(one, *before)
+    assert isinstance(say(one, given)[-1], End)
+    assert say(one, LookedUp(None), Checked(None)) == []
+
+
+def test_what_still_comes_of_work_that_was_stopped_is_dropped() -> None:
+    one = working(Delivery.TAB)
+    say(one, Failed("timeout"))
+    assert say(one, Produced(b"a"), DONE, Raised(20, b"s"), Failed("again"), Cancelled()) == []
+    assert end(one, say(one, Committed(RELEASED))) == "timeout"
+
+
+def test_a_payment_that_was_lost_while_the_result_was_kept_gives_nothing() -> None:
+    one = working(stream=True)
+    say(one, Produced(b"a"), Committed(PART), DONE)
+    assert say(one, Committed(LOST))[-1] == End(faults.LOST, LOST)
+
+
+def test_a_call_whose_answer_comes_from_elsewhere_while_it_leaves() -> None:
+    one = gate()
+    one.open()
+    say(one, LookedUp(None), Checked(None), Cancelled())
+    assert end(one, say(one, Answered(Known(DUE)))) == "cancelled"
+
+
 # --- misuse -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("given", [Checked(None), Answered(Known(DUE)), Settled(SETTLED), Committed(DUE)])
 def test_answers_to_what_was_not_asked(given) -> None:
