@@ -234,6 +234,7 @@ async def test_who_was_away_reads_what_was_said_meanwhile(place: Path, clock: Mo
         sent = [await alice.say("lab", "where is carol?")]
         await trio.sleep(0.1)
         sent.append(await bob.say("lab", "away"))
+        await trio.sleep(30)  # gossip has forgotten both
         await carol.start()
         await same_at_all([alice, bob, carol], sent, 40)
         events = await carol.services.events.read(after=0, kinds=["room"], room="lab", peer=None, limit=10)
