@@ -72,6 +72,14 @@ def run(
     storage_room: str | None = None,
     room_log: str | None = None,
     autopin: _Switch = None,
+    rpc_urls: _Listed = (),
+    wallet_password_file: Path | None = None,
+    accept_unbound: _Switch = None,
+    exposure_payer: str | None = None,
+    exposure_total: str | None = None,
+    exposure_offline: str | None = None,
+    hold_above: str | None = None,
+    hold_strangers: _Switch = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
@@ -138,6 +146,22 @@ def run(
         Messages kept of one room (default: 1GiB).
     autopin
         Keep content that messages of rooms refer to (default: yes).
+    rpc_urls
+        Node of a chain, such as base=https://mainnet.base.org; repeatable. It may hold a key: better in the file.
+    wallet_password_file
+        File with the wallet's password, to open it at the start.
+    accept_unbound
+        Take payments that do not name the request, as other programs make them (default: no).
+    exposure_payer
+        Whole tokens that one payer may owe and not have settled (default: 5).
+    exposure_total
+        The same of all payers (default: 50).
+    exposure_offline
+        Instead of both, where no chain is asked (default: 0.1).
+    hold_above
+        Whole tokens above which output waits until the payment is settled (default: 1).
+    hold_strangers
+        Let it wait too for whoever has settled nothing here yet (default: yes).
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
     """

@@ -22,7 +22,7 @@ from typing import Any, Final
 import structlog
 import trio
 
-from nexusd import __version__, clock, keystore, listen, lockfile, paths, publication
+from nexusd import __version__, clock, keystore, listen, lockfile, paths, payment, publication
 from nexusd.agents import Agents
 from nexusd.api import metrics_http, socket
 from nexusd.api.ports import Services
@@ -249,6 +249,15 @@ async def _start(
         readmit=peers.readmit,
     )
     events = Events(store, name_of)
+    payments, networks = payment.payments(
+        agents=agents,
+        config=config,
+        store=store,
+        clock=now,
+        entropy=secrets.token_bytes,
+        emit=emit,
+        resolve=peers.resolve,
+    )
     capabilities = Capabilities(
         agents=agents,
         streams=node.streams,
@@ -261,8 +270,9 @@ async def _start(
         persona_of=persona,
         learn_name=peers.named,
         changed=announce,
+        till=payments.till,
+        purse=payments.purse,
     )
-
     content = Content(
         agents=agents,
         store=store,
@@ -328,9 +338,12 @@ async def _start(
     await bans.load()
     await inbox.load()
     node.set_known(lambda peer: peers.vouched(peer) or inbox.wrote_to(peer))
+    await payments.load(payment.password_of(config))
     await capabilities.load()
     await nursery.start(capabilities.run)
     await nursery.start(bans.run)
+    await nursery.start(payments.run)
+    await nursery.start(networks.run)
     await content.load()
     node.exchange.set_source(content.source())
     await nursery.start(node.run)
@@ -363,6 +376,8 @@ async def _start(
         content=content,
         directory=directory,
         events=events,
+        payments=payments,
+        wallet=payments.wallet,
     )
     if config.metrics_listen:
         address, port = metrics_address(config.metrics_listen)

@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, Literal, cast
+from urllib.parse import urlsplit
 
 from nexusd import paths
 from nexusd_protocols.identity import parse_peer_id
 from nexusd_protocols.ids import parse_capability_name, parse_room_id
+from nexusd_protocols.payments.money import parse_decimal
+from nexusd_protocols.payments.tokens import parse_network
 from nexusd_protocols.rpc.schema import ConfigValue
 
 Role = Literal["light", "full", "storage"]
@@ -89,13 +92,29 @@ class Config:
     """Bytes of signed messages kept of one room: some three million."""
     autopin: bool = True
     """Whether to keep what messages refer to."""
+    rpc_urls: tuple[str, ...] = ()
+    """Nodes of chains: `base=https://…`. A network without one takes payments unfunded, and settles nothing."""
+    wallet_password_file: Path | None = None
+    """A file with the wallet's password, to open it at the start."""
+    accept_unbound: bool = False
+    """Whether to take authorisations that do not name the request. Only where nobody else is paid at that address."""
+    exposure_payer: str = "5"
+    """Whole tokens that one payer may owe and not have settled."""
+    exposure_total: str = "50"
+    """The same of all payers."""
+    exposure_offline: str = "0.1"
+    """Instead of both, where no chain is asked."""
+    hold_above: str = "1"
+    """Whole tokens above which output waits until the payment is settled."""
+    hold_strangers: bool = True
+    """Whether it waits too for whoever has settled nothing here yet."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
 
     def values(self) -> list[ConfigValue]:
         """Every setting and its origin, in the order of the reference."""
         return [
-            ConfigValue(key=s.key, value=_plain(getattr(self, s.key)), origin=self.origins.get(s.key, "default"))
+            ConfigValue(key=s.key, value=s.shown(getattr(self, s.key)), origin=self.origins.get(s.key, "default"))
             for s in SETTINGS
         ]
 
@@ -113,6 +132,12 @@ class Setting:
     read: Callable[[str], Any]
     check: Callable[[Any], Any]
     in_file: bool = True
+    secret: bool = False
+    """Its values may hold keys, and are shown without them."""
+
+    def shown(self, value: Any) -> Any:
+        """The value as it may be told."""
+        return [_without_key(each) for each in value] if self.secret else _plain(value)
 
     @property
     def environment(self) -> str:
@@ -137,7 +162,8 @@ def load(
         try:
             values[setting.key] = convert(raw)
         except _WrongError as wrong:
-            raise ConfigError(f"{setting.key} = {_shown(raw)} ({origin}): expected {wrong}") from None
+            value = "…" if setting.secret else _shown(raw)
+            raise ConfigError(f"{setting.key} = {value} ({origin}): expected {wrong}") from None
         origins[setting.key] = origin
 
     for setting in SETTINGS:
@@ -160,7 +186,7 @@ def load(
 
 def _locate(values: dict[str, Any], origins: dict[str, str], environment: Mapping[str, str], cwd: Path) -> None:
     """Settle name and data directory: either follows from the other, and `default` from neither."""
-    for key in ("data_dir", "config"):
+    for key in ("data_dir", "config", "wallet_password_file"):
         if key in values:
             values[key] = Path(os.path.normpath(cwd / values[key].expanduser()))
     if "data_dir" in values:
@@ -383,6 +409,49 @@ def _check_metrics(value: Any) -> str:
     return cast("str", value)
 
 
+def rpc_url(text: str) -> tuple[int, str]:
+    """Chain id and URL of `base=https://…`. Raises ValueError."""
+    network, mark, url = text.partition("=")
+    if not mark or not url.startswith(("http://", "https://")):
+        raise ValueError("not a network and a URL")
+    return parse_network(network), url
+
+
+def _check_rpc_urls(value: Any) -> tuple[str, ...]:
+    wrong = _WrongError("a list of networks and their nodes, one for each, such as base=https://mainnet.base.org")
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise wrong
+    try:
+        chains = [rpc_url(each)[0] for each in value]
+    except ValueError:
+        raise wrong from None
+    if len(set(chains)) != len(chains):
+        raise wrong
+    return tuple(value)
+
+
+def _without_key(url: str) -> str:
+    """`base=https://host/…`: providers put keys behind the host, and in front of it."""
+    network, _, rest = url.partition("=")
+    parts = urlsplit(rest)
+    hidden = "/…" if parts.path.strip("/") or parts.query or parts.fragment else ""
+    return f"{network}={parts.scheme}://{parts.netloc.rpartition('@')[2]}{hidden}"
+
+
+def millionths(text: str) -> int:
+    """Whole tokens, in millionths. Raises ValueError."""
+    return parse_decimal(text, 6)
+
+
+def _check_tokens(value: Any) -> str:
+    text = str(value) if type(value) in (int, float) else value
+    try:
+        millionths(text)
+    except (ValueError, TypeError):
+        raise _WrongError("whole tokens, such as 0.5 or 20") from None
+    return cast("str", text)
+
+
 def _words(check: Callable[[Any], Any]) -> Callable[[str], Any]:
     return lambda text: check(text.replace(",", " ").split())
 
@@ -440,5 +509,15 @@ SETTINGS: Final = (
     Setting("storage_room", "of these, for one room", _check_bytes, _check_bytes),
     Setting("room_log", "bytes of messages kept of one room: 1GiB", _check_bytes, _check_bytes),
     Setting("autopin", "keep content that messages refer to", _read_bool, _check_bool),
+    Setting(
+        "rpc_urls", "nodes of chains: base=https://host/key", _words(_check_rpc_urls), _check_rpc_urls, secret=True
+    ),
+    Setting("wallet_password_file", "opens the wallet at the start", _check_path, _check_path),
+    Setting("accept_unbound", "take payments that do not name the request", _read_bool, _check_bool),
+    Setting("exposure_payer", "whole tokens that one payer may owe unsettled", _check_tokens, _check_tokens),
+    Setting("exposure_total", "the same of all payers", _check_tokens, _check_tokens),
+    Setting("exposure_offline", "instead of both, where no chain is asked", _check_tokens, _check_tokens),
+    Setting("hold_above", "above it output waits for the settlement", _check_tokens, _check_tokens),
+    Setting("hold_strangers", "it waits for whoever has settled nothing yet", _read_bool, _check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

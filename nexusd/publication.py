@@ -16,8 +16,11 @@ from nexusd.services.policy import Policy
 from nexusd.services.ports import NameOf, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
+from nexusd.services.trade import Offers
 from nexusd.store import Store
 from nexusd_protocols.content.block import Block
+from nexusd_protocols.payments.tokens import network_name
+from nexusd_protocols.pointer.documents import Price
 
 _OWNER = "directory"
 
@@ -66,6 +69,7 @@ def directory(
                 max_input_bytes=each.options.max_input_bytes,
                 max_duration_ms=each.options.timeout_ms,
                 max_concurrent=each.options.max_concurrent,
+                price=_price(each.offers),
             )
             for each in capabilities.offers(agent)
         ]
@@ -95,3 +99,10 @@ def directory(
             heard=rooms.offering,
         ),
     )
+
+
+def _price(offers: Offers) -> Price | None:
+    """The first of what a call costs, as documents say it."""
+    for terms in offers:
+        return Price(amount=str(terms.amount), currency=terms.token.symbol, network=network_name(terms.token.chain_id))
+    return None

@@ -125,6 +125,7 @@ def _end_params(invocation: str, end: End) -> InvokeEnd:
         output_bytes=end.output_bytes,
         duration_ms=end.duration_ms,
         error=_error_member(end.error) if end.error is not None else None,
+        payment=end.payment,
     )
 
 

@@ -13,7 +13,7 @@ from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, short, size, table
 from nexusd.cli.usage import UsageError
-from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec, Done, OpenAiSpec
+from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec, Done, OpenAiSpec, PriceSpec
 
 app = App(name="capability", help="Capabilities: serve, list, remove.", help_format="plaintext")
 
@@ -33,6 +33,10 @@ def serve(
     max_concurrent: int = 4,
     timeout: Annotated[float, Parameter(show_default=True)] = 600.0,
     max_input: int | None = None,
+    price: str | None = None,
+    network: str | None = None,
+    asset: str | None = None,
+    pay_to: str | None = None,
 ) -> Answer[Capability]:
     """Serve, also after a restart.
 
@@ -58,6 +62,14 @@ def serve(
         Seconds that a call may take, waiting included.
     max_input
         Bytes of input that a call may have (default: 1048576).
+    price
+        What a call costs, in whole tokens, such as 0.10; nothing by default.
+    network
+        Where it is paid: base (default), base-sepolia, ethereum, polygon.
+    asset
+        The token (default: USDC).
+    pay_to
+        Address that is paid (default: this daemon's wallet).
     """
     if bool(command) == (openai is not None):
         raise UsageError(
@@ -68,6 +80,8 @@ def serve(
         raise UsageError("--model and --api-key-env belong to --openai", "see `nexus capability serve --help`")
     if openai is not None and (model is None or jsonl):
         raise UsageError("--openai needs --model, and has no --jsonl", "see `nexus capability serve --help`")
+    if price is None and (network, asset, pay_to) != (None, None, None):
+        raise UsageError("--network, --asset and --pay-to belong to --price", "see `nexus capability serve --help`")
     served = call(
         "capability.serve",
         name=name,
@@ -77,8 +91,9 @@ def serve(
         max_input_bytes=max_input,
         command=None if openai is not None else _command(command, jsonl=jsonl),
         openai=None if openai is None else OpenAiSpec(url=openai, model=model or "", api_key_env=api_key_env),
+        price=None if price is None else _price(price, network, asset, pay_to),
     )
-    return Answer(served, lambda served: f"serving {clean(served.name)}; it stays served until it is removed")
+    return Answer(served, _served)
 
 
 @app.command(name="list", help=summaries.of("capability.list", "nexus capability list 9fKq2LmX"))
@@ -113,6 +128,25 @@ def _command(command: tuple[str, ...], *, jsonl: bool) -> CommandSpec:
     return CommandSpec(argv=[str(Path(program).absolute()), *command[1:]], cwd=str(Path.cwd()), jsonl=jsonl)
 
 
+def _price(price: str, network: str | None, asset: str | None, pay_to: str | None) -> PriceSpec:
+    given = {"network": network, "asset": asset, "pay_to": pay_to}
+    return PriceSpec(amount=price, **{key: value for key, value in given.items() if value is not None})
+
+
+def _served(served: Capability) -> str:
+    price = served.price
+    cost = (
+        "" if price is None else f" for {price.amount} {price.asset} on {price.network} a call, paid to {price.pay_to}"
+    )
+    return f"serving {clean(served.name)}{clean(cost)}; it stays served until it is removed"
+
+
+def _cost(one: Capability) -> str:
+    if one.price is not None:
+        return f"{one.price.amount} {one.price.asset}"
+    return "free" if one.free else "paid"
+
+
 def _list(found: CapabilityList) -> str:
     if not found.answered:
         return f"{short(found.peer)} does not serve the handshake: what it can do is unknown, not nothing"
@@ -120,7 +154,7 @@ def _list(found: CapabilityList) -> str:
         [
             one.name,
             "yes" if one.available else "no",
-            "free" if one.free else "paid",
+            _cost(one),
             "stream" if one.streaming else "unary",
             size(one.max_input_bytes),
             f"{one.queue_ms / 1000:.1f} s" if one.queue_ms else "none",

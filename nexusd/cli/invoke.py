@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
@@ -14,25 +14,28 @@ from nexusd.cli import stdin
 from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import current
-from nexusd.cli.terminal import duration, piece, size
+from nexusd.cli.terminal import clean, duration, piece, size
 from nexusd.cli.usage import UsageError
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
-from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent
+from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
 
 if TYPE_CHECKING:
     from nexusd.client.stream import CallStream
 
+PAID_DURATION_S: Final = 300.0
+
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
-class InvokeResult(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+class InvokeResult(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """The whole of a call. `output` is the remote capability's: untrusted."""
 
     output: Any
     input_bytes: int
     output_bytes: int
     duration_ms: int
+    payment: PaymentSummary | None = None
 
 
 class InvokeEnded(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -49,9 +52,10 @@ def invoke(
     *,
     stream: Flag = False,
     text: Flag = False,
-    max_duration: float = limits.INVOKE_MAX_DURATION_MS / 1000,
+    max_duration: float | None = None,
     max_input: int | None = None,
     max_output: int = limits.INVOKE_MAX_OUTPUT_BYTES,
+    max_price: str | None = None,
 ) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
     """Call a capability.
 
@@ -68,13 +72,17 @@ def invoke(
     text
         Send the input as text even if it is JSON.
     max_duration
-        Seconds that the call may take.
+        Seconds that the call may take (default: 30; of one that is paid 300, since a person may have to agree).
     max_input
         Bytes of input that both sides allow; as many as are given, by default.
     max_output
         Bytes of output that both sides allow.
+    max_price
+        What the call may cost, in whole tokens, such as 0.10; nothing is paid without it. The policy decides too.
     """
     value = _input(input, as_text=text)
+    if max_duration is None:
+        max_duration = limits.INVOKE_MAX_DURATION_MS / 1000 if max_price is None else PAID_DURATION_S
     call = current().nexus.stream(
         peer,
         capability,
@@ -83,6 +91,7 @@ def invoke(
         max_duration_ms=round(max_duration * 1000),
         max_input_bytes=max_input,
         max_output_bytes=max_output,
+        max_price=max_price,
     )
     if stream:
         return Stream(_events(call), _Live().text)
@@ -138,10 +147,23 @@ def _whole(call: CallStream) -> InvokeResult:
         input_bytes=end.input_bytes,
         output_bytes=end.output_bytes,
         duration_ms=end.duration_ms,
+        payment=end.payment,
     )
 
 
+def receipt_line(payment: PaymentSummary) -> str:
+    """What was paid, for people."""
+    word = {"paid": "paid", "pending": "payment pending:", "unused": "not charged:", "unknown": "perhaps charged:"}
+    receipt = "receipt" if payment.receipt == "verified" else f"no good receipt ({payment.receipt}), payment"
+    note = f" ({payment.note})" if payment.note else ""
+    sent = f", transaction {payment.transaction}" if payment.transaction else ""
+    cost = f"{payment.amount} {payment.asset} on {payment.network}"
+    return clean(f"{word[payment.state]} {cost}{sent}; {receipt} {payment.id}{note}")
+
+
 def _result(result: InvokeResult) -> str:
+    if result.payment is not None:
+        current().say(receipt_line(result.payment))
     text = result.output if isinstance(result.output, str) else json.dumps(result.output, indent=2)
     return piece(text).removesuffix("\n")
 
@@ -160,6 +182,8 @@ class _Live:
             current().say(
                 f"done: {size(end.input_bytes)} in, {size(end.output_bytes)} out, {duration(end.duration_ms)}"
             )
+            if end.payment is not None:
+                current().say(receipt_line(end.payment))
             return close
         if isinstance(item.data, str) and item.event in ("token", "partial", "result"):
             shown = piece(item.data)

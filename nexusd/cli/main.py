@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "capability": ("capabilities:app", "Capabilities: serve, list, remove.", ""),
     "find": ("find:app", "Find agents, rooms and capabilities.", ""),
     "invoke": ("invoke:invoke", "Call a capability.", 'nexus invoke 9fKq2LmX upper "make me loud"'),
+    "wallet": ("wallet:app", "The wallet: make, import, show, open, back up.", ""),
+    "pay": ("pay:app", "Payments: policy, approvals, history, receipts, settlement.", ""),
     "content": ("content:app", "Content by its CID: put, get, keep, remove.", ""),
     "storage": ("content:storage", "What the disk is used for.", "nexus storage"),
     "events": ("events:events", "Print what happens, as it happens.", "nexus events --kinds room,dm --cursor 120"),

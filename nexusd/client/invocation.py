@@ -49,7 +49,10 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
         return None
     code, message = str(end.error.get("code")), str(end.error.get("message"))
     remote_code = end.error.get("remoteCode")
-    return NexusError.of(code, message, None if remote_code is None else {"remoteCode": remote_code})
+    data = {} if remote_code is None else {"remoteCode": remote_code}
+    if end.payment is not None:
+        data["payment"] = msgspec.to_builtins(end.payment)
+    return NexusError.of(code, message, data or None)
 
 
 class _Granting:

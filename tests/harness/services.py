@@ -431,6 +431,65 @@ class FakeCapabilities:
         return call
 
 
+class FakeWallet:
+    """A wallet that is locked."""
+
+    def __init__(self) -> None:
+        self.shown = schema.WalletShow(address="0x" + "11" * 20, path="/wallet.json", unlocked=False)
+
+    async def new(self, params: schema.WalletNewParams) -> schema.WalletShow | Refusal:
+        return Refusal("wallet_exists")
+
+    async def import_(self, params: schema.WalletImportParams) -> schema.WalletShow | Refusal:
+        return Refusal("wallet_exists")
+
+    async def unlock(self, params: schema.WalletUnlockParams) -> schema.WalletShow | Refusal:
+        return Refusal("wrong_password")
+
+    async def show(self) -> schema.WalletShow | Refusal:
+        return self.shown
+
+    async def backup(self) -> schema.WalletBackup | Refusal:
+        return schema.WalletBackup(address=self.shown.address, keystore="{}")
+
+
+class FakePayments:
+    """Nothing was paid, and nothing may be."""
+
+    async def balance(self) -> schema.WalletBalances | Refusal:
+        return Refusal("no_wallet")
+
+    async def policy(self, params: schema.ProfileGetParams) -> schema.PayPolicy | Refusal:
+        return Refusal("refused")
+
+    async def set_policy(self, params: schema.PayPolicySetParams) -> schema.PayPolicy | Refusal:
+        return Refusal("refused")
+
+    async def stop(self, params: schema.PayStopParams) -> schema.PayStopped:
+        return schema.PayStopped(stopped=params.stopped)
+
+    async def approvals(self, params: schema.ProfileGetParams) -> schema.PurchaseList | Refusal:
+        return schema.PurchaseList(purchases=[])
+
+    async def approve(self, params: schema.PayIdParams) -> schema.PurchaseView | Refusal:
+        return Refusal("payment_unknown")
+
+    async def reject(self, params: schema.PayIdParams) -> schema.PurchaseView | Refusal:
+        return Refusal("payment_unknown")
+
+    async def history(self, params: schema.PayListParams) -> schema.PurchaseList | Refusal:
+        return schema.PurchaseList(purchases=[])
+
+    async def explain(self, params: schema.PayIdParams) -> schema.PayExplained | Refusal:
+        return Refusal("payment_unknown")
+
+    async def verify(self, params: schema.PayVerifyParams) -> schema.PayVerified:
+        return schema.PayVerified(valid=False, problem="not a receipt")
+
+    async def settlements(self, params: schema.PaySettleParams) -> schema.PaySettleStatus | Refusal:
+        return schema.PaySettleStatus(networks=[], totals=[], charges=[])
+
+
 class FakeDirectory:
     """Knows bob, and nobody else."""
 
@@ -499,4 +558,6 @@ class Fakes:
             content=FakeContent(),
             directory=self.directory,
             events=self.events,
+            payments=FakePayments(),
+            wallet=FakeWallet(),
         )

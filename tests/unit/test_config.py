@@ -49,6 +49,19 @@ LAYERS = {
     "storage_room": ((5, 5), ("0", 0), ("7", 7), 100_000_000),
     "room_log": (("64MiB", 64 << 20), ("1GB", 10**9), (2048, 2048), 1 << 30),
     "autopin": ((False, False), ("off", False), ("false", False), True),
+    "rpc_urls": (
+        (["base=http://x"], ("base=http://x",)),
+        ("base=https://x/k,eip155:10=http://y", ("base=https://x/k", "eip155:10=http://y")),
+        ('["polygon=https://x"]', ("polygon=https://x",)),
+        (),
+    ),
+    "wallet_password_file": (("/f", Path("/f")), ("/g", Path("/g")), ('"/h"', Path("/h")), None),
+    "accept_unbound": ((True, True), ("yes", True), ("true", True), False),
+    "exposure_payer": (("1", "1"), ("0.5", "0.5"), ('"2.25"', "2.25"), "5"),
+    "exposure_total": (("1", "1"), ("0.5", "0.5"), ("20", "20"), "50"),
+    "exposure_offline": (("0", "0"), ("0.5", "0.5"), ("0.25", "0.25"), "0.1"),
+    "hold_above": (("1.5", "1.5"), ("0.5", "0.5"), ('"0"', "0"), "1"),
+    "hold_strangers": ((False, False), ("off", False), ("false", False), True),
     "allow_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
 }
 
@@ -67,6 +80,17 @@ def file(tmp_path):
 
 def test_every_setting_of_the_file_is_in_the_table():
     assert set(LAYERS) == {setting.key for setting in config.SETTINGS if setting.in_file}
+
+
+def test_keys_in_the_addresses_of_nodes_are_not_told(environment):
+    urls = ["base=https://user:SECRET@a.example/v2/SECRET", "polygon=http://b.example?key=SECRET", "ethereum=http://c"]
+    found = load({"rpc_urls": urls}, environment)
+    (row,) = [row for row in found.values() if row.key == "rpc_urls"]
+    assert row.value == ["base=https://a.example/…", "polygon=http://b.example/…", "ethereum=http://c"]
+    assert found.rpc_urls == tuple(urls)
+    with pytest.raises(ConfigError) as caught:
+        load({"rpc_urls": ["SECRET"]}, environment)
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", LAYERS)

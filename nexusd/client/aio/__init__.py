@@ -176,10 +176,12 @@ class AsyncNexus(_Asking):
         max_duration_ms: int = limits.INVOKE_MAX_DURATION_MS,
         max_input_bytes: int | None = None,
         max_output_bytes: int = limits.INVOKE_MAX_OUTPUT_BYTES,
+        max_price: str | None = None,
         agent: str | None = None,
     ) -> CallStream:
         """Call a capability, on entering the result with `async with`, and iterate over its output as it comes. `input`
-        is the whole input; `pieces` are sent one by one, as the provider takes them. Raises NexusError."""
+        is the whole input; `pieces` are sent one by one, as the provider takes them. `max_price` is what it may
+        cost, in whole tokens ("0.10"); without it nothing is paid. Raises NexusError."""
         params, split = invoke_params(
             peer,
             capability,
@@ -190,6 +192,7 @@ class AsyncNexus(_Asking):
             max_duration_ms=max_duration_ms,
             max_input_bytes=max_input_bytes,
             max_output_bytes=max_output_bytes,
+            max_price=max_price,
             agent=agent,
         )
         return CallStream(self._open_links, params, pieces if split is None else split, timeout=self._timeout)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import structlog
 import trio
 
 from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError
 from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
+from nexusd.services.trade import Ended, Payment, line_of
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.frames import Code
+from nexusd_protocols.payments.terms import Required, read_required
+from nexusd_protocols.payments.tokens import Tokens, network_name
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import PaymentSummary
+
+log = structlog.get_logger(__name__)
 
 _CODES: Final = {
     Code.NOT_FOUND: "capability_unknown",
@@ -22,11 +31,17 @@ _CODES: Final = {
     Code.TIMEOUT: "timeout",
     Code.INPUT_TOO_LARGE: "too_large",
     Code.PAYMENT_REQUIRED: "payment_required",
-    Code.PAYMENT_INVALID: "payment_required",
+    Code.PAYMENT_INVALID: "payment_invalid",
     Code.PAYMENT_TIMEOUT: "payment_required",
+    Code.SETTLEMENT_PENDING: "settlement_pending",
     Code.CANCELLED: "invoke_cancelled",
 }
 """A provider's word to a row of our table; any other is `invoke_failed`."""
+
+_TOKENS: Final = Tokens()
+"""For telling a price; what is paid is for whoever pays to know."""
+
+Pay = Callable[[events.PaymentDemanded], Awaitable[Payment | Refusal]]
 
 CHANNEL = Channel[events.CallerEvent, commands.CallerCommand]
 
@@ -41,13 +56,21 @@ class OutgoingCall:
         machine: Caller,
         max_duration_ms: int,
         ended: Callable[[End], None],
+        pay: Pay | None = None,
     ) -> None:
+        """`pay` answers a demand for payment; without it nothing is paid."""
         self.invocation = invocation
         self._channel = channel
         self._machine = machine
         self._began = trio.current_time()
         self._deadline = self._began + max_duration_ms / 1000
         self._ended = ended
+        self._pay = pay
+        self.payment: Payment | None = None
+        """What was signed for it, if anything was."""
+        self._digest = hashlib.sha256()
+        self._pieces = 0
+        self._response: Any = None
         self._over = False
         self._failure: CallError | None = None
         self._waiting: trio.CancelScope | None = None
@@ -77,19 +100,28 @@ class OutgoingCall:
                 case End():
                     return item
                 case events.Output(seq, event, data, _):
+                    if self.payment is not None:
+                        self._pieces += 1
+                        self._digest.update(line_of(event, data))
                     return Output(seq, event, data)
                 case events.Accepted():
                     continue
-                case events.Finished():
+                case events.Finished(response=response):
+                    self._response = response
                     return await self._end(None)
-                case events.Failed(code, message):
+                case events.Failed(code, message, response):
+                    self._response = response
                     return await self._end(CallError(_CODES.get(code, "invoke_failed"), message or code, code))
                 case events.Cancelled(reason):
                     return await self._end(CallError("invoke_cancelled", f"The provider gave up: {reason}"))
-                case events.PaymentDemanded(terms):
-                    await self._say(commands.Cancel("this caller does not pay"))
-                    price = "payment" if terms is None else f"{terms.amount} {terms.currency}"
-                    return await self._end(CallError("payment_required", f"The provider asks for {price}"))
+                case events.PaymentDemanded() as demanded:
+                    refused = await self._answer(demanded)
+                    if refused is not None:
+                        await self._say(commands.Cancel("this caller does not pay that"))
+                        return await self._end(refused)
+                case events.PaymentDue():
+                    await self._say(commands.Cancel("no tab was agreed"))
+                    return await self._end(CallError("payment_refused", "The provider asks for more than was agreed"))
 
     async def cancel(self, reason: str) -> None:
         """See `ports.Call`."""
@@ -113,6 +145,29 @@ class OutgoingCall:
             self._waiting = None
         return None
 
+    async def _answer(self, demanded: events.PaymentDemanded) -> CallError | None:
+        """Pay what is asked for, which may take until a person has decided; or say why not."""
+        if self._pay is None:
+            return CallError("payment_required", f"The provider asks for {price_of(demanded)}")
+        paid: Payment | Refusal | None = None
+        left = max(0.0, self._deadline - trio.current_time())
+        with trio.move_on_after(left) as self._waiting:
+            try:
+                paid = await self._pay(demanded)
+            except OSError as error:
+                paid = Refusal("payment_refused", f"The payment could not be kept: {error}")
+        self._waiting = None
+        if paid is None:
+            return self._failure or CallError("timeout", "The payment was not decided in time")
+        if isinstance(paid, Refusal):
+            return CallError(paid.code, paid.message)
+        self.payment = paid
+        try:
+            await self._channel.send(paid.pay)
+        except (HostError, LocalProtocolError):
+            return None  # the provider ended the call in the meantime, or is gone: `receive` tells
+        return None
+
     async def _give_up(self, failure: CallError, reason: str) -> None:
         if self._over or self._failure is not None:
             return
@@ -131,8 +186,30 @@ class OutgoingCall:
         self._over = True
         usage = self._machine.usage
         elapsed = round((trio.current_time() - self._began) * 1000)
-        end = End(error, usage.input_bytes, usage.output_bytes, elapsed)
+        summary: PaymentSummary | None = None
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
             await (self._channel.aclose() if error is None else self._channel.reset())
+        if self.payment is not None:
+            code = "" if error is None else error.remote_code or error.code
+            how = Ended(pieces=self._pieces, result=self._digest.digest(), response=self._response, code=code)
+            with trio.CancelScope(shield=True):
+                try:
+                    summary = await self.payment.ended(how)
+                except OSError as failed:
+                    log.error("payment_not_kept", invocation=self.invocation, error=str(failed))
+        end = End(error, usage.input_bytes, usage.output_bytes, elapsed, summary)
         self._ended(end)
         return end
+
+
+def price_of(demanded: events.PaymentDemanded) -> str:
+    """What is asked for, in a few words; they are the provider's."""
+    found = read_required(demanded.required, _TOKENS) if demanded.required is not None else None
+    if isinstance(found, Required) and found.offers:
+        return " or ".join(
+            f"{terms.token.show(terms.amount)} on {network_name(terms.token.chain_id)}"
+            for terms in (offer.terms for offer in found.offers)
+        )
+    if demanded.terms is not None:
+        return f"{demanded.terms.amount} smallest units of {demanded.terms.currency}"
+    return "payment, in what is not known here"

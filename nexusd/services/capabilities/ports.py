@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from nexusd_protocols.rpc.schema import PaymentSummary
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -36,6 +38,7 @@ class End:
     input_bytes: int
     output_bytes: int
     duration_ms: int
+    payment: PaymentSummary | None = None
 
 
 class Call(Protocol):

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import trio
 
 from nexusd.services.capabilities.ports import CallFailed, Provider
+from nexusd.services.trade import Offers
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.rpc.codes import Refusal
@@ -43,6 +44,8 @@ class Entry:
     options: CapabilityOptions
     streaming: bool = True
     owner: object = None
+    offers: Offers = ()
+    """What a call costs; empty: nothing."""
     running: int = 0
     waiting: int = 0
     mean_ms: float = 0.0
@@ -106,10 +109,12 @@ class Entry:
             name=self.name,
             available=self.waiting < WAITING_PER_SLOT * self.options.max_concurrent,
             description=self.options.description,
+            free=not self.offers,
             streaming=self.streaming,
             max_input_bytes=self.options.max_input_bytes,
             queue_ms=self.queue_ms,
             kind=self.kind,
+            price=self.options.price,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -16,10 +16,12 @@ from nexusd.services.capabilities import calls, serving
 from nexusd.services.capabilities.command import Command
 from nexusd.services.capabilities.inquiry import Inquiry
 from nexusd.services.capabilities.openai import OpenAi
+from nexusd.services.capabilities.paid import PaidCall
 from nexusd.services.capabilities.ports import Call, End, Provider
 from nexusd.services.capabilities.registry import Entry, Registry
 from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, LiveEvent, PersonaOf, Resolve, WallClock, refusal_of
+from nexusd.services.trade import Offers, Payment, Purse, Till, Wish
 from nexusd.store import Store
 from nexusd.store.invocations import InvocationRow
 from nexusd_protocols import limits, ndjson
@@ -28,15 +30,17 @@ from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName, parse_capability_name, uuid7
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
-from nexusd_protocols.invoke.frames import PROTOCOL, Code
+from nexusd_protocols.invoke.frames import PROTOCOL, Code, OpenFrame
 from nexusd_protocols.invoke.provider import Provider as ProviderMachine
 from nexusd_protocols.invoke.quota import Limits
+from nexusd_protocols.payments import binding
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
     Capability,
     CapabilityList,
     CapabilityListParams,
     CapabilityNameParams,
+    CapabilityOptions,
     CapabilityRegisterParams,
     CapabilityServeParams,
     Done,
@@ -45,6 +49,10 @@ from nexusd_protocols.rpc.schema import (
 
 log = structlog.get_logger(__name__)
 
+OptionsT = TypeVar("OptionsT", bound=CapabilityOptions)
+
+SETTLING_S: Final = 30
+"""Of the window of a payment, what is left to settle it when the work has taken all its time."""
 CALLS_AT_ONCE: Final = 1024
 """Calls being answered on this node, in all: what they buffer is bounded by this times their input limits."""
 
@@ -66,7 +74,10 @@ class Capabilities:
         persona_of: PersonaOf,
         learn_name: Callable[[PeerId, str], Awaitable[None]],
         changed: Callable[[AgentId], Awaitable[None]],
+        till: Till | None = None,
+        purse: Purse | None = None,
     ) -> None:
+        """Without a `till` nothing is sold, without a `purse` nothing is bought."""
         self._agents = agents
         self._local = PeerId(agents.first.id)
         self._streams = streams
@@ -80,6 +91,8 @@ class Capabilities:
             agent=agents.first, streams=streams, persona_of=persona_of, status=self._offered, learn_name=learn_name
         )
         self._changed = changed
+        self._till = till
+        self._purse = purse
         self._registry = Registry()
         self._answering: set[serving.IncomingCall] = set()
         self._calling: set[calls.OutgoingCall] = set()
@@ -96,7 +109,12 @@ class Capabilities:
         for agent in self._agents:
             for row in await self._store.capabilities.list(agent.id):
                 params = msgspec.json.decode(row.spec, type=CapabilityServeParams)
-                self._registry.add(_entry(agent, row.name, params))
+                offers = self._offers_of(row.name, params)
+                if isinstance(offers, Refusal):
+                    # for nothing would be wrong, and so would be to stop all else
+                    log.error("not_served", capability=row.name, reason=offers.message)
+                    continue
+                self._registry.add(_entry(agent, row.name, params, offers))
         self._streams.handle(PROTOCOL, self._provider_machine, self._answer)
         self._inquiry.listen()
 
@@ -115,7 +133,7 @@ class Capabilities:
         """Give up what runs, each with a word to the other side, and finish the record."""
         self._closing = True
         for incoming in list(self._answering):
-            incoming.give_up("the provider is shutting down")
+            incoming.shut_down()
         for call in list(self._calling):
             await call.cancel("the caller is shutting down")
         while self._answering or self._recording:
@@ -154,7 +172,12 @@ class Capabilities:
         entry = self._registry.find(self._agents.first.id, name)
         if entry is None:
             return Limits()
-        return Limits(max_duration_ms=entry.options.timeout_ms, max_input_bytes=entry.options.max_input_bytes)
+        # an authorisation has to outlive the work, so that it can be settled
+        within_ms = [(offer.max_timeout_s - SETTLING_S) * 1000 for offer in entry.offers]
+        return Limits(
+            max_duration_ms=min(entry.options.timeout_ms, *within_ms, entry.options.timeout_ms),
+            max_input_bytes=entry.options.max_input_bytes,
+        )
 
     # --- answering --------------------------------------------------------------------------------------------------
     async def _answer(self, channel: serving.CHANNEL) -> None:
@@ -174,7 +197,10 @@ class Capabilities:
         if self._closing or len(self._answering) >= CALLS_AT_ONCE:
             await channel.send(commands.Error(Code.BUSY, "try again later"))
             return
-        incoming = serving.IncomingCall(self._new_id(), channel, opened, entry)
+        incoming = self._incoming(agent, channel, opened, entry)
+        if isinstance(incoming, Refusal):
+            await channel.send(commands.Error(Code.BAD_REQUEST, incoming.message))
+            return
         self._answering.add(incoming)
         self._started(incoming.invocation, "in", channel.peer, entry.name)
         started_at = self._clock()
@@ -198,8 +224,27 @@ class Capabilities:
                     input_bytes=incoming.input_bytes,
                     output_bytes=incoming.output_bytes,
                     outcome=outcome,
+                    payment=incoming.closing.key,
+                    asset=incoming.closing.asset,
+                    amount=incoming.closing.amount,
+                    units=incoming.closing.units,
                 ),
             )
+
+    def _incoming(
+        self, agent: AgentId, channel: serving.CHANNEL, opened: events.Opened, entry: Entry
+    ) -> serving.IncomingCall | Refusal:
+        if not entry.offers:
+            return serving.IncomingCall(self._new_id(), channel, opened, entry)
+        assert self._till is not None
+        seller = self._agents.find(agent)
+        if isinstance(seller, Refusal):
+            return seller
+        try:
+            sale = self._till.sale(seller, channel.peer, opened, entry.offers, entry.options.description)
+        except (TypeError, ValueError) as error:
+            return Refusal("invalid_params", f"the call has no canonical form: {error}")
+        return PaidCall(self._new_id(), channel, opened, entry, sale)
 
     def _record(self, agent: AgentId, row: InvocationRow) -> None:
         """Have it written down; neither side of the call waits for the disk. Calls that end together share a commit."""
@@ -284,10 +329,12 @@ class Capabilities:
                 input_bytes=end.input_bytes,
                 output_bytes=end.output_bytes,
                 outcome="ok" if end.error is None else end.error.remote_code or end.error.code,
+                **_paid(call.payment, end),
             )
             self._record(agent.id, row)
 
-        call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended)
+        pay = self._payer(agent, params, opening, peer)
+        call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended, pay)
         try:
             await channel.send(opening)
             if params.input is not msgspec.UNSET or params.final:
@@ -306,6 +353,28 @@ class Capabilities:
         self._calling.add(call)
         self._started(call.invocation, "out", peer, opening.capability)
         return call
+
+    def _payer(self, agent: Agent, params: InvokeParams, opening: commands.Open, peer: PeerId) -> calls.Pay | None:
+        """How a demand of this call is answered; None where it may cost nothing."""
+        purse, max_price = self._purse, params.max_price
+        if purse is None or max_price is None:
+            return None
+
+        async def pay(demanded: events.PaymentDemanded) -> Payment | Refusal:
+            wish = Wish(
+                id=opening.request_id,
+                agent=agent.id,
+                peer=peer,
+                capability=CapabilityName(opening.capability),
+                request=binding.request_digest(
+                    request_id=opening.request_id, caller=agent.id, to_agent=None, content=_content(opening)
+                ),
+                demanded=demanded,
+                max_price=max_price,
+            )
+            return await purse.pay(wish)
+
+        return pay
 
     # --- requests ---------------------------------------------------------------------------------------------------
     async def list(self, params: CapabilityListParams) -> CapabilityList | Refusal:
@@ -332,7 +401,14 @@ class Capabilities:
             return name
         if params.openai is not None and not params.openai.url.startswith(("http://", "https://")):
             return Refusal("refused", f"{params.openai.url!r} is not an http or https URL")
-        entry = _entry(agent, name, params)
+        priced = await self._priced(name, params)
+        if isinstance(priced, Refusal):
+            return priced
+        params = priced
+        offers = self._offers_of(name, params)
+        if isinstance(offers, Refusal):
+            return offers
+        entry = _entry(agent, name, params, offers)
         async with self._serving:
             before = self._registry.find(agent.id, name)
             if refusal := self._registry.add(entry):
@@ -344,6 +420,25 @@ class Capabilities:
                 raise
         await self._changed(agent.id)
         return entry.view()
+
+    async def _priced(self, name: CapabilityName, options: OptionsT) -> OptionsT | Refusal:
+        """The options with their price filled in."""
+        if options.price is None:
+            return options
+        if self._till is None:
+            return Refusal("refused", "This daemon takes no payments")
+        price = await self._till.price(name, options.price, options.timeout_ms)
+        return price if isinstance(price, Refusal) else replace(options, price=price)
+
+    def _offers_of(self, name: CapabilityName, options: CapabilityOptions) -> Offers | Refusal:
+        if options.price is None:
+            return ()
+        if self._till is None:
+            return Refusal("refused", "This daemon takes no payments")
+        try:
+            return self._till.offers(name, options.price, options.timeout_ms)
+        except ValueError as error:
+            return Refusal("invalid_params", str(error))
 
     def _name(self, text: str) -> CapabilityName | Refusal:
         """A name that may be served here: to serve what nobody may call would be a mistake."""
@@ -361,7 +456,13 @@ class Capabilities:
         name = self._name(params.name)
         if isinstance(name, Refusal):
             return name
-        entry = Entry(agent.id, name, "connection", provider, params, params.streaming, owner=provider)
+        priced = await self._priced(name, params)
+        if isinstance(priced, Refusal):
+            return priced
+        offers = self._offers_of(name, priced)
+        if isinstance(offers, Refusal):
+            return offers
+        entry = Entry(agent.id, name, "connection", provider, priced, params.streaming, owner=provider, offers=offers)
         if refusal := self._registry.add(entry):
             return refusal
         await self._changed(agent.id)
@@ -389,11 +490,32 @@ class Capabilities:
             self._background.start_soon(self._changed, agent)
 
 
-def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams) -> Entry:
+def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams, offers: Offers) -> Entry:
     if params.command is not None:
-        return Entry(agent.id, name, "command", Command(params.command), params)
+        return Entry(agent.id, name, "command", Command(params.command), params, offers=offers)
     assert params.openai is not None
-    return Entry(agent.id, name, "openai", OpenAi(params.openai), params)
+    return Entry(agent.id, name, "openai", OpenAi(params.openai), params, offers=offers)
+
+
+def _content(opening: commands.Open) -> bytes:
+    """The digest of what is asked for, as the provider makes it from the frame."""
+    return OpenFrame(
+        version=1,
+        request_id=opening.request_id,
+        capability=opening.capability,
+        input_format=opening.input_format,
+        output_mode=opening.output_mode,
+        max_duration_ms=opening.max_duration_ms,
+        max_input_bytes=opening.max_input_bytes,
+        max_output_bytes=opening.max_output_bytes,
+    ).content()
+
+
+def _paid(payment: Payment | None, end: End) -> dict[str, Any]:
+    """What a call cost, for its record."""
+    if payment is None or end.payment is None or end.payment.state not in ("paid", "pending"):
+        return {}
+    return {"payment": end.payment.id, "asset": payment.asset, "amount": payment.amount, "units": 1}
 
 
 def _max_input(params: InvokeParams) -> int:

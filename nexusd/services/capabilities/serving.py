@@ -19,6 +19,7 @@ from nexusd.host.ports import Channel, ConnectionLostError, HostError
 from nexusd.services.capabilities.backlog import Backlog
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
+from nexusd.services.trade import Closing
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.invoke import commands, events
@@ -57,6 +58,8 @@ class IncomingCall:
         self._time = trio.CancelScope()
         self._input = Backlog()
         self._began = trio.current_time()
+        self.closing = Closing(command=commands.Done(), outcome="ok")
+        """How it ended, and what was charged."""
 
     @property
     def cancelled(self) -> str:
@@ -91,6 +94,14 @@ class IncomingCall:
         self._given_up = self._given_up or reason
         self._scope.cancel()
 
+    def lose(self, reason: str) -> None:
+        """The caller cannot be reached any more."""
+        self.give_up(reason)
+
+    def shut_down(self) -> None:
+        """This daemon stops."""
+        self.give_up("the provider is shutting down")
+
     @property
     def duration_ms(self) -> int:
         """Since the call was opened."""
@@ -104,23 +115,27 @@ class IncomingCall:
             nursery.cancel_scope.cancel()
         return outcome
 
+    async def _work(self) -> None:
+        """Have the provider answer, in its turn and within the time."""
+        self._time.deadline = self._began + self.max_duration_ms / 1000
+        with self._time:
+            async with self._entry.slot(self.caller):
+                await self._channel.send(commands.Accept(self._entry.queue_ms))
+                await self._entry.provider.call(self)
+
     async def _answer(self) -> str:
         closing: commands.ProviderCommand = commands.Done()
         outcome = "ok"
         with self._scope:
             try:
-                self._time.deadline = self._began + self.max_duration_ms / 1000
-                with self._time:
-                    async with self._entry.slot(self.caller):
-                        await self._channel.send(commands.Accept(self._entry.queue_ms))
-                        await self._entry.provider.call(self)
+                await self._work()
                 if self._time.cancelled_caught:
                     closing, outcome = commands.TimedOut(), Code.TIMEOUT
             except* CallFailed as failures:
-                failed = _first(failures)
+                failed = first(failures)
                 closing, outcome = commands.Error(failed.code, failed.message), failed.code
             except* HostError as errors:
-                self.give_up(f"the caller is gone: {_first(errors)}")
+                self.give_up(f"the caller is gone: {first(errors)}")
             except* Exception:
                 log.exception("provider_failed", capability=self.capability, invocation=self.invocation)
                 closing, outcome = commands.Error(Code.INTERNAL, "the provider failed"), Code.INTERNAL
@@ -139,7 +154,7 @@ class IncomingCall:
             while await self._read_one():
                 pass
         except ConnectionLostError as error:
-            self.give_up(f"the caller is gone: {error}")
+            self.lose(f"the caller is gone: {error}")
         except RemoteProtocolError as error:
             self.give_up(f"the caller broke the protocol: {error}")
         finally:
@@ -152,15 +167,22 @@ class IncomingCall:
                 return False
             case events.Input(_, data, final, size):
                 self.input_bytes += size
+                self._took(data)
                 await self._input.put(_compact(data), final)
                 if final:
                     self._input.end()
             case events.Cancelled(reason):
                 self.give_up(f"the caller cancelled: {reason}" if reason else "the caller cancelled")
                 return False
-            case _:
-                pass
+            case event:
+                self._other(event)
         return True
+
+    def _took(self, data: Any) -> None:
+        """A piece of input came."""
+
+    def _other(self, event: events.ProviderEvent) -> None:
+        """What only a call that is paid for gets."""
 
 
 def _compact(data: Any) -> Any:
@@ -168,7 +190,8 @@ def _compact(data: Any) -> Any:
     return msgspec.Raw(ndjson.encode(data)) if isinstance(data, list | dict) else data
 
 
-def _first(group: BaseExceptionGroup[Any]) -> Any:
+def first(group: BaseExceptionGroup[Any]) -> Any:
+    """The first error in it."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -132,7 +132,27 @@ _ROWS: Final = (
     ErrorCode("invoke_failed", -32040, "The capability failed", "see the message"),
     ErrorCode("invoke_refused", -32041, "The provider refused the call", "see the message"),
     ErrorCode("invoke_cancelled", -32042, "The call was cancelled", "call again"),
-    ErrorCode("payment_required", -32043, "The capability asks for payment", "this version pays nothing"),
+    ErrorCode(
+        "payment_required",
+        -32043,
+        "The capability asks for payment",
+        "say what it may cost: `nexus invoke --max-price`",
+    ),
+    ErrorCode("payment_invalid", -32044, "The provider did not take the payment", "see `nexus pay history`"),
+    ErrorCode("payment_refused", -32045, "The payment is not made", "see `nexus pay policy show`"),
+    ErrorCode("payment_rejected", -32046, "A person rejected the payment", "ask whoever decides"),
+    ErrorCode(
+        "settlement_pending",
+        -32047,
+        "The payment was sent to the chain, and its outcome is not known yet",
+        "see `nexus pay explain`; do not pay again",
+    ),
+    ErrorCode("payment_unknown", -32048, "No such payment", "list them with `nexus pay history`"),
+    # the wallet
+    ErrorCode("no_wallet", -32060, "There is no wallet", "make one with `nexus wallet new`"),
+    ErrorCode("wallet_exists", -32061, "There is a wallet already", "see `nexus wallet show`"),
+    ErrorCode("wallet_locked", -32062, "The wallet is locked", "open it with `nexus wallet unlock`"),
+    ErrorCode("wrong_password", -32063, "That is not the password", "try again"),
     # storage
     ErrorCode(
         "storage_full",

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from nexusd_protocols import limits
+from nexusd_protocols.rpc.schema.payments import Decimal, PriceSpec
 from nexusd_protocols.rpc.schema.shape import Acting, Params, Result
 
 
@@ -24,6 +25,8 @@ class Capability(Result, frozen=True, kw_only=True):
     """Estimated wait before a new call starts."""
     kind: Literal["connection", "command", "openai"] | None = None
     """How this daemon serves it; none for a remote peer's."""
+    price: PriceSpec | None = None
+    """What this daemon asks for it; none for a remote peer's, which tells when it is called."""
 
 
 class CapabilityListParams(Acting, frozen=True, kw_only=True):
@@ -46,6 +49,8 @@ class CapabilityOptions(Acting, frozen=True, kw_only=True):
     max_concurrent: Annotated[int, Meta(ge=1, le=1024)] = 4
     timeout_ms: Annotated[int, Meta(ge=1, le=limits.INVOKE_DURATION_CEILING_MS)] = 600_000
     max_input_bytes: Annotated[int, Meta(ge=0, le=limits.INVOKE_INPUT_CEILING_BYTES)] = 1 * limits.MIB
+    price: PriceSpec | None = None
+    """What a call costs; without it, nothing."""
 
 
 class CapabilityRegisterParams(CapabilityOptions, frozen=True, kw_only=True):
@@ -99,6 +104,8 @@ class InvokeParams(Acting, frozen=True, kw_only=True):
     """Default: 64 KiB, or the size of `input` if that is more and it is final."""
     max_output_bytes: Annotated[int, Meta(ge=0, le=limits.INVOKE_OUTPUT_CEILING_BYTES)] = limits.INVOKE_MAX_OUTPUT_BYTES
     credit: Annotated[int, Meta(ge=0)] = limits.RPC_CREDIT_BYTES
+    max_price: Decimal | None = None
+    """What the call may cost in all, in whole tokens; without it nothing is paid. The policy has its own word."""
 
 
 class Invocation(Result, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from nexusd_protocols.rpc.schema.payments import PaymentSummary
 from nexusd_protocols.rpc.schema.shape import EventKind
 
 
@@ -57,6 +58,8 @@ class InvokeEnd(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     duration_ms: int
     error: dict[str, Any] | None = None
     """{"code", "message", "remoteCode"?}: `code` of the error table, `remoteCode` the provider's own word."""
+    payment: PaymentSummary | None = None
+    """What was paid; none where nothing was signed."""
 
 
 class IncomingCall(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -1,0 +1,377 @@
+"""pay: what may be paid, what waits for a person, what was paid, and what is owed here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from cyclopts import App, Parameter
+
+from nexusd.cli import stdin, summaries
+from nexusd.cli.options import STDIN
+from nexusd.cli.outcome import Answer, Verbatim
+from nexusd.cli.session import call
+from nexusd.cli.terminal import clean, clock, pairs, short, table
+from nexusd.cli.usage import UsageError
+from nexusd_protocols import limits
+from nexusd_protocols.rpc.schema import (
+    PayExplained,
+    PayPolicy,
+    PaySettleStatus,
+    PayStopped,
+    PayVerified,
+    PurchaseList,
+    PurchaseView,
+)
+
+app = App(name="pay", help="Payments: policy, approvals, history, receipts, settlement.", help_format="plaintext")
+policy = App(name="policy", help="What may be paid.", help_format="plaintext")
+app.command(policy)
+
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+Switch = Annotated[bool | None, Parameter(show_default=False)]
+Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+
+PAGE: Final = limits.PAGE_ROWS
+NONE: Final = "none"
+
+
+# --- policy ---------------------------------------------------------------------------------------------------------
+@policy.command(help=summaries.of("pay.policy", "nexus pay policy show"))
+def show() -> Answer[PayPolicy]:
+    """Show."""
+    return Answer(call("pay.policy"), _policy)
+
+
+@policy.command(
+    name="set",
+    help=summaries.of("pay.setPolicy", "nexus pay policy set --per-request 1 --per-day 10 --allow-network base"),
+)
+def set_(
+    *,
+    per_request: str | None = None,
+    per_hour: str | None = None,
+    per_day: str | None = None,
+    per_payee: str | None = None,
+    approve_above: str | None = None,
+    approve_first: Switch = None,
+    allow_network: Listed = (),
+    allow_asset: Listed = (),
+    allow_peer: Listed = (),
+    allow_capability: Listed = (),
+    max_window: int | None = None,
+) -> Answer[PayPolicy]:
+    """Change; what is left out stays. Amounts are whole tokens; `none` takes a limit away. A list replaces the one
+    before it, and `none` as its only entry empties it.
+
+    Parameters
+    ----------
+    per_request
+        What one call may cost.
+    per_hour
+        What may be spent in an hour.
+    per_day
+        What may be spent in a day.
+    per_payee
+        What one payee may get in a day.
+    approve_above
+        Above it a person is asked.
+    approve_first
+        Ask a person before a payee is paid for the first time.
+    allow_network
+        Network on which may be paid; repeatable, as the next ones are. Without one, none.
+    allow_asset
+        Token that may be paid (default: USDC).
+    allow_peer
+        Provider that may be paid; everybody, without one.
+    allow_capability
+        Capability that may be paid for; all, without one.
+    max_window
+        Seconds that an authorisation may hold (default: 600).
+    """
+    changed: PayPolicy = call(
+        "pay.setPolicy",
+        per_request=per_request,
+        per_hour=per_hour,
+        per_day=per_day,
+        per_payee=per_payee,
+        approve_above=approve_above,
+        approve_first=approve_first,
+        networks=_given(allow_network),
+        assets=_given(allow_asset),
+        peers=_given(allow_peer),
+        capabilities=_given(allow_capability),
+        max_window_s=max_window,
+    )
+    return Answer(changed, _policy)
+
+
+@app.command(help=summaries.of("pay.stop", "nexus pay stop"))
+def stop(*, off: Flag = False) -> Answer[PayStopped]:
+    """Stop paying.
+
+    Parameters
+    ----------
+    off
+        Allow it again.
+    """
+    return Answer(
+        call("pay.stop", stopped=not off),
+        lambda done: "nothing is paid any more: `nexus pay stop --off` ends that" if done.stopped else "paying again",
+    )
+
+
+# --- approvals ------------------------------------------------------------------------------------------------------
+@app.command(help=summaries.of("pay.approvals", "nexus pay approvals"))
+def approvals() -> Answer[PurchaseList]:
+    """List."""
+    return Answer(call("pay.approvals"), lambda found: _purchases(found, "nothing waits for you"))
+
+
+@app.command(help=summaries.of("pay.approve", "nexus pay approve 019aca5e-…"))
+def approve(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PurchaseView]:
+    """Approve.
+
+    Parameters
+    ----------
+    id_
+        Of the payment, as `nexus pay approvals` shows it.
+    """
+    return Answer(call("pay.approve", id=id_), lambda one: f"approved: {clean(one.amount)} {clean(one.asset)}")
+
+
+@app.command(help=summaries.of("pay.reject", "nexus pay reject 019aca5e-…"))
+def reject(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PurchaseView]:
+    """Reject.
+
+    Parameters
+    ----------
+    id_
+        Of the payment, as `nexus pay approvals` shows it.
+    """
+    return Answer(call("pay.reject", id=id_), lambda one: f"rejected: {clean(one.amount)} {clean(one.asset)}")
+
+
+# --- what was paid --------------------------------------------------------------------------------------------------
+@app.command(help=summaries.of("pay.history", "nexus pay history --limit 20"))
+def history(*, before: int | None = None, after: int | None = None, limit: int | None = None) -> Answer[PurchaseList]:
+    """List, the newest last.
+
+    Parameters
+    ----------
+    before
+        Cursor: those before it.
+    after
+        Cursor: those behind it.
+    limit
+        Payments at most (default: 50).
+    """
+    found = call("pay.history", before=before, after=after, limit=limit)
+    return Answer(found, lambda found: _purchases(found, "nothing was paid"))
+
+
+@app.command(help=summaries.of("pay.explain", "nexus pay explain 019aca5e-…"))
+def explain(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PayExplained]:
+    """Explain.
+
+    Parameters
+    ----------
+    id_
+        Of the payment: the receipt's id that `nexus invoke` prints.
+    """
+    return Answer(call("pay.explain", id=id_), _explained)
+
+
+@app.command(help="Payments that have a receipt.\n\nExample: nexus pay receipts")
+def receipts(*, limit: int | None = None) -> Answer[PurchaseList]:
+    """List.
+
+    Parameters
+    ----------
+    limit
+        Payments looked at, the newest (default: 50).
+    """
+    found: PurchaseList = call("pay.history", limit=limit)
+    have = PurchaseList(purchases=[each for each in found.purchases if each.receipt], more=found.more)
+    return Answer(have, lambda have: _purchases(have, "there are no receipts"))
+
+
+@app.command(help=summaries.of("pay.verify", "nexus pay verify receipt.jws"))
+def verify(file: str, /) -> Answer[PayVerified]:
+    """Verify.
+
+    Parameters
+    ----------
+    file
+        File with the receipt, as `nexus pay explain` prints it; - for standard input.
+    """
+    if file == STDIN:
+        text = stdin.read(limits.RECEIPT_BYTES)
+    else:
+        try:
+            with Path(file).open("rb") as source:
+                text = stdin.decode(source.read(limits.RECEIPT_BYTES + 1), limits.RECEIPT_BYTES, file)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}", "name a file with a receipt") from None
+    found: PayVerified = call("pay.verify", receipt=text.strip())
+    return Answer(found, _verified, exit_code=0 if found.valid else 1)
+
+
+@app.command(help="All payments, as comma-separated values.\n\nExample: nexus pay export --csv > payments.csv")
+def export(*, csv_: Annotated[bool, Parameter(name="--csv", negative=(), show_default=False)] = False) -> Verbatim:
+    """Export.
+
+    Parameters
+    ----------
+    csv_
+        Comma-separated values, as spreadsheets read them; JSON lines without it.
+    """
+    rows = _all()
+    if not csv_:
+        return Verbatim("\n".join(msgspec.json.encode(row).decode() for row in rows))
+    out = io.StringIO()
+    fields = PurchaseView.__struct_fields__
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(fields)
+    writer.writerows([[_cell(getattr(row, field)) for field in fields] for row in rows])
+    return Verbatim(out.getvalue().removesuffix("\n"))
+
+
+# --- what is owed here ----------------------------------------------------------------------------------------------
+@app.command(help=summaries.of("pay.settlements", "nexus pay settle --status"))
+def settle(*, status: Flag = False, limit: int | None = None) -> Answer[PaySettleStatus]:
+    """Show.
+
+    Parameters
+    ----------
+    status
+        Show the queue; it settles by itself, and there is nothing else to do.
+    limit
+        Charges at most, the newest (default: 50).
+    """
+    return Answer(call("pay.settlements", limit=limit), _settlements)
+
+
+def _given(listed: tuple[str, ...]) -> list[str] | None:
+    return None if not listed else [] if listed == (NONE,) else list(listed)
+
+
+def _all() -> list[PurchaseView]:
+    rows: list[PurchaseView] = []
+    after = 0
+    while True:
+        page: PurchaseList = call("pay.history", after=after, limit=PAGE)
+        rows += page.purchases
+        if not page.more or not page.purchases:
+            return rows
+        after = page.purchases[-1].cursor
+
+
+def _cell(value: Any) -> str:
+    """A field as a spreadsheet may have it: what a peer wrote must not become a formula."""
+    text = str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _policy(shown: PayPolicy) -> str:
+    def limit(text: str | None) -> str:
+        return "no limit" if text is None else text
+
+    def names(listed: list[str] | None, otherwise: str) -> str:
+        return otherwise if listed is None else ", ".join(listed) or "none"
+
+    rows = [
+        ("a request", limit(shown.per_request)),
+        ("an hour", f"{limit(shown.per_hour)} (spent: {shown.spent_hour})"),
+        ("a day", f"{limit(shown.per_day)} (spent: {shown.spent_day})"),
+        ("a payee and day", limit(shown.per_payee)),
+        ("a person decides", f"above {shown.approve_above}" if shown.approve_above is not None else "never by amount"),
+        ("", "before a payee is paid for the first time") if shown.approve_first else ("", ""),
+        ("networks", names(shown.networks, "none")),
+        ("tokens", names(shown.assets, "none")),
+        ("providers", names(shown.peers, "everybody")),
+        ("capabilities", names(shown.capabilities, "all")),
+        ("longest window", f"{shown.max_window_s} s"),
+    ]
+    if shown.stopped:
+        rows.insert(0, ("STOPPED", "nothing is paid: `nexus pay stop --off` ends that"))
+    return pairs(row for row in rows if row != ("", ""))
+
+
+def _purchases(found: PurchaseList, empty: str) -> str:
+    rows = [
+        [
+            one.id,
+            clock(one.at),
+            one.state if not one.outcome else f"{one.state}: {one.outcome}",
+            f"{one.amount} {one.asset}",
+            one.network,
+            one.capability,
+            short(one.peer),
+            "yes" if one.receipt else "no",
+        ]
+        for one in found.purchases
+    ]
+    return table(["ID", "AT", "STATE", "AMOUNT", "NETWORK", "CAPABILITY", "PROVIDER", "RECEIPT"], rows, empty=empty)
+
+
+def _explained(found: PayExplained) -> str:
+    one = found.purchase
+    rows = [
+        ("id", one.id),
+        ("at", clock(one.at)),
+        ("state", one.state if not one.outcome else f"{one.state}: {one.outcome}"),
+        ("for", f"{one.capability} of {one.peer}"),
+        ("price", f"{one.amount} {one.asset} on {one.network}"),
+        ("signed", f"{one.signed} {one.asset}"),
+        ("paid to", one.pay_to),
+        ("transaction", one.transaction or "none that was told"),
+        ("counts as spent", one.counts + (f" until {clock(found.counts_until)}" if found.counts_until else "")),
+    ]
+    if found.key:
+        rows.append(("authorisation", found.key))
+    if found.response is not None:
+        rows.append(("provider said", json.dumps({k: v for k, v in found.response.items() if k != "extensions"})))
+    return pairs(rows) + (f"\nreceipt\n{clean(found.receipt)}" if found.receipt else "\nno receipt")
+
+
+def _verified(found: PayVerified) -> str:
+    if not found.valid or found.receipt is None:
+        return f"not valid: {clean(found.problem)}"
+    return "valid: signed by the provider\n" + pairs(
+        (name, json.dumps(value) if not isinstance(value, str) else value) for name, value in found.receipt.items()
+    )
+
+
+def _settlements(found: PaySettleStatus) -> str:
+    networks = [
+        [one.network, "settles" if one.settles else "does not settle", one.problem]
+        for one in found.networks
+        if one.online or any(total.network == one.network for total in found.totals)
+    ]
+    totals = [[one.state, str(one.charges), f"{one.amount} {one.asset}", one.network] for one in found.totals]
+    charges = [
+        [
+            clock(one.at),
+            one.state if not one.reason else f"{one.state}: {one.reason}",
+            f"{one.amount} {one.asset}",
+            one.network + (" (unfunded)" if one.unfunded else ""),
+            one.capability,
+            one.payer,
+            one.transaction or "none",
+        ]
+        for one in found.charges
+    ]
+    return "\n\n".join(
+        [
+            table(["NETWORK", "STATE", ""], networks, empty="no network has a node (rpc_urls)"),
+            table(["CHARGES", "COUNT", "AMOUNT", "NETWORK"], totals, empty="nothing is owed"),
+            table(
+                ["AT", "STATE", "AMOUNT", "NETWORK", "CAPABILITY", "PAYER", "TRANSACTION"], charges, empty="no charges"
+            ),
+        ]
+    )

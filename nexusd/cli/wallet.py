@@ -1,0 +1,170 @@
+"""wallet: the key that pays for calls, and the gas that settles what others owe.
+
+The password is asked for on the terminal, or comes from --password-file or NEXUS_WALLET_PASSWORD. It goes to the daemon
+over its socket, which only this user can open, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import App, Parameter
+
+from nexusd.cli import stdin, summaries
+from nexusd.cli.options import STDIN
+from nexusd.cli.outcome import Answer
+from nexusd.cli.session import call, current
+from nexusd.cli.terminal import clean, pairs, table
+from nexusd.cli.usage import UsageError
+from nexusd_protocols.rpc.schema import WalletBackup, WalletBalances, WalletShow
+
+app = App(name="wallet", help="The wallet: make, import, show, open, back up.", help_format="plaintext")
+
+VARIABLE: Final = "NEXUS_WALLET_PASSWORD"
+_PASSWORD_BYTES: Final = 1024
+_KEYSTORE_BYTES: Final = 16 * 1024
+
+PasswordFile = Annotated[Path | None, Parameter(show_default=False)]
+
+
+@app.command(help=summaries.of("wallet.new", "nexus wallet new"))
+def new(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
+    """Make a wallet.
+
+    Parameters
+    ----------
+    password_file
+        File whose first line is the password.
+    """
+    password = _password(password_file, twice=True)
+    made: WalletShow = call("wallet.new", password=password)
+    return Answer(made, _show, "keep a copy of it elsewhere: `nexus wallet backup`; without the password it is lost")
+
+
+@app.command(name="import", help=summaries.of("wallet.import", "nexus wallet import keystore.json"))
+def import_(file: str | None = None, /, *, password_file: PasswordFile = None) -> Answer[WalletShow]:
+    """Import.
+
+    Parameters
+    ----------
+    file
+        A keystore, whose password it keeps, or 32 bytes of hexadecimal; - (or nothing, with a pipe) standard input.
+    password_file
+        File whose first line is the password.
+    """
+    text = _key_text(file).strip()
+    keystore = text.startswith("{")
+    password = _password(password_file, twice=not keystore)
+    made: WalletShow = call(
+        "wallet.import", password=password, keystore=text if keystore else None, key=None if keystore else text
+    )
+    return Answer(made, _show)
+
+
+@app.command(help=summaries.of("wallet.unlock", "nexus wallet unlock"))
+def unlock(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
+    """Unlock.
+
+    Parameters
+    ----------
+    password_file
+        File whose first line is the password.
+    """
+    return Answer(call("wallet.unlock", password=_password(password_file, twice=False)), _show)
+
+
+@app.command(help=summaries.of("wallet.show", "nexus wallet show"))
+def show() -> Answer[WalletShow]:
+    """Show."""
+    return Answer(call("wallet.show"), _show)
+
+
+@app.command(help=summaries.of("wallet.balance", "nexus wallet balance"))
+def balance() -> Answer[WalletBalances]:
+    """Balance."""
+    return Answer(call("wallet.balance"), _balance)
+
+
+@app.command(help=summaries.of("wallet.backup", "nexus wallet backup wallet-backup.json"))
+def backup(file: Path | None = None, /) -> Answer[WalletBackup]:
+    """Back up.
+
+    Parameters
+    ----------
+    file
+        Where to write it; it must not exist. Without it, the keystore is printed.
+    """
+    kept: WalletBackup = call("wallet.backup")
+    if file is None:
+        return Answer(kept, lambda kept: clean(kept.keystore))
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(kept.keystore)
+            out.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}", "name a file that is not there yet") from None
+    return Answer(kept, lambda kept: f"the keystore of {clean(kept.address)} is in {file}; it opens with its password")
+
+
+def _key_text(file: str | None) -> str:
+    if file is None and not stdin.piped():
+        raise UsageError(
+            "there is no key", "name a file, or pipe it in; a key in the command would stay in its history"
+        )
+    if file is None or file == STDIN:
+        return stdin.read(_KEYSTORE_BYTES)
+    try:
+        with Path(file).open("rb") as source:
+            return stdin.decode(source.read(_KEYSTORE_BYTES + 1), _KEYSTORE_BYTES, file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}", "name a keystore, or a file with a key") from None
+
+
+def _password(file: Path | None, *, twice: bool) -> str:
+    """The password: from the file, the environment, or the person at the terminal."""
+    if file is not None:
+        try:
+            with file.open("rb") as source:
+                text = stdin.decode(source.read(_PASSWORD_BYTES + 1), _PASSWORD_BYTES, str(file))
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}", "name a file with the password") from None
+        password = (text.splitlines() or [""])[0]
+    elif VARIABLE in os.environ:
+        password = os.environ[VARIABLE]
+    elif current().stdin.isatty():
+        password = getpass.getpass("Password of the wallet: ", stream=current().err)
+        if twice and getpass.getpass("Once more: ", stream=current().err) != password:
+            raise UsageError("the two are not the same", "try again")
+    else:
+        raise UsageError("there is no password", f"type it on a terminal, or use --password-file or {VARIABLE}")
+    if not password:
+        raise UsageError("the password is empty", "choose one")
+    return password
+
+
+def _show(shown: WalletShow) -> str:
+    return pairs(
+        [
+            ("address", shown.address),
+            ("state", "open" if shown.unlocked else "locked: it pays nothing and settles nothing"),
+            ("file", shown.path),
+        ]
+    )
+
+
+def _balance(found: WalletBalances) -> str:
+    rows = [
+        [
+            each.network,
+            f"{each.amount} {each.asset}" if each.amount is not None else "unknown",
+            each.gas or "unknown",
+            each.problem or ("" if each.online else "no node is configured (rpc_urls)"),
+        ]
+        for each in found.balances
+    ]
+    return f"{clean(found.address)}\n" + table(["NETWORK", "BALANCE", "GAS", ""], rows, empty="no tokens are known")

@@ -1,0 +1,79 @@
+"""What payments are handed by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.tokens import Token
+from nexusd_protocols.payments.verify import Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """The chain has nothing against a payment. `balance` of its payer, in the token's smallest unit; None where there
+    is no chain to ask."""
+
+    balance: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A network as this node sees it: see `schema.NetworkState`."""
+
+    chain_id: int
+    online: bool
+    settles: bool
+    problem: str = ""
+
+
+class Chains(Protocol):
+    """The networks of this node: those with a node configured, and the others, where nobody is asked."""
+
+    def online(self, chain_id: int) -> bool:
+        """Whether there is a node to ask."""
+        ...
+
+    def health(self) -> list[Health]:
+        """Those with a node."""
+        ...
+
+    async def check(self, payment: Verified) -> Funds | PaymentFault:
+        """Ask the chain about a payment: the payer's balance, that the authorisation is unused, that it would go
+        through. A chain that does not answer is a fault: fail closed."""
+        ...
+
+    async def balance(self, token: Token, holder: Address) -> int | PaymentFault:
+        """Of a token."""
+        ...
+
+    async def gas(self, chain_id: int, holder: Address) -> int | PaymentFault:
+        """Of the network's own coin, in its smallest unit."""
+        ...
+
+    def wake(self, chain_id: int) -> None:
+        """Something is due there."""
+        ...
+
+    async def changed(self, key: str) -> None:
+        """Wait until something became of the charge of that key; it may be nothing of interest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What this node risks as a provider. Amounts are in millionths of a whole token.
+
+    `payer` and `total` bound what may be owed and not settled, by one payer and by all; `offline` both, where no chain
+    is asked. Above `hold_above`, and with `hold_strangers` for whoever has settled nothing yet, output waits for the
+    settlement. `accept_unbound`: take authorisations that do not name the request, as stock clients make them.
+    """
+
+    payer: int = 5_000_000
+    total: int = 50_000_000
+    offline: int = 100_000
+    hold_above: int = 1_000_000
+    hold_strangers: bool = True
+    accept_unbound: bool = False

@@ -1,0 +1,287 @@
+"""Paying for calls: a demand, the policy's word, a person's where it asks for one, and a signature last.
+
+demand -> read -> policy + budget (one transaction) -> [a person] -> sign -> keep -> show
+
+What was signed is on disk before it is shown to anybody, under an id that names the purchase for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import structlog
+import trio
+
+from nexusd.services.payments.policies import Policies
+from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
+from nexusd.services.trade import Ended, Wish
+from nexusd.store.ledger import Purchases
+from nexusd.store.ledger.purchases import NeedsApproval, Resumed
+from nexusd_protocols import ndjson
+from nexusd_protocols.invoke import commands
+from nexusd_protocols.payments import binding, policy, published, receipt, x402
+from nexusd_protocols.payments.address import checksummed
+from nexusd_protocols.payments.authorization import Account, sign
+from nexusd_protocols.payments.binding import Context
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.money import show
+from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
+from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, Signed
+from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
+from nexusd_protocols.payments.tokens import Tokens, network_name
+from nexusd_protocols.payments.x402 import Settlement
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import PaymentSummary
+
+log = structlog.get_logger(__name__)
+
+SALT_BYTES: Final = 32
+_NOTE_CHARS: Final = 256
+_MOST_COST: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is to be paid: the offer as it came, or (of a published provider) its terms alone."""
+
+    demand: Required
+    offer: Offer
+    bare: bool = False
+
+
+class Purse:
+    """See `trade.Purse`."""
+
+    def __init__(
+        self,
+        *,
+        purchases: Purchases,
+        policies: Policies,
+        tokens: Tokens,
+        clock: WallClock,
+        entropy: Entropy,
+        emit: Emit,
+        account: Callable[[], Account | None],
+    ) -> None:
+        self._purchases = purchases
+        self._policies = policies
+        self._tokens = tokens
+        self._clock = clock
+        self._entropy = entropy
+        self._emit = emit
+        self._account = account
+        self._waiting: dict[str, trio.Event] = {}
+
+    async def pay(self, wish: Wish) -> Payment | Refusal:
+        """See `trade.Purse`."""
+        demand = _read(wish, self._tokens)
+        if isinstance(demand, Refusal):
+            return demand
+        account = self._account()
+        if account is None:
+            return Refusal("wallet_locked")
+        rules = await self._policies.of(wish.agent)
+        refused: Refusal | None = None
+        for offer in demand.offers:
+            chosen = Chosen(demand, offer, bare=wish.demanded.required is None)
+            answer = await self._buy(wish, chosen, rules, account)
+            if not isinstance(answer, Refusal):
+                return answer
+            if answer.code != "payment_refused":
+                return answer
+            refused = refused or answer
+        why = ", ".join(str(fault) for fault in demand.faults)
+        return refused or Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}")
+
+    def decided(self, purchase: str) -> None:
+        """A person decided: whoever waits goes on."""
+        if (event := self._waiting.get(purchase)) is not None:
+            event.set()
+
+    # --- buying -------------------------------------------------------------------------------------------------------
+    async def _buy(self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account) -> Payment | Refusal:
+        terms = chosen.offer.terms
+        if terms.scheme != "exact":
+            return Refusal("payment_refused", "The provider wants a tab")
+        if terms.pay_to == account.address:
+            return Refusal("payment_refused", "The provider has this wallet: who pays itself moves nothing")
+        try:
+            most = terms.token.parse(wish.max_price)
+        except ValueError as error:
+            return Refusal("invalid_params", f"max_price: {error}")
+        wanted = policy.Purchase(
+            provider=wish.peer, capability=wish.capability, terms=terms, amount=terms.amount, max_price=most
+        )
+        cost = measured(terms.amount, terms.token.decimals)
+        if cost >= _MOST_COST:
+            return Refusal("payment_refused", "No purse holds that much")
+        now = self._clock()
+
+        def judge(spent: Spent) -> Decision:
+            return policy.decide(rules, spent, wanted, now // 1000)
+
+        intent = Intent(
+            id=wish.id,
+            agent=wish.agent,
+            peer=wish.peer,
+            capability=wish.capability,
+            request=wish.request,
+            asset=f"{terms.token.network}/{terms.token.address.hex()}",
+            pay_to=terms.pay_to,
+            amount=terms.amount,
+            cost=cost,
+            note=chosen.demand.error[:_NOTE_CHARS],
+        )
+        match await self._purchases.intend(intent, judge, now=now):
+            case Refuse(code):
+                price = terms.token.show(terms.amount)
+                why = policy.CODES[code]
+                return Refusal("payment_refused", f"The provider asks for {price}: {why}", {"reason": code})
+            case Resumed():
+                return Refusal("payment_refused", "This call was paid for before")
+            case NeedsApproval(row):
+                refusal = await self._wait(row, terms)
+                if refusal is not None:
+                    return refusal
+        return await self._sign(wish, chosen, account)
+
+    async def _wait(self, row: PurchaseRow, terms: PriceTerms) -> Refusal | None:
+        """Until a person decides. Who gives up waiting closes the purchase."""
+        id_ = row.intent.id
+        self._waiting[id_] = trio.Event()
+        data = {
+            "id": id_,
+            "peer": row.intent.peer,
+            "capability": row.intent.capability,
+            "amount": terms.token.show(terms.amount),
+        }
+        self._emit(LiveEvent(kind="invoke", type="approval", at=self._clock(), data=data, peer=row.intent.peer))
+        try:
+            await self._waiting[id_].wait()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._close(id_, "given up")
+            raise
+        finally:
+            del self._waiting[id_]
+        decided = await self._purchases.get(id_)
+        if decided is None or decided.state is not PurchaseState.INTENDED:
+            return Refusal("payment_rejected")
+        return None
+
+    async def _sign(self, wish: Wish, chosen: Chosen, account: Account) -> Payment | Refusal:
+        terms = chosen.offer.terms
+        salt = self._entropy(SALT_BYTES)
+        nonce = binding.nonce(Context(wish.peer, wish.request), binding.offer_digest(chosen.offer.raw), salt)
+        authorization = x402.authorize(terms, account.address, nonce, self._clock() // 1000)
+        signature = sign(authorization, terms.token, account)
+        payload = x402.payment(chosen.offer, chosen.demand, authorization, signature, salt)
+        what = Signed(
+            key=authorization.key(terms.token),
+            authorization=authorization,
+            signature=signature,
+            salt=salt,
+            payload=ndjson.encode(payload),
+        )
+        kept = await self._purchases.signed(wish.id, what, self._clock())
+        if isinstance(kept, Refuse):
+            await self._close(wish.id, kept.code)
+            return Refusal("payment_refused", str(kept))
+        pay = commands.Pay(payment=payload)
+        if chosen.bare:
+            pay = commands.Pay(proof=published.render_proof(authorization, signature, terms.token))
+        return Payment(self, wish, chosen, pay, authorization.value)
+
+    async def _close(self, id_: str, outcome: str) -> None:
+        await self._purchases.closed(id_, outcome, self._clock())
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+    async def ended(self, wish: Wish, chosen: Chosen, how: Ended) -> PaymentSummary:
+        """Keep what became of a purchase. What was signed counts as spent whatever the provider says: only time, or the
+        chain, gives it back."""
+        terms = chosen.offer.terms
+        answer: Settlement | PaymentFault | None = None
+        if how.response is not None:
+            answer = x402.read_settlement(how.response)
+        settled = answer if isinstance(answer, Settlement) else None
+        jws = settled.nexus_receipt if settled is not None else ""
+        checked = _check_receipt(jws, wish, terms, how)
+        taken = how.pieces > 0 or (settled is not None and (settled.success or settled.pending)) or not how.code
+        if taken:
+            raw = b"" if how.response is None else ndjson.encode(how.response)
+            await self._purchases.spent(wish.id, receipt=jws.encode(), response=raw, now=self._clock())
+        elif settled is not None:
+            await self._close(wish.id, settled.error)
+        state: Literal["paid", "pending", "unused", "unknown"] = "unknown"
+        if settled is not None and settled.pending:
+            state = "pending"
+        elif taken:
+            state = "paid"
+        elif settled is not None:
+            state = "unused"
+        return PaymentSummary(
+            id=wish.id,
+            state=state,
+            amount=show(terms.amount, terms.token.decimals),
+            asset=terms.token.symbol,
+            network=network_name(terms.token.chain_id),
+            pay_to=checksummed(terms.pay_to),
+            transaction=settled.transaction if settled is not None else "",
+            receipt=checked,
+            note=settled.message[:_NOTE_CHARS] if settled is not None else "",
+        )
+
+
+class Payment:
+    """See `trade.Payment`."""
+
+    def __init__(self, purse: Purse, wish: Wish, chosen: Chosen, pay: commands.Pay, amount: int) -> None:
+        token = chosen.offer.terms.token
+        self.pay = pay
+        self.asset = f"{token.network}/{token.address.hex()}"
+        self.amount = amount
+        self._purse = purse
+        self._wish = wish
+        self._chosen = chosen
+
+    async def ended(self, how: Ended) -> PaymentSummary:
+        """See `trade.Payment`."""
+        return await self._purse.ended(self._wish, self._chosen, how)
+
+
+def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:
+    """The demand, for what was called; from x402's object, or a published provider's terms."""
+    demanded = wish.demanded
+    if demanded.required is not None:
+        demand = read_required(demanded.required, tokens)
+        if isinstance(demand, PaymentFault):
+            return Refusal("payment_refused", f"The demand is malformed: {demand}")
+        if (other := policy.concerns(demand, wish.peer, wish.capability)) is not None:
+            return Refusal("payment_refused", str(other), {"reason": other.code})
+        return demand
+    assert demanded.terms is not None
+    terms = published.read_terms(demanded.terms, tokens, wish.capability)
+    if isinstance(terms, PaymentFault):
+        return Refusal("payment_refused", f"The demand cannot be paid: {terms}")
+    raw: dict[str, Any] = terms.requirements()
+    return Required(wish.peer, wish.capability, (Offer(terms, raw),), (), "")
+
+
+def _check_receipt(jws: str, wish: Wish, terms: PriceTerms, how: Ended) -> str:
+    """Whether the receipt is the provider's, for this call, this price and what really came."""
+    if not jws:
+        return "none"
+    found = receipt.verify(jws)
+    if isinstance(found, PaymentFault):
+        return f"bad: {found}"
+    same = {
+        "provider": found.provider == wish.peer,
+        "request": found.request == f"0x{wish.request.hex()}",
+        "amount": found.amount == str(terms.amount),
+        "asset": (found.network, found.asset) == (terms.token.network, terms.token.asset),
+        "result": found.result == f"0x{how.result.hex()}",
+    }
+    wrong = [name for name, holds in same.items() if not holds]
+    return "verified" if not wrong else f"bad: another {', '.join(wrong)}"

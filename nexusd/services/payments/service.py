@@ -1,0 +1,279 @@
+"""Wallet and payments, as the doors ask for them; and the till and the purse that calls go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from nexusd.agents import Agents
+from nexusd.services.payments.policies import Policies, shown
+from nexusd.services.payments.ports import Chains, Health, Trust
+from nexusd.services.payments.purse import Purse
+from nexusd.services.payments.till import Till
+from nexusd.services.payments.views import (
+    amount_text,
+    asset_text,
+    charge_view,
+    network_text,
+    purchase_view,
+    response_of,
+)
+from nexusd.services.payments.wallet import Kdf, Wallet
+from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
+from nexusd.store import Store
+from nexusd_protocols.payments import money, receipt
+from nexusd_protocols.payments.address import checksummed
+from nexusd_protocols.payments.authorization import Account
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.policy import Refuse
+from nexusd_protocols.payments.purchase import PurchaseRow, PurchaseState
+from nexusd_protocols.payments.tokens import Token, Tokens, network_name
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+
+log = structlog.get_logger(__name__)
+
+UPKEEP_S: Final = 600.0
+"""How often what is over is forgotten."""
+APPROVALS: Final = 500
+"""Payments that may be listed as waiting: more calls do not run at once."""
+GAS_DECIMALS: Final = 18
+
+
+class Payments:
+    """Money of this node's agents."""
+
+    def __init__(
+        self,
+        *,
+        agents: Agents,
+        store: Store,
+        chains: Chains,
+        tokens: Tokens,
+        trust: Trust,
+        clock: WallClock,
+        entropy: Entropy,
+        emit: Emit,
+        resolve: Resolve,
+        directory: Path,
+        opened: Callable[[Account], None],
+        kdf: Kdf = "scrypt",
+    ) -> None:
+        """`opened` is told of the wallet's key when it becomes known: it pays the gas of settlements."""
+        self._agents = agents
+        self._store = store
+        self._chains = chains
+        self._tokens = tokens
+        self._clock = clock
+        self._resolve = resolve
+        self._policies = Policies(store)
+        self.wallet = Wallet(directory, opened, kdf=kdf)
+        self.till = Till(
+            ledger=store.ledger,
+            chains=chains,
+            tokens=tokens,
+            trust=trust,
+            clock=clock,
+            wallet=lambda: self.wallet.address,
+        )
+        self.purse = Purse(
+            purchases=store.purchases,
+            policies=self._policies,
+            tokens=tokens,
+            clock=clock,
+            entropy=entropy,
+            emit=emit,
+            account=lambda: self.wallet.account,
+        )
+
+    # --- life -------------------------------------------------------------------------------------------------------
+    async def load(self, password: str | None) -> None:
+        """Before any call: put what a crash left half done in order, and find the wallet."""
+        now = self._clock()
+        recovered = await self._store.ledger.recover(now)
+        closed = await self._store.purchases.recover(now)
+        if recovered.released or recovered.interrupted or closed:
+            log.info(
+                "payments_recovered", released=recovered.released, interrupted=recovered.interrupted, closed=closed
+            )
+        await self.wallet.load(password)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Forget what is over, now and then."""
+        task_status.started()
+        while True:
+            try:
+                await self._store.ledger.forget(self._clock())
+            except OSError as error:
+                log.error("charges_not_forgotten", error=str(error))
+            await trio.sleep(UPKEEP_S)
+
+    # --- the wallet -------------------------------------------------------------------------------------------------
+    async def balance(self) -> schema.WalletBalances | Refusal:
+        """What the wallet holds, on each network that is known."""
+        holder = self.wallet.address
+        if holder is None:
+            return Refusal("no_wallet")
+        rows: list[schema.WalletBalance] = []
+        for token in self._tokens:
+            network = network_name(token.chain_id)
+            if not self._chains.online(token.chain_id):
+                rows.append(schema.WalletBalance(network=network, asset=token.symbol, online=False))
+                continue
+            amount = await self._chains.balance(token, holder)
+            gas = await self._chains.gas(token.chain_id, holder)
+            problem = next((str(each) for each in (amount, gas) if isinstance(each, PaymentFault)), "")
+            rows.append(
+                schema.WalletBalance(
+                    network=network,
+                    asset=token.symbol,
+                    online=True,
+                    amount=None if isinstance(amount, PaymentFault) else money.show(amount, token.decimals),
+                    gas=None if isinstance(gas, PaymentFault) else money.show(gas, GAS_DECIMALS),
+                    problem=problem,
+                )
+            )
+        return schema.WalletBalances(address=checksummed(holder), balances=rows)
+
+    # --- the payer --------------------------------------------------------------------------------------------------
+    async def policy(self, params: schema.ProfileGetParams) -> schema.PayPolicy | Refusal:
+        """What an agent may pay, and what it has spent of it."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        spent = await self._store.purchases.spent_view(agent.id, self._clock())
+        stopped = await self._store.purchases.stopped()
+        return shown(await self._policies.kept(agent.id), stopped=stopped, hour=spent.hour, day=spent.day)
+
+    async def set_policy(self, params: schema.PayPolicySetParams) -> schema.PayPolicy | Refusal:
+        """Change it."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        peers: list[str] | None = None
+        if params.peers is not None:
+            peers = []
+            for text in params.peers:
+                peer = self._resolve(text)
+                if isinstance(peer, Refusal):
+                    return peer
+                peers.append(peer)
+        refusal = await self._policies.change(agent.id, params, peers)
+        return refusal or await self.policy(schema.ProfileGetParams(agent=params.agent))
+
+    async def stop(self, params: schema.PayStopParams) -> schema.PayStopped:
+        """The kill switch."""
+        await self._store.purchases.stop(params.stopped)
+        return schema.PayStopped(stopped=params.stopped)
+
+    async def approvals(self, params: schema.ProfileGetParams) -> schema.PurchaseList | Refusal:
+        """What waits for a person."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        rows = await self._store.purchases.approvals(agent.id, APPROVALS)
+        return schema.PurchaseList(purchases=[purchase_view(row, self._tokens) for row in rows])
+
+    async def approve(self, params: schema.PayIdParams) -> schema.PurchaseView | Refusal:
+        """A person agrees; the call goes on."""
+        return await self._decide(params, approve=True)
+
+    async def reject(self, params: schema.PayIdParams) -> schema.PurchaseView | Refusal:
+        """A person does not; the call ends."""
+        return await self._decide(params, approve=False)
+
+    async def _decide(self, params: schema.PayIdParams, *, approve: bool) -> schema.PurchaseView | Refusal:
+        found = await self._find(params)
+        if isinstance(found, Refusal):
+            return found
+        if found.state is not PurchaseState.WAITING:
+            return Refusal("refused", f"The payment waits for nobody: it is {found.state}")
+        row = await self._store.purchases.decide(params.id, approve, self._clock())
+        if isinstance(row, Refuse):
+            return Refusal("payment_refused", str(row))
+        self.purse.decided(params.id)
+        return purchase_view(row, self._tokens)
+
+    async def history(self, params: schema.PayListParams) -> schema.PurchaseList | Refusal:
+        """Payments of an agent, oldest first."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        page = await self._store.purchases.list(agent.id, after=params.after, before=params.before, limit=params.limit)
+        views = [purchase_view(row, self._tokens) for row in page.rows]
+        return schema.PurchaseList(purchases=views, more=page.more)
+
+    async def explain(self, params: schema.PayIdParams) -> schema.PayExplained | Refusal:
+        """All that is known of one."""
+        row = await self._find(params)
+        if isinstance(row, Refusal):
+            return row
+        signed = row.signed
+        return schema.PayExplained(
+            purchase=purchase_view(row, self._tokens),
+            authorization=None if signed is None else signed.authorization.wire(),
+            key="" if signed is None else signed.key,
+            counts_until=row.until if row.until < 1 << 53 else None,
+            response=response_of(row),
+            receipt=row.receipt.decode(),
+        )
+
+    async def verify(self, params: schema.PayVerifyParams) -> schema.PayVerified:
+        """Whether a receipt is one."""
+        found = receipt.verify(params.receipt.strip())
+        if isinstance(found, PaymentFault):
+            return schema.PayVerified(valid=False, problem=str(found))
+        return schema.PayVerified(valid=True, receipt=msgspec.to_builtins(found))
+
+    async def _find(self, params: schema.PayIdParams) -> PurchaseRow | Refusal:
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        row = await self._store.purchases.get(params.id)
+        if row is None or row.intent.agent != agent.id:
+            return Refusal("payment_unknown", f"There is no payment {params.id!r}")
+        return row
+
+    # --- the provider -----------------------------------------------------------------------------------------------
+    async def settlements(self, params: schema.PaySettleParams) -> schema.PaySettleStatus | Refusal:
+        """The queue: what is due, submitted, settled, lost; and whether each network settles."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        page = await self._store.ledger.list(agent.id, limit=params.limit)
+        totals = await self._store.ledger.totals(agent.id)
+        tokens = self._tokens
+        offline = {token.network: token for token in tokens if not self._chains.online(token.chain_id)}
+        return schema.PaySettleStatus(
+            networks=[*map(_state, self._chains.health()), *(_offline(token) for token in offline.values())],
+            totals=[
+                schema.ChargeTotal(
+                    network=network_text(total.asset),
+                    asset=asset_text(total.asset, tokens),
+                    state=total.state.value,
+                    charges=total.charges,
+                    amount=amount_text(total.amount, total.asset, tokens),
+                )
+                for total in totals
+            ],
+            charges=[
+                charge_view(row, tokens, unfunded=row.entry.key.partition("/")[0] in offline) for row in page.rows
+            ],
+        )
+
+
+def _state(health: Health) -> schema.NetworkState:
+    return schema.NetworkState(
+        network=network_name(health.chain_id), online=health.online, settles=health.settles, problem=health.problem
+    )
+
+
+def _offline(token: Token) -> schema.NetworkState:
+    return schema.NetworkState(
+        network=network_name(token.chain_id), online=False, settles=False, problem="unfunded: no chain is asked"
+    )

@@ -1,0 +1,112 @@
+"""What this node's capabilities cost, and the sales of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from nexusd.agents import Agent
+from nexusd.services.payments.ports import Chains, Trust
+from nexusd.services.payments.sale import Sale, Shop
+from nexusd.services.ports import WallClock
+from nexusd.services.trade import Offers
+from nexusd.store.ledger import Ledger
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.invoke import events
+from nexusd_protocols.payments.address import Address, checksummed, parse_address
+from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import PriceSpec
+
+WINDOW_MARGIN_S: Final = 60
+"""How much longer than the work an authorisation holds: it is settled behind it."""
+WINDOW_S: Final = 600
+"""The longest window that is asked for: what payers allow unless they say otherwise."""
+
+
+class Till:
+    """See `trade.Till`."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        chains: Chains,
+        tokens: Tokens,
+        trust: Trust,
+        clock: WallClock,
+        wallet: Callable[[], Address | None],
+    ) -> None:
+        self._ledger = ledger
+        self._chains = chains
+        self._tokens = tokens
+        self._trust = trust
+        self._clock = clock
+        self._wallet = wallet
+
+    async def price(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceSpec | Refusal:
+        """See `trade.Till`."""
+        token = self._token(spec)
+        if isinstance(token, Refusal):
+            return token
+        own = self._wallet()
+        if spec.pay_to is None and own is None:
+            return Refusal("no_wallet", "There is nobody to pay to")
+        if self._chains.online(token.chain_id) and own is None:
+            return Refusal("no_wallet", "Settling payments takes gas, which the wallet pays")
+        try:
+            pay_to = own if spec.pay_to is None else parse_address(spec.pay_to)
+            assert pay_to is not None
+            amount = token.parse(spec.amount)
+        except ValueError as error:
+            return Refusal("invalid_params", str(error))
+        if amount == 0:
+            return Refusal("invalid_params", "What costs nothing has no price")
+        full = msgspec.structs.replace(
+            spec, network=network_name(token.chain_id), asset=token.symbol, pay_to=checksummed(pay_to)
+        )
+        try:
+            self.offers(name, full, timeout_ms)
+        except ValueError as error:
+            return Refusal("invalid_params", str(error))
+        return full
+
+    def offers(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> Offers:
+        """See `trade.Till`."""
+        token = self._token(spec)
+        if isinstance(token, Refusal) or spec.pay_to is None:
+            raise ValueError("a price in a token that is not known here, or for nobody")
+        return (
+            PriceTerms(
+                capability=name,
+                token=token,
+                pay_to=parse_address(spec.pay_to),
+                amount=token.parse(spec.amount),
+                max_timeout_s=min(WINDOW_S, timeout_ms // 1000 + WINDOW_MARGIN_S),
+                binding="optional" if self._trust.accept_unbound else "required",
+            ),
+        )
+
+    def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:
+        """See `trade.Till`."""
+        shop = Shop(
+            agent=agent,
+            ledger=self._ledger,
+            chains=self._chains,
+            tokens=self._tokens,
+            trust=self._trust,
+            clock=self._clock,
+        )
+        return Sale(shop, peer, opened, offers, description)
+
+    def _token(self, spec: PriceSpec) -> Token | Refusal:
+        try:
+            chain_id = parse_network(spec.network)
+        except ValueError as error:
+            return Refusal("invalid_params", str(error))
+        token = self._tokens.named(chain_id, spec.asset.upper())
+        return token or Refusal("invalid_params", f"There is no token {spec.asset!r} on {spec.network} that is known")

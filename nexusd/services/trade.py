@@ -1,0 +1,169 @@
+"""The two seams to payments: what a paid call needs of whoever takes money for it, and of whoever pays.
+
+Calls know streams and work; they do not know terms, ledgers or chains. A `Till` sells: it says what a call costs and
+lets its work out as it is paid. A `Purse` buys: it answers a demand, or says why it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nexusd.agents import Agent
+from nexusd_protocols import ndjson
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import PaymentSummary, PriceSpec
+
+Offers = Sequence[PriceTerms]
+
+
+def line_of(event: str, data: Any) -> bytes:
+    """A piece of output as both sides digest it, so that a receipt can be held against what came."""
+    return ndjson.encode_line([event, data])
+
+
+# --- selling --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The work ended badly: `code` is the word that goes to the caller."""
+
+    code: str
+    message: str
+
+
+class Counter(Protocol):
+    """A call, as its sale sees it. Counts are of content, as they go by."""
+
+    input_bytes: int
+    output_bytes: int
+
+    @property
+    def duration_ms(self) -> int: ...
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the caller waits no longer."""
+        ...
+
+    @property
+    def input_digest(self) -> bytes:
+        """SHA-256 of the input so far: its pieces as lines of JSON."""
+        ...
+
+    async def work(self) -> Failure | None:
+        """Do what was paid for; output goes to `Sale.produce`."""
+        ...
+
+    async def hand_over(self, event: str, data: Any) -> None:
+        """Send a piece to the caller. Raises HostError where that is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How a paid call ends. `key` names the charge, empty where nothing was charged."""
+
+    command: commands.ProviderCommand
+    outcome: str
+    key: str = ""
+    asset: str = ""
+    amount: int = 0
+    units: int = 0
+
+
+class Sale(Protocol):
+    """One paid call, from the demand to the end."""
+
+    def demand(self) -> commands.Demand:
+        """What the caller is asked for."""
+        ...
+
+    async def run(self, counter: Counter, paid: events.PaymentOffered) -> Closing:
+        """Check what was offered, and see the call to its end."""
+        ...
+
+    async def produce(self, event: str, data: Any, size: int) -> None:
+        """A piece of output; waits while enough is held back already."""
+        ...
+
+    def cancel(self) -> None:
+        """The caller gave up."""
+        ...
+
+    def lose(self) -> None:
+        """The caller cannot be reached any more."""
+        ...
+
+    def fail(self, code: str) -> None:
+        """This side gives the call up."""
+        ...
+
+
+class Till(Protocol):
+    """Who takes money for this node's capabilities."""
+
+    async def price(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceSpec | Refusal:
+        """The price with everything filled in that it left open, or why nothing can be taken for it."""
+        ...
+
+    def offers(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> Offers:
+        """The terms of a price that `price` gave. Raises ValueError."""
+        ...
+
+    def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:
+        """A call to what has a price. Raises ValueError where the call has no canonical form."""
+        ...
+
+
+# --- buying ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A call of ours that its provider wants to be paid for. `id` is the call's and the purchase's, `request` the
+    digest that payments are bound to. `max_price` is decimal text, as the caller gave it."""
+
+    id: str
+    agent: AgentId
+    peer: PeerId
+    capability: CapabilityName
+    request: bytes
+    demanded: events.PaymentDemanded
+    max_price: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a call that was paid for ended. `result` is the SHA-256 of its output (pieces as lines of JSON), `pieces` how
+    many came, `response` the provider's SettlementResponse, `code` its word for what went wrong, '' if nothing did."""
+
+    pieces: int
+    result: bytes
+    response: Any
+    code: str
+
+
+class Payment(Protocol):
+    """A purchase under way: signed, on disk, and to be shown to the provider."""
+
+    pay: commands.Pay
+    asset: str
+    """`eip155:<chain>/<contract, lower hex>`."""
+    amount: int
+    """What is signed, in the asset's smallest unit."""
+
+    async def ended(self, how: Ended) -> PaymentSummary:
+        """Keep what became of it."""
+        ...
+
+
+class Purse(Protocol):
+    """Who pays for the calls of this node's agents."""
+
+    async def pay(self, wish: Wish) -> Payment | Refusal:
+        """Decide, reserve the budget, sign, keep; waits for a person where the policy says so. Cancelled, the purchase
+        is closed."""
+        ...

@@ -1,0 +1,264 @@
+"""Wallets and payments, as a client asks for them.
+
+Amounts are decimal text of whole tokens ("0.10"); addresses are 0x… with their checksum. A wallet's password goes in,
+and neither it nor a key ever comes out.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from nexusd_protocols import limits
+from nexusd_protocols.rpc.schema.shape import Acting, Page, Params, Result
+
+Password = Annotated[str, Meta(min_length=1, max_length=1024)]
+Decimal = Annotated[str, Meta(max_length=96)]
+"""Of whole tokens, such as 0.10."""
+Network = Annotated[str, Meta(min_length=1, max_length=64)]
+"""base, base-sepolia, ethereum, polygon, or eip155:<chain id>."""
+PurchaseId = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class PriceSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """What a call costs. `pay_to` is this daemon's wallet if it is left out."""
+
+    amount: Decimal
+    network: Network = "base"
+    asset: Annotated[str, Meta(min_length=1, max_length=16)] = "USDC"
+    pay_to: Annotated[str, Meta(max_length=42)] | None = None
+
+
+class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What was paid for a call. `id` names the purchase and its receipt. `state`: paid, pending (sent to the chain, its
+    outcome unknown), unused (the provider took nothing) or unknown. `receipt`: verified, none, or what is wrong."""
+
+    id: str
+    state: Literal["paid", "pending", "unused", "unknown"]
+    amount: str
+    asset: str
+    network: str
+    pay_to: str
+    transaction: str = ""
+    receipt: str = "none"
+    note: str = ""
+
+
+# --- the wallet -----------------------------------------------------------------------------------------------------
+class WalletNewParams(Params, frozen=True, kw_only=True):
+    """Make a key, and keep it under a password."""
+
+    password: Password
+
+
+class WalletImportParams(Params, frozen=True, kw_only=True):
+    """Keep a key that exists: a keystore (its JSON, opened by the password), or 32 bytes of hex."""
+
+    password: Password
+    keystore: Annotated[str, Meta(max_length=16 * limits.KIB)] | None = None
+    key: Annotated[str, Meta(max_length=66)] | None = None
+
+
+class WalletUnlockParams(Params, frozen=True, kw_only=True):
+    """Open the wallet until the daemon stops."""
+
+    password: Password
+
+
+class WalletShow(Result, frozen=True, kw_only=True):
+    """`path` is the keystore. Locked, it can be paid to but pays nothing and settles nothing."""
+
+    address: str
+    path: str
+    unlocked: bool
+
+
+class WalletBalance(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """`amount` and `gas` (of the network's own coin) are None where no node is configured or it did not answer."""
+
+    network: str
+    asset: str
+    online: bool
+    amount: str | None = None
+    gas: str | None = None
+    problem: str = ""
+
+
+class WalletBalances(Result, frozen=True, kw_only=True):
+    address: str
+    balances: list[WalletBalance]
+
+
+class WalletBackup(Result, frozen=True, kw_only=True):
+    """The keystore, encrypted as it is: useless without its password."""
+
+    address: str
+    keystore: str
+
+
+# --- the payer ------------------------------------------------------------------------------------------------------
+class PayPolicy(Result, frozen=True, kw_only=True):
+    """What this agent's policy allows. None of an amount is no limit; `peers` and `capabilities` None is everybody and
+    everything. `spent_*` is what counts now. `stopped`: the kill switch is on."""
+
+    stopped: bool
+    per_request: str | None
+    per_hour: str | None
+    per_day: str | None
+    per_payee: str | None
+    approve_above: str | None
+    approve_first: bool
+    networks: list[str]
+    assets: list[str]
+    peers: list[str] | None
+    capabilities: list[str] | None
+    max_window_s: int
+    spent_hour: str
+    spent_day: str
+
+
+class PayPolicySetParams(Acting, frozen=True, kw_only=True):
+    """Change what is given; the rest stays. An amount `none` takes a limit away, and so does an empty list of
+    `peers` or `capabilities`."""
+
+    per_request: Decimal | None = None
+    per_hour: Decimal | None = None
+    per_day: Decimal | None = None
+    per_payee: Decimal | None = None
+    approve_above: Decimal | None = None
+    approve_first: bool | None = None
+    networks: Annotated[list[Network], Meta(max_length=64)] | None = None
+    assets: Annotated[list[str], Meta(max_length=64)] | None = None
+    peers: Annotated[list[str], Meta(max_length=1024)] | None = None
+    capabilities: Annotated[list[str], Meta(max_length=1024)] | None = None
+    max_window_s: Annotated[int, Meta(ge=1, le=limits.PAYMENT_TIMEOUT_S)] | None = None
+
+
+class PayStopParams(Params, frozen=True, kw_only=True):
+    """The kill switch: while it is on nothing is signed, whatever a policy says; over restarts too."""
+
+    stopped: bool
+
+
+class PayStopped(Result, frozen=True, kw_only=True):
+    stopped: bool
+
+
+class PurchaseView(Result, frozen=True, kw_only=True):
+    """A payment of this agent's. `state`: waiting (for a person), intended, signed, spent, closed. `counts` is what it
+    takes of the budgets now. `note` and `outcome` may quote the provider."""
+
+    id: str
+    cursor: int
+    at: int
+    state: str
+    peer: str
+    capability: str
+    amount: str
+    signed: str
+    counts: str
+    asset: str
+    network: str
+    pay_to: str
+    note: str = ""
+    outcome: str = ""
+    transaction: str = ""
+    receipt: bool = False
+
+
+class PayListParams(Acting, frozen=True, kw_only=True):
+    """A page, oldest first: behind `after`, or before `before`, or the newest."""
+
+    after: int | None = None
+    before: int | None = None
+    limit: Page = 50
+
+
+class PurchaseList(Result, frozen=True, kw_only=True):
+    """`more`: there are others beyond this page."""
+
+    purchases: list[PurchaseView]
+    more: bool = False
+
+
+class PayIdParams(Acting, frozen=True, kw_only=True):
+    id: PurchaseId
+
+
+class PayExplained(Result, frozen=True, kw_only=True):
+    """Everything that is known of one payment. `response` is the provider's, as it came: untrusted; `receipt` is what
+    it signed."""
+
+    purchase: PurchaseView
+    authorization: dict[str, Any] | None = None
+    key: str = ""
+    counts_until: int | None = None
+    response: Any = None
+    receipt: str = ""
+
+
+class PayVerifyParams(Params, frozen=True, kw_only=True):
+    """A receipt: the JWS that a provider signed."""
+
+    receipt: Annotated[str, Meta(max_length=limits.RECEIPT_BYTES)]
+
+
+class PayVerified(Result, frozen=True, kw_only=True):
+    """`valid`: signed by the provider that it names; it then says what was delivered for what."""
+
+    valid: bool
+    problem: str = ""
+    receipt: dict[str, Any] | None = None
+
+
+# --- the provider ---------------------------------------------------------------------------------------------------
+class PaySettleParams(Acting, frozen=True, kw_only=True):
+    limit: Page = 50
+
+
+class NetworkState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """`online`: a node is configured; without one charges are checked by their form and signature alone (unfunded).
+    `settles`: it answers, is the right chain, and the wallet that pays the gas is open."""
+
+    network: str
+    online: bool
+    settles: bool
+    problem: str = ""
+
+
+class ChargeTotal(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Sums of charges in one asset and state."""
+
+    network: str
+    asset: str
+    state: str
+    charges: int
+    amount: str
+
+
+class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One charge: `state` is reserved, due, submitted, settled, lost or released. `unfunded`: no chain was asked."""
+
+    key: str
+    at: int
+    state: str
+    peer: str
+    capability: str
+    amount: str
+    asset: str
+    network: str
+    payer: str
+    pay_to: str
+    valid_before: int
+    transaction: str = ""
+    block: int = 0
+    reason: str = ""
+    unfunded: bool = False
+
+
+class PaySettleStatus(Result, frozen=True, kw_only=True):
+    networks: list[NetworkState]
+    totals: list[ChargeTotal]
+    charges: list[ChargeView]

@@ -1,0 +1,234 @@
+"""Paid calls between two daemons, typed as a user would, on a chain of our own that is taken for Base."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexusd_protocols.payments.address import Address, read_address
+from tests.harness import anvil
+from tests.harness.daemon import Daemon, Home, Watch, connect
+from tests.harness.process import poll
+
+PASSWORD = "correct horse battery staple"
+START = 5_000_000
+"""What bob has: 5 USDC."""
+
+
+class Market:
+    """alice sells, bob buys; both settle on one chain."""
+
+    def __init__(self, chain: anvil.Anvil, alice: Daemon, bob: Daemon) -> None:
+        self.chain = chain
+        self.alice = alice
+        self.bob = bob
+        self.seller = _wallet(alice)
+        self.buyer = _wallet(bob)
+        chain.fund(self.seller)
+        chain.mint(self.buyer, START)
+
+    def serve(self, name: str, script: str, *options: str) -> None:
+        self.alice.cli("capability", "serve", name, "--price", "0.10", *options, "--", "sh", "-c", script)
+
+    def buy(self, name: str, text: str, *options: str) -> Any:
+        return self.bob.cli("invoke", self.alice.peer_id, name, text, "--max-price", "0.10", *options)
+
+    def refused(self, name: str, text: str, *options: str) -> dict[str, Any]:
+        return self.bob.cli_error("invoke", self.alice.peer_id, name, text, *options)
+
+    def balances(self) -> tuple[int, int]:
+        return self.chain.balance(self.buyer), self.chain.balance(self.seller)
+
+    def charges(self) -> list[dict[str, Any]]:
+        return self.alice.rpc("pay.settlements")["charges"]
+
+    def settled(self) -> None:
+        """Wait until nothing is on its way."""
+        poll(lambda: all(row["state"] in ("settled", "released") for row in self.charges()), "everything settled")
+
+
+def _wallet(daemon: Daemon) -> Address:
+    made = daemon.cli("wallet", "new")
+    assert made["unlocked"]
+    return read_address(made["address"])
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+    anvil.require()
+    place = Home()
+    place.env["NEXUS_WALLET_PASSWORD"] = PASSWORD
+    with anvil.Anvil(tmp_path_factory.mktemp("chain")) as chain:
+        node = ("--rpc-urls", f"base={chain.url}")
+        with Daemon("alice", place, *node) as alice, Daemon("bob", place, *node) as bob:
+            connect(bob, alice)
+            yield Market(chain, alice, bob)
+    place.remove()
+
+
+@pytest.fixture
+def allowed(market: Market) -> Market:
+    """A policy that pays."""
+    market.bob.cli("pay", "policy", "set", "--per-request", "1", "--allow-network", "base", "--approve-above", "none")
+    return market
+
+
+def test_a_call_is_quoted_paid_settled_and_has_a_receipt(market: Market, tmp_path: Path) -> None:
+    market.serve("upper", "tr a-z A-Z")
+    quote = market.refused("upper", "hello")
+    assert quote["code"] == "payment_required"
+    assert "0.1 USDC on base" in quote["message"]
+
+    denied = market.refused("upper", "hello", "--max-price", "0.10")
+    assert denied["code"] == "payment_refused"
+    assert "network" in denied["message"]
+    assert market.balances() == (START, 0)
+
+    market.bob.cli("pay", "policy", "set", "--per-request", "1", "--allow-network", "base")
+    low = market.refused("upper", "hello", "--max-price", "0.09")
+    assert low["code"] == "payment_refused"
+
+    done = market.buy("upper", "hello")
+    assert done["output"] == "HELLO"
+    payment = done["payment"]
+    assert (payment["state"], payment["amount"], payment["asset"], payment["network"]) == (
+        "paid",
+        "0.1",
+        "USDC",
+        "base",
+    )
+    assert payment["receipt"] == "verified"
+    # bob is a stranger: he got it only once it was settled
+    assert payment["transaction"].startswith("0x")
+    assert market.balances() == (START - 100_000, 100_000)
+    balance = market.bob.cli("wallet", "balance")
+    (base,) = [row for row in balance["balances"] if row["network"] == "base"]
+    assert (base["online"], base["amount"]) == (True, "4.9")
+
+    explained = market.bob.cli("pay", "explain", payment["id"])
+    assert explained["purchase"]["state"] == "spent"
+    file = tmp_path / "receipt.jws"
+    file.write_text(explained["receipt"])
+    verified = market.bob.cli("pay", "verify", str(file))
+    assert verified["valid"]
+    assert verified["receipt"]["provider"] == market.alice.peer_id
+    assert verified["receipt"]["usage"]["inputBytes"] == 5
+    assert verified["receipt"]["usage"]["outputBytes"] == 5
+    head, body, signature = explained["receipt"].split(".")
+    file.write_text(f"{head}.{body[:-4]}AAAA.{signature}")
+    forged = market.bob.home.run(market.bob.argv("pay", "verify", str(file)))
+    assert forged.returncode == 1
+    assert json.loads(forged.stdout)["data"]["valid"] is False
+
+    (row,) = market.bob.cli("pay", "receipts")["purchases"]
+    assert row["id"] == payment["id"]
+    table = market.bob.home.run(market.bob.argv("pay", "export", "--csv")).stdout.splitlines()
+    assert table[0].startswith("id,cursor,at,state")
+    assert [line.split(",")[0] for line in table[1:]] == [payment["id"]]
+
+    status = market.alice.cli("pay", "settle", "--status")
+    assert {"network": "base", "online": True, "settles": True, "problem": ""} in status["networks"]
+    assert [(row["state"], row["amount"], row["unfunded"]) for row in status["charges"]] == [("settled", "0.1", False)]
+
+
+def test_a_stream_is_paid_and_comes_as_it_is_made(allowed: Market) -> None:
+    before = allowed.balances()
+    allowed.serve("count", "for i in 1 2 3; do echo $i; done", "--jsonl")
+    lines = allowed.bob.cli_lines("invoke", allowed.alice.peer_id, "count", "x", "--stream", "--max-price", "0.10")
+    *pieces, last = lines
+    assert [piece["data"] for piece in pieces] == [1, 2, 3]
+    assert last["end"]["payment"]["state"] == "paid"
+    assert last["end"]["payment"]["receipt"] == "verified"
+    allowed.settled()
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
+
+
+def test_failed_work_costs_nothing(allowed: Market) -> None:
+    before = allowed.balances()
+    allowed.serve("broken", "echo half; exit 3")
+    failed = allowed.refused("broken", "x", "--max-price", "0.10")
+    assert failed["code"] == "invoke_failed"
+    assert failed["data"]["remoteCode"] == "COMMAND_FAILED"
+    assert failed["data"]["payment"]["state"] == "unused"
+    assert allowed.charges()[-1]["state"] == "released"
+    assert allowed.balances() == before
+    # what was signed is out of hand all the same, until its time is over
+    explained = allowed.bob.cli("pay", "explain", failed["data"]["payment"]["id"])
+    assert explained["purchase"]["state"] == "closed"
+    assert explained["purchase"]["counts"] == "0.1"
+
+
+def test_a_caller_that_gives_up_before_the_first_piece_pays_nothing(allowed: Market, tmp_path: Path) -> None:
+    before = allowed.balances()
+    begun = tmp_path / "begun"
+    allowed.serve("slow", f"touch {begun}; sleep 60; echo late")
+    call = allowed.bob.spawn_cli("invoke", allowed.alice.peer_id, "slow", "x", "--max-price", "0.10", "--stream")
+    poll(begun.exists, "the work began")
+    call.kill9()
+    poll(lambda: allowed.charges()[-1]["state"] == "released", "the charge was released")
+    assert allowed.balances() == before
+
+
+def test_a_person_decides_and_the_waiting_call_goes_on(allowed: Market) -> None:
+    before = allowed.balances()
+    allowed.serve("echo", "cat")
+    allowed.bob.cli("pay", "policy", "set", "--approve-above", "0.05")
+    call = _waiting(allowed)
+    (row,) = allowed.bob.cli("pay", "approvals")["purchases"]
+    assert (row["state"], row["amount"], row["capability"]) == ("waiting", "0.1", "echo")
+    allowed.bob.cli("pay", "approve", row["id"])
+    last = call.item(lambda item: "end" in item)
+    assert last["end"]["payment"] == {**last["end"]["payment"], "id": row["id"], "state": "paid"}
+    allowed.settled()
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
+
+    call = _waiting(allowed)
+    (row,) = allowed.bob.cli("pay", "approvals")["purchases"]
+    allowed.bob.cli("pay", "reject", row["id"])
+    refused = call.item(lambda item: "error" in item)
+    assert refused["error"]["code"] == "payment_rejected"
+    assert allowed.bob.cli("pay", "approvals")["purchases"] == []
+    assert allowed.bob.cli_error("pay", "approve", row["id"])["code"] == "refused"
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
+
+
+def _waiting(market: Market) -> Watch:
+    call = market.bob.spawn_cli("invoke", market.alice.peer_id, "echo", "hi", "--max-price", "0.10", "--stream")
+    poll(lambda: market.bob.rpc("pay.approvals")["purchases"], "somebody is asked")
+    return call
+
+
+def test_the_kill_switch_and_the_budget_stop_payments(allowed: Market) -> None:
+    before = allowed.balances()
+    allowed.serve("echo", "cat")
+    assert allowed.bob.cli("pay", "stop")["stopped"]
+    stopped = allowed.refused("echo", "x", "--max-price", "0.10")
+    assert (stopped["code"], "switched off" in stopped["message"]) == ("payment_refused", True)
+    allowed.bob.cli("pay", "stop", "--off")
+    spent = allowed.bob.cli("pay", "policy", "show")["spentDay"]
+    allowed.bob.cli("pay", "policy", "set", "--per-day", spent)
+    over = allowed.refused("echo", "x", "--max-price", "0.10")
+    assert "in a day" in over["message"]
+    allowed.bob.cli("pay", "policy", "set", "--per-day", "none")
+    assert allowed.balances() == before
+
+
+def test_the_wallet_is_private_and_opens_with_its_password_only(allowed: Market, tmp_path: Path) -> None:
+    bob = allowed.bob
+    keystore = bob.data_dir / "wallet.json"
+    assert stat.S_IMODE(keystore.stat().st_mode) == 0o600
+    assert json.loads(keystore.read_text())["version"] == 3
+    assert bob.cli_error("wallet", "new")["code"] == "wallet_exists"
+    copy = tmp_path / "copy.json"
+    bob.cli("wallet", "backup", str(copy))
+    assert copy.read_text() == keystore.read_text()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    wrong = bob.home.run(bob.argv("wallet", "unlock"), env={"NEXUS_WALLET_PASSWORD": "wrong"})
+    assert json.loads(wrong.stdout)["error"]["code"] == "wrong_password"
+    for daemon in (bob, allowed.alice):
+        assert PASSWORD not in daemon.log_text()
