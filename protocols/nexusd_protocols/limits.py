@@ -219,7 +219,7 @@ waits behind no more than that."""
 BITSWAP_SMALL_BYTES: Final = 1024
 """A block that is sent instead of the word that it is here, as go-bitswap and js-bitswap do."""
 BITSWAP_SENDING_BYTES: Final = 32 * MIB
-"""Blocks read and not yet taken by their peers. Beyond it each peer has its share, which 128 peers still make 256 KiB."""
+"""Blocks read and not yet taken by their peers. Beyond it each has its share, which 128 peers still make 256 KiB."""
 BITSWAP_UNDER_WAY: Final = 32
 """Blocks that one session has asked for: 8 MiB of the usual size, which is 250 ms of 268 Mbit/s."""
 BITSWAP_SESSION_PEERS: Final = 64
@@ -366,7 +366,7 @@ PAYMENT_RESULT_BYTES: Final = MIB
 """A result that is kept to be given again to whoever paid and did not get it: the published maxOutputBytes. Of a larger
 one its digest, its size and the receipt are kept, which prove what was handed over."""
 PAYMENT_HELD_BYTES: Final = 4 * MIB
-"""Output of one call that waits in memory until it is paid or settled. Whoever wants more pays as it comes, by a tab."""
+"""Output of one call that waits in memory until it is paid or settled. Who wants more pays as it comes, by a tab."""
 PAYMENT_ATTEMPTS: Final = 5
 """How often work is begun under one authorisation: failed work costs its caller nothing, and us something."""
 PAYMENT_LIVE_CHARGES: Final = 64

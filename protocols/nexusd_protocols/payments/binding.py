@@ -46,7 +46,7 @@ def offer_digest(accepted: dict[str, Any]) -> bytes:
 
 
 def nonce(context: Context, offer: bytes, salt: bytes) -> bytes:
-    """The nonce of the authorisation. `offer` is an `offer_digest`; `salt` is 32 random bytes, new for each purchase."""
+    """The nonce of an authorisation. `offer` is an `offer_digest`, `salt` 32 random bytes, new for each purchase."""
     if len(context.request) != 32 or len(offer) != 32 or len(salt) != SALT_BYTES:
         raise ValueError("digests and the salt have 32 bytes")
     return keccak256(_TAG + peer_id_bytes(context.provider) + context.request + offer + salt)

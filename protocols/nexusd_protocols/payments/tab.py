@@ -48,7 +48,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Something waits until `amount` is covered."""
+    """A piece waits until `amount` is covered."""
 
     amount: int
 
@@ -189,7 +189,6 @@ class TabProvider:
         """Units that the tabs before have paid for."""
         self._produced = 0
         self._sent = 0
-        self._wanted = 0
         self._final = False
         self._asked: tuple[Ask, int] | None = None
         """What the payer has yet to answer, and since when."""
@@ -221,15 +220,13 @@ class TabProvider:
                 return [Cost(max(0, self._produced * self._terms.unit_price - self._credit))]
             case Sent(units):
                 self._sent += units
-                left = self.covered + self._credit - self.owed
-                if left * 2 <= self._terms.ahead + self._credit:
-                    self._wanted = max(self._wanted, self.owed + self._terms.ahead)
                 return self._ask(now_s)
             case Wanted(amount):
-                self._wanted = max(self._wanted, amount)
+                if amount > self.owed + self._terms.ahead:
+                    return self._stop("more than may be signed ahead")
                 return self._ask(now_s)
             case Finished():
-                self._final, self._wanted = True, self.owed
+                self._final = True
                 return self._ask(now_s)
             case Grown():
                 return self._then_ask(self._on_grown(event), now_s)
@@ -243,13 +240,15 @@ class TabProvider:
         return outputs if self.stopped else [*outputs, *self._ask(now_s)]
 
     def _ask(self, now_s: int) -> list[ProviderOutput]:
-        """Ask for what is wanted and not covered; for one thing at a time."""
-        if self._asked is not None or self._wanted <= self.covered:
+        """Ask when half of what both risk is left, so that the answer is here before a piece waits for it; and at the
+        end for what is not covered. For one thing at a time."""
+        terms, left = self._terms, self.covered + self._credit - self.owed
+        if self._final:
+            needed, ahead = self.owed > self.covered, 0
+        else:
+            needed, ahead = left * 2 <= terms.ahead + self._credit, terms.ahead
+        if self._asked is not None or not needed:
             return []
-        terms = self._terms
-        ahead = 0 if self._final else terms.ahead
-        if self._wanted > self.owed + ahead:
-            return self._stop("more than may be signed ahead")
         tab, base = self.tab, self._base
         full = self.signed == terms.amount
         if full or self._authorization.valid_before <= now_s + limits.PAYMENT_TAB_END_S:
