@@ -177,13 +177,21 @@ PayerOutput = Authorise | OpenTab | Stop
 class TabProvider:
     """The provider's machine: `handle(input, now_s) -> outputs`. Begins with the payment that opened the tab."""
 
-    def __init__(self, payment: Verified, *, credit: int = 0, patience_s: int = limits.PAYMENT_PATIENCE_S) -> None:
-        """`patience_s` is how long an answer may take."""
+    def __init__(
+        self,
+        payment: Verified,
+        *,
+        credit: int = 0,
+        patience_s: int = limits.PAYMENT_PATIENCE_S,
+        rolls: bool = True,
+    ) -> None:
+        """`patience_s` is how long an answer may take. Without `rolls` the call ends where its one tab is full."""
         self.tab = 0
         self.stopped = False
         self._terms: Final = payment.terms
         self._credit = credit
         self._patience_s = patience_s
+        self._rolls = rolls
         self._authorization = payment.authorization
         self._base = 0
         """Units that the tabs before have paid for."""
@@ -224,7 +232,7 @@ class TabProvider:
             case Wanted(amount):
                 if amount > self.owed + self._terms.ahead:
                     return self._stop("more than may be signed ahead")
-                return self._ask(now_s)
+                return self._ask(now_s, waits=amount > self.covered)
             case Finished():
                 self._final = True
                 return self._ask(now_s)
@@ -239,7 +247,7 @@ class TabProvider:
     def _then_ask(self, outputs: list[ProviderOutput], now_s: int) -> list[ProviderOutput]:
         return outputs if self.stopped else [*outputs, *self._ask(now_s)]
 
-    def _ask(self, now_s: int) -> list[ProviderOutput]:
+    def _ask(self, now_s: int, *, waits: bool = False) -> list[ProviderOutput]:
         """Ask when half of what both risk is left, so that the answer is here before a piece waits for it; and at the
         end for what is not covered. For one thing at a time."""
         terms, left = self._terms, self.covered + self._credit - self.owed
@@ -252,6 +260,8 @@ class TabProvider:
         tab, base = self.tab, self._base
         full = self.signed == terms.amount
         if full or self._authorization.valid_before <= now_s + limits.PAYMENT_TAB_END_S:
+            if not self._rolls:  # what was signed is delivered, and not more
+                return self._stop("the tab is full, or its time is over") if waits else []
             tab, base, ahead = tab + 1, base + self.signed // terms.unit_price, terms.ahead
         units = max(0, self._sent - base)
         if tab != self.tab and self._final and units == 0:

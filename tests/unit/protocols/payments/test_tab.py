@@ -391,6 +391,15 @@ def test_what_waits_cannot_be_more_than_may_be_signed():
     assert isinstance(stop, Stop)
 
 
+@pytest.mark.parametrize("changes", [{"amount": 500}, {"max_timeout_s": 30}])
+def test_a_provider_may_keep_to_one_tab(changes):
+    provider = TabProvider(verified(tab_price(**changes)), rolls=False)
+    assert all(provider.handle(Sent(1), NOW) == [] for _ in range(100))
+    assert provider.handle(Wanted(500), NOW) == []
+    (stop,) = provider.handle(Wanted(505), NOW)
+    assert isinstance(stop, Stop)
+
+
 def test_nothing_delivered_nothing_asked():
     provider = TabProvider(verified(tab_price()))
     assert provider.handle(Finished(), NOW) == []
