@@ -22,7 +22,7 @@ from typing import Any, Final
 import structlog
 import trio
 
-from nexusd import __version__, clock, keystore, listen, lockfile, paths, payment, publication
+from nexusd import __version__, clock, discovery, keystore, listen, lockfile, paths, payment, publication
 from nexusd.agents import Agents
 from nexusd.api import metrics_http, socket
 from nexusd.api.ports import Services
@@ -46,11 +46,7 @@ from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
 from nexusd.store import Store
-from nexusd_bootstrap.cache import Cache
 from nexusd_bootstrap.cascade import Cascade
-from nexusd_bootstrap.mdns import Mdns
-from nexusd_bootstrap.source import Source
-from nexusd_bootstrap.static import Static
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import AgentId, Signer
 from nexusd_protocols.ids import RoomId
@@ -348,11 +344,11 @@ async def _start(
     node.exchange.set_source(content.source())
     await nursery.start(node.run)
     await nursery.start(content.run)
-    cascade = Cascade(_sources(config, node, peers))  # it announces the addresses that we now listen on
+    cascade = Cascade(discovery.sources(config, node, peers))  # it announces the addresses that we now listen on
     await nursery.start(peers.run)
     await nursery.start(rooms.run)
     nursery.start_soon(directory.run)
-    nursery.start_soon(_discover, cascade, peers)
+    nursery.start_soon(discovery.discover, cascade, peers)
 
     socket_path = paths.place_socket(config.data_dir)
     info = ReadyInfo(
@@ -496,20 +492,3 @@ def _connections(node: Node) -> ConnectionUsage:
         in_transit=usage.in_transit,
         refused=usage.refused,
     )
-
-
-def _sources(config: Config, node: Node, peers: Peers) -> list[Source]:
-    sources: list[Source] = [Cache(peers.remembered)]
-    if config.bootstrap:
-        sources.append(Static(config.bootstrap, connected=lambda peer: peer in node.connected()))
-    if config.mdns:
-        only_loopback = all("/ip4/127." in address or "/ip6/::1/" in address for address in node.addresses())
-        sources.append(Mdns(node.peer_id, node.addresses, interfaces=["127.0.0.1"] if only_loopback else None))
-    return sources
-
-
-async def _discover(cascade: Cascade, peers: Peers) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cascade.run)
-        async for candidate in cascade.candidates:
-            await peers.offer(candidate.peer, candidate.addresses, candidate.source)

@@ -16,13 +16,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, Literal, cast
-from urllib.parse import urlsplit
 
 from nexusd import paths
+from nexusd.nodes import millionths, rpc_url, without_key
 from nexusd_protocols.identity import parse_peer_id
 from nexusd_protocols.ids import parse_capability_name, parse_room_id
-from nexusd_protocols.payments.money import parse_decimal
-from nexusd_protocols.payments.tokens import parse_network
 from nexusd_protocols.rpc.schema import ConfigValue
 
 Role = Literal["light", "full", "storage"]
@@ -99,11 +97,9 @@ class Config:
     accept_unbound: bool = False
     """Whether to take authorisations that do not name the request. Only where nobody else is paid at that address."""
     exposure_payer: str = "5"
-    """Whole tokens that one payer may owe and not have settled."""
     exposure_total: str = "50"
-    """The same of all payers."""
     exposure_offline: str = "0.1"
-    """Instead of both, where no chain is asked."""
+    """Whole tokens that may be owed and not settled: by one payer, by all; and by both where no chain is asked."""
     hold_above: str = "1"
     """Whole tokens above which output waits until the payment is settled."""
     hold_strangers: bool = True
@@ -137,7 +133,7 @@ class Setting:
 
     def shown(self, value: Any) -> Any:
         """The value as it may be told."""
-        return [_without_key(each) for each in value] if self.secret else _plain(value)
+        return [without_key(each) for each in value] if self.secret else _plain(value)
 
     @property
     def environment(self) -> str:
@@ -179,6 +175,10 @@ def load(
         setting = _known(key, file)
         if key not in values:
             take(setting, raw, f"file {file}", setting.check)
+    if (password := values.get("wallet_password_file")) is not None:
+        # of the file, beside it: the daemon may be started from anywhere
+        beside = values["data_dir"] if origins["wallet_password_file"].startswith("file ") else cwd
+        values["wallet_password_file"] = Path(os.path.normpath(beside / password.expanduser()))
     config = Config(**values, origins=origins)
     _check_together(config)
     return config
@@ -186,7 +186,7 @@ def load(
 
 def _locate(values: dict[str, Any], origins: dict[str, str], environment: Mapping[str, str], cwd: Path) -> None:
     """Settle name and data directory: either follows from the other, and `default` from neither."""
-    for key in ("data_dir", "config", "wallet_password_file"):
+    for key in ("data_dir", "config"):
         if key in values:
             values[key] = Path(os.path.normpath(cwd / values[key].expanduser()))
     if "data_dir" in values:
@@ -409,14 +409,6 @@ def _check_metrics(value: Any) -> str:
     return cast("str", value)
 
 
-def rpc_url(text: str) -> tuple[int, str]:
-    """Chain id and URL of `base=https://…`. Raises ValueError."""
-    network, mark, url = text.partition("=")
-    if not mark or not url.startswith(("http://", "https://")):
-        raise ValueError("not a network and a URL")
-    return parse_network(network), url
-
-
 def _check_rpc_urls(value: Any) -> tuple[str, ...]:
     wrong = _WrongError("a list of networks and their nodes, one for each, such as base=https://mainnet.base.org")
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -428,19 +420,6 @@ def _check_rpc_urls(value: Any) -> tuple[str, ...]:
     if len(set(chains)) != len(chains):
         raise wrong
     return tuple(value)
-
-
-def _without_key(url: str) -> str:
-    """`base=https://host/…`: providers put keys behind the host, and in front of it."""
-    network, _, rest = url.partition("=")
-    parts = urlsplit(rest)
-    hidden = "/…" if parts.path.strip("/") or parts.query or parts.fragment else ""
-    return f"{network}={parts.scheme}://{parts.netloc.rpartition('@')[2]}{hidden}"
-
-
-def millionths(text: str) -> int:
-    """Whole tokens, in millionths. Raises ValueError."""
-    return parse_decimal(text, 6)
 
 
 def _check_tokens(value: Any) -> str:

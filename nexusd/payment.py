@@ -14,7 +14,8 @@ from nexusd.agents import Agents
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.settlement import Settlement
 from nexusd.chain.views import ChainFault
-from nexusd.config import Config, millionths, rpc_url
+from nexusd.config import Config
+from nexusd.nodes import millionths, rpc_url
 from nexusd.services.payments import Payments, Trust
 from nexusd.services.payments.ports import Funds, Health
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock

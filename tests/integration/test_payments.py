@@ -45,7 +45,8 @@ class Market:
         return self.chain.balance(self.buyer), self.chain.balance(self.seller)
 
     def charges(self) -> list[dict[str, Any]]:
-        return self.alice.rpc("pay.settlements")["charges"]
+        found: list[dict[str, Any]] = self.alice.rpc("pay.settlements")["charges"]
+        return found
 
     def settled(self) -> None:
         """Wait until nothing is on its way."""

@@ -51,11 +51,10 @@ LAYERS = {
     "autopin": ((False, False), ("off", False), ("false", False), True),
     "rpc_urls": (
         (["base=http://x"], ("base=http://x",)),
-        ("base=https://x/k,eip155:10=http://y", ("base=https://x/k", "eip155:10=http://y")),
+        ("base=https://x,eip155:10=http://y", ("base=https://x", "eip155:10=http://y")),
         ('["polygon=https://x"]', ("polygon=https://x",)),
         (),
     ),
-    "wallet_password_file": (("/f", Path("/f")), ("/g", Path("/g")), ('"/h"', Path("/h")), None),
     "accept_unbound": ((True, True), ("yes", True), ("true", True), False),
     "exposure_payer": (("1", "1"), ("0.5", "0.5"), ('"2.25"', "2.25"), "5"),
     "exposure_total": (("1", "1"), ("0.5", "0.5"), ("20", "20"), "50"),
@@ -79,7 +78,18 @@ def file(tmp_path):
 
 
 def test_every_setting_of_the_file_is_in_the_table():
-    assert set(LAYERS) == {setting.key for setting in config.SETTINGS if setting.in_file}
+    assert {*LAYERS, "wallet_password_file"} == {setting.key for setting in config.SETTINGS if setting.in_file}
+
+
+def test_the_file_of_the_password_is_found_from_wherever_the_daemon_runs(environment, file, tmp_path):
+    file.write_text('wallet_password_file = "secrets/wallet"\n')
+    assert load({}, environment, cwd=tmp_path).wallet_password_file == file.parent / "secrets" / "wallet"
+    assert load({"wallet_password_file": Path("near")}, environment, cwd=tmp_path).wallet_password_file == (
+        tmp_path / "near"
+    )
+    assert load({}, {**environment, "NEXUS_WALLET_PASSWORD_FILE": "/w"}, cwd=tmp_path).wallet_password_file == Path(
+        "/w"
+    )
 
 
 def test_keys_in_the_addresses_of_nodes_are_not_told(environment):
@@ -102,7 +112,7 @@ def test_flags_over_environment_over_file_over_defaults(key, present, environmen
         environment[f"NEXUS_{key.upper()}"] = variable[0]
     file.write_text(f"{key} = {line[0]}\n" if present[2] else "")
     found = load(flags, environment)
-    name = f"--no-{key}" if flag[1] is False else "--" + key.replace("_", "-")
+    name = ("--no-" if flag[1] is False else "--") + key.replace("_", "-")
     expected = (
         (flag[1], f"flag {name}")
         if present[0]

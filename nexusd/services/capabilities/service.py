@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import HostError, Streams
 from nexusd.services.capabilities import calls, serving
+from nexusd.services.capabilities.buying import paid, payer
 from nexusd.services.capabilities.command import Command
 from nexusd.services.capabilities.inquiry import Inquiry
 from nexusd.services.capabilities.openai import OpenAi
@@ -21,7 +22,7 @@ from nexusd.services.capabilities.ports import Call, End, Provider
 from nexusd.services.capabilities.registry import Entry, Registry
 from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, LiveEvent, PersonaOf, Resolve, WallClock, refusal_of
-from nexusd.services.trade import Offers, Payment, Purse, Till, Wish
+from nexusd.services.trade import Offers, Purse, Till
 from nexusd.store import Store
 from nexusd.store.invocations import InvocationRow
 from nexusd_protocols import limits, ndjson
@@ -30,10 +31,9 @@ from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName, parse_capability_name, uuid7
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
-from nexusd_protocols.invoke.frames import PROTOCOL, Code, OpenFrame
+from nexusd_protocols.invoke.frames import PROTOCOL, Code
 from nexusd_protocols.invoke.provider import Provider as ProviderMachine
 from nexusd_protocols.invoke.quota import Limits
-from nexusd_protocols.payments import binding
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
     Capability,
@@ -329,11 +329,11 @@ class Capabilities:
                 input_bytes=end.input_bytes,
                 output_bytes=end.output_bytes,
                 outcome="ok" if end.error is None else end.error.remote_code or end.error.code,
-                **_paid(call.payment, end),
+                **paid(call.payment, end),
             )
             self._record(agent.id, row)
 
-        pay = self._payer(agent, params, opening, peer)
+        pay = payer(self._purse, agent.id, peer, opening, params.max_price)
         call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended, pay)
         try:
             await channel.send(opening)
@@ -353,28 +353,6 @@ class Capabilities:
         self._calling.add(call)
         self._started(call.invocation, "out", peer, opening.capability)
         return call
-
-    def _payer(self, agent: Agent, params: InvokeParams, opening: commands.Open, peer: PeerId) -> calls.Pay | None:
-        """How a demand of this call is answered; None where it may cost nothing."""
-        purse, max_price = self._purse, params.max_price
-        if purse is None or max_price is None:
-            return None
-
-        async def pay(demanded: events.PaymentDemanded) -> Payment | Refusal:
-            wish = Wish(
-                id=opening.request_id,
-                agent=agent.id,
-                peer=peer,
-                capability=CapabilityName(opening.capability),
-                request=binding.request_digest(
-                    request_id=opening.request_id, caller=agent.id, to_agent=None, content=_content(opening)
-                ),
-                demanded=demanded,
-                max_price=max_price,
-            )
-            return await purse.pay(wish)
-
-        return pay
 
     # --- requests ---------------------------------------------------------------------------------------------------
     async def list(self, params: CapabilityListParams) -> CapabilityList | Refusal:
@@ -495,27 +473,6 @@ def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams, of
         return Entry(agent.id, name, "command", Command(params.command), params, offers=offers)
     assert params.openai is not None
     return Entry(agent.id, name, "openai", OpenAi(params.openai), params, offers=offers)
-
-
-def _content(opening: commands.Open) -> bytes:
-    """The digest of what is asked for, as the provider makes it from the frame."""
-    return OpenFrame(
-        version=1,
-        request_id=opening.request_id,
-        capability=opening.capability,
-        input_format=opening.input_format,
-        output_mode=opening.output_mode,
-        max_duration_ms=opening.max_duration_ms,
-        max_input_bytes=opening.max_input_bytes,
-        max_output_bytes=opening.max_output_bytes,
-    ).content()
-
-
-def _paid(payment: Payment | None, end: End) -> dict[str, Any]:
-    """What a call cost, for its record."""
-    if payment is None or end.payment is None or end.payment.state not in ("paid", "pending"):
-        return {}
-    return {"payment": end.payment.id, "asset": payment.asset, "amount": payment.amount, "units": 1}
 
 
 def _max_input(params: InvokeParams) -> int:

@@ -1,0 +1,61 @@
+"""What a call of ours tells whoever pays for it, and its record what it cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nexusd.services.capabilities.calls import Pay
+from nexusd.services.capabilities.ports import End
+from nexusd.services.trade import Payment, Purse, Wish
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.invoke.frames import OpenFrame
+from nexusd_protocols.payments import binding
+from nexusd_protocols.rpc.codes import Refusal
+
+
+def payer(
+    purse: Purse | None, agent: AgentId, peer: PeerId, opening: commands.Open, max_price: str | None
+) -> Pay | None:
+    """How a demand of this call is answered; None where it may cost nothing."""
+    if purse is None or max_price is None:
+        return None
+
+    async def pay(demanded: events.PaymentDemanded) -> Payment | Refusal:
+        request = binding.request_digest(
+            request_id=opening.request_id, caller=agent, to_agent=None, content=_content(opening)
+        )
+        wish = Wish(
+            id=opening.request_id,
+            agent=agent,
+            peer=peer,
+            capability=CapabilityName(opening.capability),
+            request=request,
+            demanded=demanded,
+            max_price=max_price,
+        )
+        return await purse.pay(wish)
+
+    return pay
+
+
+def _content(opening: commands.Open) -> bytes:
+    """The digest of what is asked for, as the provider makes it from the frame."""
+    return OpenFrame(
+        version=1,
+        request_id=opening.request_id,
+        capability=opening.capability,
+        input_format=opening.input_format,
+        output_mode=opening.output_mode,
+        max_duration_ms=opening.max_duration_ms,
+        max_input_bytes=opening.max_input_bytes,
+        max_output_bytes=opening.max_output_bytes,
+    ).content()
+
+
+def paid(payment: Payment | None, end: End) -> dict[str, Any]:
+    """What a call cost, for its record."""
+    if payment is None or end.payment is None or end.payment.state not in ("paid", "pending"):
+        return {}
+    return {"payment": end.payment.id, "asset": payment.asset, "amount": payment.amount, "units": 1}
