@@ -82,10 +82,14 @@ class Load:
             yield
         finally:
             self._stopped.set()
-            for thread in self._threads:
-                thread.join(60)
+            self.up.set()
         self.check()
-        assert not any(thread.is_alive() for thread in self._threads)
+        with Nexus.connect(data_dir=self._victim.data_dir, timeout=40) as nexus:
+            self.posted[nexus.rooms.send(ROOM, "the end").message_id] = "the end"  # for who watches
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive(), thread
+        self.check()
 
     def check(self) -> None:
         assert not self.errors, self.errors
@@ -252,5 +256,6 @@ def test_nothing_acknowledged_is_lost_however_often_it_is_killed(own_home: Home)
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_nor_in_two_hundred_kills(own_home: Home) -> None:
     kill_again_and_again(own_home, SOAK_CYCLES, seed=2)
