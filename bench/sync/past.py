@@ -12,6 +12,7 @@ import multiprocessing
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import islice, starmap
 from pathlib import Path
 from random import Random
 
@@ -32,33 +33,31 @@ ALONE = 20_000
 """So few are made here: other processes take a second to start."""
 
 
-def rows(count: int, seed: int) -> list[RoomRow]:
-    """So many messages of twenty authors over a year, signed. Another seed gives others."""
-    return list(past(ROOM, count, NOW - HOUR_MS + seed % HOUR_MS, hours=HOURS, seed=seed))
+def rows(count: int, seed: int, part: int = 0, parts: int = 1) -> list[RoomRow]:
+    """So many messages of twenty authors, signed, evenly over that part of the year. Another seed gives others."""
+    hours = HOURS // parts
+    end = NOW - (1 + (parts - 1 - part) * hours) * HOUR_MS
+    return list(past(ROOM, count, end + seed % 1000, hours=hours, seed=seed))
 
 
 @contextlib.contextmanager
 def _parts(count: int, first_seed: int) -> Iterator[Iterator[list[RoomRow]]]:
+    """By date, as people speak: what comes in between other messages takes a store four times as long."""
     sizes = [min(PART, count - at) for at in range(0, count, PART)]
-    seeds = range(first_seed, first_seed + len(sizes))
+    jobs = [(size, first_seed + part, part, len(sizes)) for part, size in enumerate(sizes)]
     if count <= ALONE:
-        yield map(rows, sizes, seeds)
+        yield starmap(rows, jobs)
         return
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield _ahead(pool, sizes, seeds)
+        yield _ahead(pool, iter(jobs))
 
 
-def _ahead(pool: ProcessPoolExecutor, sizes: list[int], seeds: range) -> Iterator[list[RoomRow]]:
+def _ahead(pool: ProcessPoolExecutor, jobs: Iterator[tuple[int, int, int, int]]) -> Iterator[list[RoomRow]]:
     """In order, and no more than a few parts wait."""
-    jobs = zip(sizes, seeds, strict=True)
-    going = [pool.submit(rows, *job) for job in _first(jobs, 4)]
+    going = [pool.submit(rows, *job) for job in islice(jobs, 4)]
     while going:
         yield going.pop(0).result()
-        going += [pool.submit(rows, *job) for job in _first(jobs, 1)]
-
-
-def _first(jobs: Iterator[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    return [job for _, job in zip(range(count), jobs, strict=False)]
+        going += [pool.submit(rows, *job) for job in islice(jobs, 1)]
 
 
 class Room:

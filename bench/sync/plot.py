@@ -10,7 +10,7 @@ from bench.sync.comparing import Cost
 NAME_BYTES = 40
 """A message's date and digest: what listing all of a room takes for each."""
 
-WIDTH, HEIGHT, PANEL, LEFT, TOP, BOTTOM = 860, 360, 360, 64, 56, 310
+WIDTH, HEIGHT, PANEL, LEFT, TOP, BOTTOM = 860, 384, 360, 64, 84, 336
 LOWEST, HIGHEST = 100, 100_000_000
 """Bytes at the bottom and at the top."""
 
@@ -69,8 +69,7 @@ def plot(by_size: Sequence[Cost], by_difference: Sequence[Cost]) -> str:
         (GREY, "bytes of a list of all the room's messages"),
     )
     for number, (colour, text) in enumerate(legend):
-        at = (LEFT, LEFT + 370, LEFT + 560)[number]
-        parts.append(f'<text x="{at}" y="24" fill="{colour}">{text}</text>')
+        parts.append(f'<text x="{LEFT}" y="{18 + 17 * number}" fill="{colour}">{text}</text>')
     different, messages = by_size[0].different, by_difference[0].messages
     sizes = [round(cost.messages, -3) for cost in by_size]
     parts += _panel(
