@@ -30,6 +30,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import Code
+from nexusd_protocols.ndjson import json_size
 from nexusd_protocols.payments import binding, faults, published, receipt, terms, verify
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments import gate_outputs as wanted
@@ -256,17 +257,19 @@ class Sale:
                 self._tell(told.Finished(self._made.result(), b""))
 
     async def _hand_over(self, lines: bytes) -> told.Input | None:
+        content = 0
         try:
             with trio.CancelScope() as self._sending:
                 for event, data in pieces_of(lines):
                     await self._counter.hand_over(event, data)
+                    content += json_size(data)
             if self._sending.cancelled_caught:
                 return None  # why is in the queue
         except (HostError, LocalProtocolError, LimitExceededError):
             return told.Gone()
         finally:
             self._sending = None
-        self._given.add(lines)
+        self._given.add(lines, content)
         return None
 
     async def _await_settlement(self, key: str) -> None:
@@ -289,7 +292,8 @@ class Sale:
         found = verify.verify(paid.payment, self._offers, now_s=now_s, context=self._context)
         if isinstance(found, PaymentFault) and found.code in _LATE:
             self._late = found
-            return verify.identify(paid.payment, self._shop.tokens)
+            shown = verify.identify(paid.payment, self._shop.tokens)
+            return found if isinstance(shown, PaymentFault) else shown
         return found
 
     def _entry(self, payment: Presented) -> Reservation:

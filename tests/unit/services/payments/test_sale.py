@@ -1,0 +1,393 @@
+"""Sales over a real ledger: what is on disk before anything goes out, and what a payment buys when it comes again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from nexusd.agents import Agent
+from nexusd.host.ports import ConnectionLostError
+from nexusd.services.payments.ports import Funds, Health, Trust
+from nexusd.services.payments.sale import Sale, Shop
+from nexusd.services.trade import Closing, Failure
+from nexusd.store import Store
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.invoke.frames import OpenFrame
+from nexusd_protocols.invoke.quota import Limits
+from nexusd_protocols.payments import binding, faults, receipt
+from nexusd_protocols.payments.binding import Context
+from nexusd_protocols.payments.charge import Delivered, State
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.tokens import Tokens
+from tests.harness.paying import NOW, PAYEE, payment, price
+from tests.harness.people import ALICE, BOB
+
+ASSET = price().token
+
+
+class FakeChains:
+    """Base with a node, unless `nodes` is emptied. `answer` is what a check finds."""
+
+    def __init__(self) -> None:
+        self.nodes = {8453}
+        self.answer: Funds | PaymentFault = Funds(10**9)
+        self.moved = trio.Event()
+        self.woken = 0
+
+    def online(self, chain_id: int) -> bool:
+        return chain_id in self.nodes
+
+    def health(self) -> list[Health]:
+        return []
+
+    async def check(self, payment: Any) -> Funds | PaymentFault:
+        await trio.lowlevel.checkpoint()
+        return self.answer if self.nodes else Funds(None)
+
+    async def balance(self, token: Any, holder: Any) -> int:
+        return 0
+
+    async def gas(self, chain_id: int, holder: Any) -> int:
+        return 0
+
+    def wake(self, chain_id: int) -> None:
+        self.woken += 1
+
+    async def changed(self, key: str) -> None:
+        await self.moved.wait()
+
+
+class Call:
+    """A call as its sale sees it; `script` is the work."""
+
+    def __init__(self, shop: Market, script: Callable[[Call], Awaitable[Failure | None]]) -> None:
+        self.shop = shop
+        self.script = script
+        self.input_bytes = 5
+        self.output_bytes = 0
+        self.duration_ms = 7
+        self.left_s = 30.0
+        self.input_digest = bytes(32)
+        self.sale: Sale
+        self.came: list[Any] = []
+        self.states: list[tuple[State, Delivered] | None] = []
+        self.gone = False
+        self.works = 0
+
+    async def work(self) -> Failure | None:
+        self.works += 1
+        self.shop.works += 1
+        return await self.script(self)
+
+    async def hand_over(self, event: str, data: Any) -> None:
+        if self.gone:
+            raise ConnectionLostError("gone")
+        row = await self.shop.row()
+        self.states.append(None if row is None else (row.state, row.delivered))
+        self.came.append(data)
+        self.output_bytes += len(data)
+
+    async def say(self, *pieces: str) -> None:
+        for each in pieces:
+            await self.sale.produce("partial", each, len(each))
+
+
+class Market:
+    """bob sells `summarize`; `clock` is what he thinks the time is, in ms."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.chains = FakeChains()
+        self.now = NOW * 1000
+        self.trust = Trust(hold_strangers=False, accept_unbound=True)
+        self.works = 0
+        self.keys: list[str] = []
+        self.price = price()
+
+    def opened(self, request_id: str = "r1", *, stream: bool = False) -> events.Opened:
+        frame = OpenFrame(
+            version=1,
+            request_id=request_id,
+            capability="summarize",
+            input_format="text/plain",
+            output_mode="stream" if stream else "unary",
+        )
+        return events.Opened(frame, Limits(), AgentId(ALICE.peer_id), None)
+
+    def pay(self, opened: events.Opened, **options: Any) -> Any:
+        request = binding.request_digest(
+            request_id=opened.open.request_id, caller=opened.caller, to_agent=None, content=opened.open.content()
+        )
+        return payment(self.price, context=Context(BOB.peer_id, request), **options)
+
+    async def sell(
+        self, call: Call, opened: events.Opened, paid: Any, *, during: Callable[[Sale], Awaitable[None]] | None = None
+    ) -> Closing:
+        shop = Shop(
+            agent=Agent(AgentId(BOB.peer_id), BOB),
+            ledger=self.store.ledger,
+            chains=self.chains,
+            tokens=Tokens(),
+            trust=self.trust,
+            clock=lambda: self.now,
+        )
+        call.sale = Sale(shop, ALICE.peer_id, opened, [self.price], "")
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                if during is not None:
+                    nursery.start_soon(during, call.sale)
+                closing = await call.sale.run(call, events.PaymentOffered(payment=paid))
+                nursery.cancel_scope.cancel()
+        return closing
+
+    async def row(self) -> Any:
+        page = await self.store.ledger.list(AgentId(BOB.peer_id), limit=1)
+        return page.rows[-1] if page.rows else None
+
+
+@asynccontextmanager
+async def market(directory: Path) -> AsyncIterator[Market]:
+    async with Store.open(directory / "store.sqlite") as store:
+        yield Market(store)
+
+
+async def say_two(call: Call) -> None:
+    await call.say("one", "two")
+
+
+def responded(closing: Closing) -> dict[str, Any]:
+    assert isinstance(closing.command, commands.Done | commands.Error)
+    return closing.command.response
+
+
+async def test_a_whole_result_is_on_disk_with_its_receipt_before_any_of_it_goes(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        call, opened = Call(shop, say_two), shop.opened()
+        closing = await shop.sell(call, opened, shop.pay(opened))
+        assert isinstance(closing.command, commands.Done)
+        assert call.came == ["one", "two"]
+        assert call.states == [(State.DUE, Delivered.ALL)] * 2
+        row = await shop.store.ledger.row(closing.key)
+        assert row is not None
+        signed = receipt.verify(row.receipt.decode())
+        assert isinstance(signed, receipt.Receipt)
+        assert (signed.amount, signed.usage.output_bytes, signed.complete) == ("100000", 6, True)
+        assert signed.result == f"0x{row.result.digest.hex()}"
+        response = responded(closing)
+        assert response["success"]
+        assert response["extensions"]["nexus-receipt"]["info"]["receipt"]["signature"] == row.receipt.decode()
+        assert (closing.amount, closing.outcome) == (100_000, "ok")
+        assert shop.chains.woken
+
+
+async def test_of_a_stream_due_is_on_disk_before_the_first_piece(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        call, opened = Call(shop, say_two), shop.opened(stream=True)
+        await shop.sell(call, opened, shop.pay(opened))
+        assert call.states == [(State.DUE, Delivered.PART)] * 2
+        assert (await shop.row()).delivered is Delivered.ALL
+
+
+async def test_what_was_paid_for_is_given_again_without_work_or_charge(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = shop.pay(opened)
+        first = await shop.sell(Call(shop, say_two), opened, paid)
+        # also when its time is over, and the price is another
+        shop.now += 3_600_000
+        shop.price = price(amount=999_999)
+        again = Call(shop, say_two)
+        second = await shop.sell(again, opened, paid)
+        assert isinstance(second.command, commands.Done)
+        assert again.came == ["one", "two"]
+        assert (shop.works, second.key) == (1, first.key)
+        assert responded(second)["extensions"] == responded(first)["extensions"]
+
+
+async def test_one_authorisation_buys_one_request(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = shop.pay(opened)
+        await shop.sell(Call(shop, say_two), opened, paid)
+        other = await shop.sell(Call(shop, say_two), shop.opened("r2"), paid)
+        assert other.outcome == faults.BINDING_MISMATCH
+        unbound = payment(shop.price, nonce=bytes(31) + b"x")
+        await shop.sell(Call(shop, say_two), opened, unbound)
+        used = await shop.sell(Call(shop, say_two), shop.opened("r2"), unbound)
+        assert used.outcome == faults.USED
+        assert shop.works == 2
+        shop.trust = Trust(hold_strangers=False)
+        shop.price = price(binding="required")
+        refused = await shop.sell(Call(shop, say_two), opened, payment(shop.price, nonce=bytes(31) + b"y"))
+        assert refused.outcome == faults.UNBOUND
+
+
+async def test_shown_a_hundred_times_at_once_it_works_once(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = shop.pay(opened)
+        shown: list[Any] = []
+
+        async def one() -> None:
+            call = Call(shop, say_two)
+            shown.append((await shop.sell(call, opened, paid), call))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(one)
+        assert shop.works == 1
+        assert {closing.outcome for closing, _ in shown} <= {"ok", faults.IN_PROGRESS}
+        assert all(call.came == ["one", "two"] for closing, call in shown if closing.outcome == "ok")
+        (total,) = await shop.store.ledger.totals(AgentId(BOB.peer_id))
+        assert (total.charges, total.amount) == (1, 100_000)
+
+
+async def test_failed_work_is_released_and_may_be_tried_again(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = shop.pay(opened)
+
+        async def fail(call: Call) -> Failure:
+            await call.say("half")
+            return Failure("COMMAND_FAILED", "exit status 3")
+
+        call = Call(shop, fail)
+        closing = await shop.sell(call, opened, paid)
+        assert closing.command == commands.Error("COMMAND_FAILED", "exit status 3", responded(closing))
+        assert (responded(closing)["success"], call.came, closing.key) == (False, [], "")
+        assert (await shop.row()).state is State.RELEASED
+        again = await shop.sell(Call(shop, say_two), opened, paid)
+        assert again.outcome == "ok"
+        assert (await shop.row()).attempts == 2
+
+
+async def test_a_caller_that_gives_up_pays_only_behind_the_first_piece(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened(stream=True)
+
+        async def cancel(sale: Sale) -> None:
+            await began.wait()
+            sale.cancel()
+
+        async def think(call: Call) -> None:
+            began.set()
+            await trio.sleep_forever()
+
+        began = trio.Event()
+        early = await shop.sell(Call(shop, think), opened, shop.pay(opened), during=cancel)
+        assert (early.outcome, early.key, (await shop.row()).state) == ("cancelled", "", State.RELEASED)
+
+        async def talk(call: Call) -> None:
+            await call.say("one")
+            while not call.came:
+                await trio.lowlevel.checkpoint()
+            began.set()
+            await trio.sleep_forever()
+
+        began = trio.Event()
+        opened = shop.opened("r2", stream=True)
+        late = await shop.sell(Call(shop, talk), opened, shop.pay(opened), during=cancel)
+        assert (late.outcome, late.amount) == ("cancelled", 100_000)
+        row = await shop.store.ledger.row(late.key)
+        assert row is not None
+        signed = receipt.verify(row.receipt.decode())
+        assert isinstance(signed, receipt.Receipt)
+        assert (row.state, signed.complete, signed.usage.output_bytes) == (State.DUE, False, 3)
+
+
+async def test_a_caller_that_is_gone_finds_its_result_kept(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = shop.pay(opened)
+        call = Call(shop, say_two)
+        call.gone = True
+        await shop.sell(call, opened, paid)
+        assert (await shop.row()).state is State.DUE
+        again = Call(shop, say_two)
+        await shop.sell(again, opened, paid)
+        assert (again.came, shop.works) == (["one", "two"], 1)
+
+
+async def test_a_stranger_gets_it_once_it_is_settled(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        shop.trust = Trust(accept_unbound=True)
+        opened = shop.opened()
+        call = Call(shop, say_two)
+
+        async def settle(_: Sale) -> None:
+            while (row := await shop.row()) is None or row.state is not State.DUE:
+                await trio.sleep(0.01)
+            assert call.came == []
+            await shop.store.ledger.settled(row.entry.key, "0x" + "ab" * 32, 7, shop.now)
+            shop.chains.moved.set()
+
+        closing = await shop.sell(call, opened, shop.pay(opened), during=settle)
+        assert (closing.outcome, call.came) == ("ok", ["one", "two"])
+        assert call.states == [(State.SETTLED, Delivered.ALL)] * 2
+        assert responded(closing)["transaction"] == "0x" + "ab" * 32
+
+
+async def test_what_is_not_settled_is_not_handed_over_nor_asked_for_again(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        shop.trust = Trust(accept_unbound=True)
+        opened = shop.opened()
+        call = Call(shop, say_two)
+        call.left_s = 0.05
+        closing = await shop.sell(call, opened, shop.pay(opened))
+        assert closing.outcome == faults.SETTLEMENT_PENDING
+        assert isinstance(closing.command, commands.Error)
+        assert closing.command.code == "SETTLEMENT_PENDING"
+        assert (call.came, responded(closing)["errorReason"]) == ([], faults.SETTLEMENT_PENDING)
+        assert closing.amount == 100_000
+
+        async def lose(_: Sale) -> None:
+            row = await shop.row()
+            await shop.store.ledger.lost(row.entry.key, "cancelled", shop.now)
+            shop.chains.moved.set()
+
+        again = Call(shop, say_two)
+        lost = await shop.sell(again, opened, shop.pay(opened), during=lose)
+        assert (lost.outcome, again.came, lost.key) == (faults.LOST, [], "")
+
+
+async def test_what_the_chain_speaks_against_is_not_reserved(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        shop.chains.answer = PaymentFault(faults.TRANSACTION_STATE)
+        closing = await shop.sell(Call(shop, say_two), opened, shop.pay(opened))
+        assert closing.outcome == faults.TRANSACTION_STATE
+        shop.chains.answer = Funds(99_999)
+        closing = await shop.sell(Call(shop, say_two), opened, shop.pay(opened))
+        assert closing.outcome == faults.INSUFFICIENT_FUNDS
+        assert (shop.works, await shop.row()) == (0, None)
+
+
+async def test_without_a_chain_exposure_is_small_and_it_is_said(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        shop.chains.nodes = set()
+        opened = shop.opened()
+        closing = await shop.sell(Call(shop, say_two), opened, shop.pay(opened))
+        assert responded(closing)["errorMessage"].startswith("unfunded")
+        other = shop.opened("r2")
+        closing = await shop.sell(Call(shop, say_two), other, shop.pay(other))
+        assert (closing.outcome, shop.works) == (faults.EXPOSURE, 1)
+
+
+async def test_garbage_is_refused_by_name(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        good = shop.pay(opened)
+        for paid in (7, {}, {**good, "x402Version": 3}, {**good, "payload": {}}, "x" * 100_000):
+            closing = await shop.sell(Call(shop, say_two), opened, paid)
+            assert closing.outcome in (faults.INVALID_PAYLOAD, faults.INVALID_VERSION)
+        wrong = msgspec.json.decode(msgspec.json.encode(good))
+        wrong["payload"]["authorization"]["value"] = "1"
+        closing = await shop.sell(Call(shop, say_two), opened, wrong)
+        assert (closing.outcome, shop.works) == (faults.VALUE_MISMATCH, 0)
+        assert PAYEE.address == shop.price.pay_to
