@@ -155,7 +155,9 @@ def event_text(event: NodeEvent) -> str:
 def message_text(message: RoomMessage, ids: bool = False) -> str:
     """A message; further lines of it are indented so that none can pass for a message of its own."""
     marks = [] if message.format == "text/plain" else [message.format]
-    if message.retracted:
+    if message.target:
+        marks.append(f"{'retracts' if message.retracted else 'edits'} {message.target}")
+    elif message.retracted:
         marks.append("retracted")
     elif message.edited_at is not None:
         marks.append("edited")

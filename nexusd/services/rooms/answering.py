@@ -6,10 +6,12 @@ here.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -33,8 +35,10 @@ from nexusd_protocols.chatsync.frames import (
     Took,
     Want,
 )
+from nexusd_protocols.chatsync.index import Index
 from nexusd_protocols.chatsync.reconcile import answer
 from nexusd_protocols.chatsync.stream import Answer, Request, SyncResponder
+from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.rate import Rate
 
@@ -46,7 +50,13 @@ AT_ONCE_EACH: Final = 2
 COMPARISONS: Final = (120.0, 1.0)
 """Of one member: so many in a burst, and a second. In 256 rooms it begins four a second by itself at most, and news may
 bring more."""
-RATES: Final = 1024
+MEMBERS: Final = 1024
+"""Of whom it is remembered how much they asked."""
+WORK_S: Final = (60.0, 0.1)
+"""Seconds that looking things up for one member may take: so many at once, and a second. Ten thousand differences in a
+million messages take five; who asks for more has every range asked about that there is."""
+HEADS: Final = 8
+"""Checkpoints named in one comparison, each of which may be made of 100,000 batches. One is enough to compare."""
 IDLE_S: Final = 60.0
 """Between two questions of one member, which verifies and stores a thousand batches meanwhile. A longer pause costs it
 another session."""
@@ -55,7 +65,16 @@ READ_AT_ONCE: Final = 32
 """Messages read from disk together, so that 256 of the largest are never in memory at once."""
 
 
+T = TypeVar("T")
 _CHANNEL = Channel[Request, Answer]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What one member has asked for."""
+
+    comparisons: Rate
+    work: Rate
 
 
 class Answering:
@@ -81,7 +100,9 @@ class Answering:
         self._find = find
         self._served = served
         self._busy: Counter[PeerId] = Counter()
-        self._rates: dict[PeerId, Rate] = {}
+        self._asked: dict[PeerId, _Asked] = {}
+        self._looking = trio.Lock()
+        """One look into a log at a time, so that the others who read the database find it free."""
 
     def start(self) -> None:
         """Be asked from now on."""
@@ -95,7 +116,7 @@ class Answering:
         if joined is None:
             await channel.send(Refused("not_here"), timeout=SEND_S)
             return
-        if not self._rate(channel.peer).allows(trio.current_time()):
+        if not self._of(channel.peer).comparisons.allows(trio.current_time()):
             self._penalise(channel.peer, "too_many_comparisons", 1)
             await channel.send(Refused("busy"), timeout=SEND_S)
             return
@@ -110,19 +131,35 @@ class Answering:
             if not self._busy[channel.peer]:
                 del self._busy[channel.peer]
 
-    def _rate(self, peer: PeerId) -> Rate:
-        rate = self._rates.pop(peer, None) or Rate(*COMPARISONS, trio.current_time())
-        self._rates[peer] = rate
-        if len(self._rates) > RATES:
-            del self._rates[next(iter(self._rates))]
-        return rate
+    def _of(self, peer: PeerId) -> _Asked:
+        now = trio.current_time()
+        asked = self._asked.pop(peer, None) or _Asked(Rate(*COMPARISONS, now), Rate(*WORK_S, now))
+        self._asked[peer] = asked
+        if len(self._asked) > MEMBERS:
+            del self._asked[next(iter(self._asked))]
+        return asked
+
+    async def _look(self, channel: _CHANNEL, joined: Joined, fn: Callable[[Index], T]) -> T:
+        """Ask the log, on the member's account. Raises RemoteProtocolError `too_much_work`."""
+
+        def timed(index: Index) -> tuple[T, float]:
+            began = time.perf_counter()
+            return fn(index), time.perf_counter() - began
+
+        async with self._looking:
+            found, seconds = await self._store.log.read_index(joined.agent.id, joined.room, timed)
+        if self._of(channel.peer).work.turn(trio.current_time(), seconds) > 0:
+            self._penalise(channel.peer, "too_much_work", 10)
+            await channel.send(Refused("busy"), timeout=SEND_S)
+            raise RemoteProtocolError("too_much_work", f"over {WORK_S[0]:g} s", penalty=0)
+        return found
 
     async def _serve(self, channel: _CHANNEL, joined: Joined) -> None:
         agent, room = joined.agent.id, joined.room
         head = await self._store.batches.head(agent, room)
-        known = await self._store.log.read_index(agent, room, count_known)
+        known = await self._look(channel, joined, count_known)
         await channel.send(Opened(joined.horizon(self._clock()), head, known), timeout=SEND_S)
-        brought = 0
+        brought = heads = 0
         try:
             while True:
                 request = None
@@ -130,7 +167,7 @@ class Answering:
                     request = await channel.receive()
                 match request:
                     case Compare(ranges=ranges):
-                        said = await self._store.log.read_index(agent, room, partial(answer, ranges))
+                        said = await self._look(channel, joined, partial(answer, ranges))
                         await channel.send(Compare(said), timeout=SEND_S)
                     case Want(digests=digests):
                         await self._deliver(channel, joined, digests)
@@ -138,7 +175,9 @@ class Answering:
                         stored = await self._take(channel, joined, messages)
                         brought += stored
                     case Head(first=first, last=last):
-                        await channel.send(await head_over(self._store, joined, first, last), timeout=SEND_S)
+                        heads += 1
+                        named = await head_over(self._store, joined, first, last) if heads <= HEADS else None
+                        await channel.send(named or Refused("busy"), timeout=SEND_S)
                     case _:
                         break
         finally:

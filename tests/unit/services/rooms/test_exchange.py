@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 
-from nexusd.host.ports import HostError, UnsupportedError
-from nexusd.services.rooms.answering import AT_ONCE, AT_ONCE_EACH
+from nexusd.host.ports import ConnectionLostError, HostError, UnsupportedError
+from nexusd.services.rooms.answering import AT_ONCE, AT_ONCE_EACH, HEADS
 from nexusd.services.rooms.exchange import GIVEN, SyncRefusedError
 from nexusd.services.rooms.intake import Brought
 from nexusd.store.errors import StorageFullError
@@ -146,6 +146,16 @@ async def test_a_member_may_refuse(tmp_path: Path) -> None:
         bob.answering._busy.clear()
         assert (await alice.compare(bob.peer_id)).equal
         assert bob.answering._busy == {}
+        bob.answering._of(alice.peer_id).comparisons.turn(trio.current_time(), 1000)
+        with pytest.raises(SyncRefusedError, match="busy"):
+            await alice.compare(bob.peer_id)
+        assert alice.world.charged == [("alice", "too_many_comparisons", 1)]
+        bob.answering._asked.clear()
+        bob.answering._of(alice.peer_id).work.turn(trio.current_time(), 100)
+        with pytest.raises((SyncRefusedError, ConnectionLostError)):
+            await alice.compare(bob.peer_id)
+        assert alice.world.charged[1:] == [("alice", "too_much_work", 10)]
+        bob.answering._asked.clear()
         del alice.world.handlers[bob.peer_id, PROTOCOL]
         alice.world.serve("bob", "/other", SyncResponder, _nothing)
         with pytest.raises(UnsupportedError):
@@ -176,6 +186,19 @@ async def test_equal_sums_are_proven_by_equal_checkpoints(tmp_path: Path) -> Non
         await bob.sealing.seal(bob.joined)
         found = await alice.exchange.run(alice.joined, bob.peer_id, rounds=2, seal=seal)
         assert found.sealed is True
+
+
+async def test_few_checkpoints_are_named_in_one_comparison(tmp_path: Path) -> None:
+    async with members(tmp_path, "alice") as (alice,):
+        streams = MemberStreams(alice.world, MALLORY.peer_id)
+        channel = await streams.open(alice.peer_id, [PROTOCOL], lambda _: SyncInitiator())
+        await channel.send(Open(ROOM, 0))
+        assert isinstance(await channel.receive(), Opened)
+        for _ in range(HEADS):
+            await channel.send(Head(0, 10))
+            assert await channel.receive() == Headed(None, 0)
+        await channel.send(Head(0, 10))
+        assert await channel.receive() == Refused("busy")
 
 
 async def test_other_objects_of_the_same_sums(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
