@@ -37,6 +37,7 @@ PLACES: Final = (
     ("Calls", "protocols/nexusd_protocols/invoke"),
     ("Handshake", "protocols/nexusd_protocols/handshake"),
     ("History and chat-sync", "protocols/nexusd_protocols/chatsync"),
+    ("History and chat-sync", "nexusd/services/rooms/answering.py"),
     ("History and chat-sync", "nexusd/services/rooms/batches.py"),
     ("History and chat-sync", "nexusd/services/rooms/exchange.py"),
     ("History and chat-sync", "nexusd/services/rooms/intake.py"),
