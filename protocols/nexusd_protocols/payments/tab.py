@@ -264,8 +264,6 @@ class TabProvider:
                 return self._stop("the tab is full, or its time is over") if waits else []
             tab, base, ahead = tab + 1, base + self.signed // terms.unit_price, terms.ahead
         units = max(0, self._sent - base)
-        if tab != self.tab and self._final and units == 0:
-            return []
         # what a tab does not hold is asked for under the next one
         amount = min(units * terms.unit_price + ahead, terms.amount)
         ask = Ask(tab, units, amount, self._final and base * terms.unit_price + amount >= self.owed)

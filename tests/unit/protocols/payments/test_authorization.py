@@ -87,6 +87,12 @@ def test_a_point_that_is_not_on_the_curve():
     assert fault == PaymentFault(faults.SIGNATURE, "recovers no key")
 
 
+@pytest.mark.parametrize("size", [0, 64, 66])
+def test_a_signature_has_its_length(size):
+    fault = recover_digest(bytes(32), b"\x01" * size)
+    assert fault == PaymentFault(faults.SIGNATURE, "a signature has 65 bytes")
+
+
 def test_only_the_payer_signs():
     authorization, _ = signed(price())
     with pytest.raises(ValueError, match="account that pays"):

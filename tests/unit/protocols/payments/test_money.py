@@ -71,6 +71,13 @@ def test_the_shortest_text(amount, text):
     assert show(amount, 6) == text
 
 
+def test_what_people_write_is_bounded_too():
+    with pytest.raises(ValueError, match="256 bits"):
+        parse_decimal(str(2**256), 0)
+    with pytest.raises(ValueError, match="256 bits"):
+        parse_decimal(str(2**250), 6)
+
+
 def test_there_is_no_negative_money():
     with pytest.raises(ValueError, match="zero or more"):
         show(-1, 6)

@@ -93,6 +93,10 @@ def test_tokens_are_measured_alike(amount, decimals, units):
     assert measured(amount, decimals) == units
 
 
+def test_the_payee_is_who_the_terms_say():
+    assert purchase().payee == PAYEE.address
+
+
 def test_a_token_with_more_decimals_is_not_cheaper():
     limited = replace(OPEN, per_request=100_000)
     terms = price(token=WIDE, amount=10**17)

@@ -93,6 +93,8 @@ def test_a_provider_signs_for_itself_and_what_it_would_accept():
         "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1Z",
         "did:key:z" + "1" * 65,
         "did:key:z0",
+        STANDARD["did"] + " ",
+        STANDARD["did"].replace(":z", ":z1"),
     ],
 )
 def test_other_keys(did):

@@ -400,6 +400,14 @@ def test_a_provider_may_keep_to_one_tab(changes):
     assert isinstance(stop, Stop)
 
 
+def test_a_last_tab_for_what_is_paid_already_is_not_opened():
+    provider = TabProvider(verified(tab_price(amount=500)), credit=100)
+    for _ in range(100):
+        provider.handle(Sent(1), NOW)
+    assert provider.owed == provider.covered
+    assert provider.handle(Finished(), NOW) == []
+
+
 def test_nothing_delivered_nothing_asked():
     provider = TabProvider(verified(tab_price()))
     assert provider.handle(Finished(), NOW) == []

@@ -116,10 +116,40 @@ def test_the_free_tier():
     assert not price().free
 
 
+def test_a_description_is_for_people():
+    assert required([price()], BOB.peer_id, description="Summaries")["resource"]["description"] == "Summaries"
+    assert "error" not in required([price()], BOB.peer_id)
+
+
+@pytest.mark.parametrize(
+    ("nexus", "detail"),
+    [
+        ([], "no object"),
+        ({"binding": "perhaps"}, "binding"),
+        ({"offerId": 7}, "not a text"),
+        ({"validUntil": "soon"}, "whole number"),
+        ({"validUntil": True}, "whole number"),
+    ],
+)
+def test_what_is_ours_in_an_entry(nexus, detail):
+    entry = price().requirements()
+    entry["extra"]["nexus"] = nexus
+    fault = read_requirements(entry, TOKENS, "summarize")
+    assert isinstance(fault, PaymentFault)
+    assert (fault.code, detail in fault.detail) == (faults.INVALID_REQUIREMENTS, True)
+
+
 def test_resources():
     url = resource_url(BOB.peer_id, "summarize")
     assert parse_resource_url(url) == (BOB.peer_id, "summarize")
-    for wrong in ("", "nexus://", f"http://{BOB.peer_id}/x", f"nexus://{BOB.peer_id}", f"nexus://{BOB.peer_id}/a/b"):
+    for wrong in (
+        url + "\n",
+        "",
+        "nexus://",
+        f"http://{BOB.peer_id}/x",
+        f"nexus://{BOB.peer_id}",
+        f"nexus://{BOB.peer_id}/a/b",
+    ):
         with pytest.raises(ValueError, match=r".+"):
             parse_resource_url(wrong)
 

@@ -118,6 +118,21 @@ def test_nothing_was_offered():
     assert verify(payment(price()), [], now_s=NOW) == PaymentFault(faults.INVALID_SCHEME)
 
 
+def test_the_case_of_an_address_does_not_matter():
+    shown = payment(price())
+    shown["accepted"]["asset"] = shown["accepted"]["asset"].lower()
+    shown["accepted"]["payTo"] = "0x" + shown["accepted"]["payTo"][2:].upper()
+    verified = verify(shown, OFFERS, now_s=NOW)
+    assert isinstance(verified, Verified)
+    assert verified.terms == price()
+
+
+def test_an_r_of_no_point():
+    shown = payment(price())
+    shown["payload"]["signature"] = "0x" + f"{5:064x}{1:064x}1b"
+    assert verify(shown, OFFERS, now_s=NOW) == PaymentFault(faults.SIGNATURE, "recovers no key")
+
+
 # --- replays -------------------------------------------------------------------------------------------------------
 def test_the_same_authorisation_has_one_key():
     # the ledger keeps it under the key: another version, case or v is the same payment
