@@ -3,9 +3,9 @@ are blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -26,6 +26,12 @@ SIGNED: Final = (
     " WHERE rooms.agent = ?1 AND rooms.room = ?2 AND i.timestamp >= ?3 * 3600000"
     " AND i.timestamp < (?3 + 1) * 3600000 ORDER BY i.timestamp, i.digest"
 )
+PLACES: Final = (
+    "SELECT i.digest, i.timestamp, length(m.signed) FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id"
+    " CROSS JOIN room_messages AS m ON m.position = i.position"
+    " WHERE rooms.agent = ?1 AND rooms.room = ?2 AND i.timestamp >= ?3 * 3600000"
+    " AND i.timestamp < (?3 + 1) * 3600000"
+)
 REFS: Final = (
     "SELECT b.hour, b.part, b.cid, b.messages FROM rooms CROSS JOIN room_batches AS b ON b.log = rooms.id"
     " WHERE rooms.agent = ? AND rooms.room = ? AND b.hour >= ? AND b.hour < ? ORDER BY b.hour, b.part LIMIT ?"
@@ -44,6 +50,32 @@ class HourOfLog:
     changes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PlacesOfHour:
+    """Where the messages of an hour are and how long each is, in the order of their digests, and the state of the hour
+    that they are. Packed, because somebody may say a million things in an hour: see `place_of`."""
+
+    packed: list[bytes]
+    changes: int
+
+
+class Place(NamedTuple):
+    """Of one message; `size` in bytes of what was signed."""
+
+    timestamp: int
+    digest: bytes
+    size: int
+
+
+def _packed(digest: bytes, timestamp: int, size: int) -> bytes:
+    return digest + timestamp.to_bytes(8, "big") + size.to_bytes(4, "big")
+
+
+def place_of(packed: bytes) -> Place:
+    """One of `PlacesOfHour.packed`."""
+    return Place(int.from_bytes(packed[32:40], "big"), packed[:32], int.from_bytes(packed[40:], "big"))
+
+
 class RoomBatches:
     """Each log's batches, days and head."""
 
@@ -60,15 +92,24 @@ class RoomBatches:
         return await self._database.read(read)
 
     async def signed_of_hour(self, agent: AgentId, room: RoomId, hour: int) -> HourOfLog:
-        """What is to go into the batches of an hour."""
+        """What is to go into the batches of an hour, all of it in memory."""
 
         def read(connection: apsw.Connection) -> HourOfLog:
-            changes = connection.execute(
-                "SELECT h.changes FROM rooms JOIN room_hours AS h ON h.log = rooms.id AND h.hour = ?3"
-                " WHERE rooms.agent = ?1 AND rooms.room = ?2",
-                (agent, room, hour),
-            ).get
-            return HourOfLog([row[0] for row in connection.execute(SIGNED, (agent, room, hour))], int(changes or 0))
+            signed = [row[0] for row in connection.execute(SIGNED, (agent, room, hour))]
+            return HourOfLog(signed, _changes(connection, agent, room, hour))
+
+        return await self._database.read(read)
+
+    async def places_of_hour(self, agent: AgentId, room: RoomId, hour: int) -> PlacesOfHour:
+        """What is to go into the batches of an hour, to be read part by part."""
+
+        def read(connection: apsw.Connection) -> PlacesOfHour:
+            rows: Any = connection.execute(PLACES, (agent, room, hour))
+            packed = [
+                digest + timestamp.to_bytes(8, "big") + size.to_bytes(4, "big") for digest, timestamp, size in rows
+            ]
+            packed.sort()
+            return PlacesOfHour(packed, _changes(connection, agent, room, hour))
 
         return await self._database.read(read)
 
@@ -77,7 +118,7 @@ class RoomBatches:
     ) -> list[Cid]:
         """Store which batches an hour was sealed into, in place of the last ones, and return those of these that are
         batches of the hour no more. `changes` is that of `signed_of_hour`: if the hour has changed since, it stays
-        dirty. Their blocks must be on disk before."""
+        dirty, as it does with 0, until `save_days` says otherwise. Their blocks must be on disk before."""
         rows = [(ref.part, ref.cid.encode(), ref.count) for ref in refs]
 
         def write(connection: apsw.Connection) -> list[Cid]:
@@ -107,9 +148,18 @@ class RoomBatches:
 
         return await self._database.read(read)
 
-    async def save_days(self, agent: AgentId, room: RoomId, days: Sequence[DayRef], head: Cid | None = None) -> None:
+    async def save_days(
+        self,
+        agent: AgentId,
+        room: RoomId,
+        days: Sequence[DayRef],
+        head: Cid | None = None,
+        *,
+        sealed: Mapping[int, int] | None = None,
+    ) -> None:
         """Store the objects of days, each in place of the last one of its day (of a day without messages, none), and
-        the checkpoint above them. Their blocks must be on disk before."""
+        the checkpoint above them. Their blocks must be on disk before. `sealed` are hours whose batches are in them,
+        each with the `changes` that they were made of: those are not dirty any more unless they have changed since."""
 
         def write(connection: apsw.Connection) -> None:
             log = _log(connection, agent, room)
@@ -119,6 +169,10 @@ class RoomBatches:
             connection.executemany(
                 "INSERT OR REPLACE INTO room_days (log, day, cid, messages) VALUES (?, ?, ?, ?)",
                 [(log, day.day, day.cid.encode(), day.count) for day in days if day.count],
+            )
+            connection.executemany(
+                "UPDATE room_hours SET sealed = ? WHERE log = ? AND hour = ?",
+                [(changes, log, hour) for hour, changes in (sealed or {}).items()],
             )
             if head is not None:
                 connection.execute("UPDATE rooms SET head = ? WHERE id = ?", (head.encode(), log))
@@ -149,3 +203,12 @@ def _log(connection: apsw.Connection, agent: AgentId, room: RoomId) -> int:
     if log is None:
         raise LookupError(f"nothing is kept of {room}")
     return int(log)
+
+
+def _changes(connection: apsw.Connection, agent: AgentId, room: RoomId, hour: int) -> int:
+    changes = connection.execute(
+        "SELECT h.changes FROM rooms JOIN room_hours AS h ON h.log = rooms.id AND h.hour = ?3"
+        " WHERE rooms.agent = ?1 AND rooms.room = ?2",
+        (agent, room, hour),
+    ).get
+    return int(changes or 0)

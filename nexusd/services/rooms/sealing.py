@@ -8,26 +8,27 @@ makes it dirty again. The last checkpoint is pinned, with all below it; the one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 import trio
 
 from nexusd.services.ports import WallClock
+from nexusd.services.rooms.hours import batches_of
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.ports import Checkpointed
 from nexusd.store import Store
 from nexusd.store.blocks import Pin
+from nexusd_protocols import limits
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
 from nexusd_protocols.content.retention import expires_at
-from nexusd_protocols.history import batch as batches
 from nexusd_protocols.history.bounds import DAY_HOURS, closed_before, hour_of
 from nexusd_protocols.history.checkpoint import make_checkpoint
 from nexusd_protocols.history.day import DayRef, day_of, make_day
 from nexusd_protocols.history.errors import HistoryError
+from nexusd_protocols.rate import Rate
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +39,13 @@ SEAL_S: Final = 60.0
 """Between looks at what has closed."""
 SETTLE_S: Final = 5.0
 """After news: who catches up gets more, and an hour is sealed once."""
+HOURS: Final = 1 << 20
+"""More than there are since the first one that history has room for."""
 HOURS_AT_ONCE: Final = 48
 """Sealed before the days above them are made."""
-IN_A_THREAD: Final = 2000
-"""Messages of an hour whose hashing (10 ms) is too long for the loop."""
+AGAIN_BYTES: Final = (64.0 * limits.MIB, 256.0 * limits.KIB)
+"""Written anew of hours that were sealed before: so many at once, and a second. What comes late for a full hour has
+all of it made again, and anybody may send one such message after the other."""
 
 
 class Sealing:
@@ -55,6 +59,7 @@ class Sealing:
         self._rooms = rooms
         self._checkpointed = checkpointed
         self._changed = trio.Event()
+        self._again = Rate(*AGAIN_BYTES, trio.current_time())
         self._sealing = trio.Lock()
         """One at a time: two would each name a head, and the last to write need not be the newer."""
 
@@ -64,7 +69,7 @@ class Sealing:
             for joined in self._rooms():
                 try:
                     await self.trim(joined)
-                    await self.seal(joined)
+                    await self.seal(joined, all_of_it=False)
                     if (head := await self._store.batches.head(joined.agent.id, joined.room)) is not None:
                         self._checkpointed(joined.room, head)
                 except OSError as error:
@@ -78,22 +83,25 @@ class Sealing:
         """Something came that may be of closed hours: look soon."""
         self._changed.set()
 
-    async def seal(self, joined: Joined) -> bool:
-        """Make what is missing. Returns whether anything was."""
+    async def seal(self, joined: Joined, *, all_of_it: bool = True) -> bool:
+        """Make what is missing, unless `all_of_it` only what is worth its writing now. Returns whether anything was."""
         async with self._sealing:
-            return await self._seal(joined)
+            return await self._seal(joined, all_of_it)
 
-    async def _seal(self, joined: Joined) -> bool:
+    async def _seal(self, joined: Joined, all_of_it: bool) -> bool:
         now = self._clock()
-        sealed = False
-        while hours := await self._store.batches.dirty_hours(
-            joined.agent.id, joined.room, closed_before(now), HOURS_AT_ONCE
-        ):
-            for hour in hours:
-                await self._seal_hour(joined, hour, now)
-            await self._seal_days(joined, sorted({day_of(hour) for hour in hours}), now)
-            sealed = True
-        return sealed
+        hours = await self._store.batches.dirty_hours(joined.agent.id, joined.room, closed_before(now), HOURS)
+        made = False
+        for start in range(0, len(hours), HOURS_AT_ONCE):
+            sealed: dict[int, int] = {}
+            for hour in hours[start : start + HOURS_AT_ONCE]:
+                if (changes := await self._seal_hour(joined, hour, now, all_of_it)) is not None:
+                    sealed[hour] = changes
+            if sealed:
+                # until the days above them are on disk the hours stay dirty: whatever ends this is made good next time
+                await self._seal_days(joined, sorted({day_of(hour) for hour in sealed}), now, sealed)
+                made = True
+        return made
 
     async def trim(self, joined: Joined) -> None:
         """Forget what is older than the room's log is kept, here and in the checkpoint."""
@@ -112,16 +120,30 @@ class Sealing:
             await self._seal_days(joined, [day_of(hour_of(joined.horizon(now)))], now)
         joined.trimmed = joined.horizon(now)
 
-    async def _seal_hour(self, joined: Joined, hour: int, now: int) -> None:
-        held = await self._store.batches.signed_of_hour(joined.agent.id, joined.room, hour)
-        work = partial(batches.batches, joined.room, hour, held.signed)
-        made = await trio.to_thread.run_sync(work) if len(held.signed) > IN_A_THREAD else work()
-        await self._store.blocks.put([block for _, block in made], now=now)
-        await self._store.batches.save_batches(
-            joined.agent.id, joined.room, hour, held.changes, [ref for ref, _ in made]
-        )
+    async def _seal_hour(self, joined: Joined, hour: int, now: int, all_of_it: bool) -> int | None:
+        """Returns the state of the hour that was sealed, None for another time."""
+        agent, room = joined.agent.id, joined.room
+        before = await self._store.batches.batch_refs(agent, room, from_hour=hour, to_hour=hour + 1, limit=1)
+        if before and self._again.turn(trio.current_time(), 0) and not all_of_it:
+            return None
+        written = 0
 
-    async def _seal_days(self, joined: Joined, days: Sequence[int], now: int) -> None:
+        async def put(blocks: Sequence[Block]) -> None:
+            nonlocal written
+            written += sum(len(block.data) for block in blocks)
+            await self._store.blocks.put(blocks, now=now)
+
+        found = await batches_of(self._store, joined, hour, put)
+        if before:
+            self._again.turn(trio.current_time(), written)
+        if found is None:
+            return None
+        await self._store.batches.save_batches(agent, room, hour, 0, found.refs)
+        return found.changes
+
+    async def _seal_days(
+        self, joined: Joined, days: Sequence[int], now: int, sealed: Mapping[int, int] | None = None
+    ) -> None:
         agent, room = joined.agent.id, joined.room
         refs: list[DayRef] = []
         blocks: list[Block] = []
@@ -146,7 +168,7 @@ class Sealing:
         await self._store.blocks.put([*blocks, head] if head else blocks, now=now)
         if head is not None:
             await self._pin(joined, head.cid, now)
-        await self._store.batches.save_days(agent, room, refs, head.cid if head else None)
+        await self._store.batches.save_days(agent, room, refs, head.cid if head else None, sealed=sealed)
 
     async def _pin(self, joined: Joined, head: Cid, now: int) -> None:
         """Keep this one and let go those before it: in this order, so that at no moment there is none."""

@@ -12,12 +12,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Final, Literal
 
 import trio
 
 from nexusd.services.ports import NameOf
 from nexusd.services.rooms.exchange import Exchanged
+from nexusd.services.rooms.hours import batches_of, nothing
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.sealing import Sealing
 from nexusd.services.rooms.sync import Compared, Sync
@@ -26,11 +28,10 @@ from nexusd_protocols.chatsync.index import Index, Item, Key
 from nexusd_protocols.chatsync.ranges import MAX_KEY
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.errors import RemoteProtocolError
-from nexusd_protocols.history import batch as batches
 from nexusd_protocols.history.batch import BatchRef
-from nexusd_protocols.history.bounds import DAY_HOURS
 from nexusd_protocols.history.checkpoint import make_checkpoint
-from nexusd_protocols.history.day import day_of, make_day
+from nexusd_protocols.history.day import DayRef, day_of, make_day
+from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
 from nexusd_protocols.rpc.schema import RoomAgreement, RoomFault, RoomVerified
@@ -117,8 +118,8 @@ class Verification:
         dirty = set(await store.dirty_hours(agent, room, 1 << 40, 1 << 30))
         refs = await store.batch_refs(agent, room, limit=1 << 30)
         found.batches = len(refs)
-        for hour in sorted({ref.hour for ref in refs}):
-            named = [ref for ref in refs if ref.hour == hour]
+        for hour, group in groupby(refs, lambda ref: ref.hour):
+            named = list(group)
             if hour not in dirty:
                 await self._hour(joined, hour, named, found)
             for ref in named:
@@ -126,9 +127,10 @@ class Verification:
         days = await store.days(agent, room)
         # of a room whose last message has gone the last checkpoint stays named
         found.days, found.head = len(days), await store.head(agent, room) if days else None
+        unsettled = {day_of(hour) for hour in dirty}
+        below = {day: list(group) for day, group in groupby(refs, lambda ref: day_of(ref.hour))}
         for day in days:
-            below = [ref for ref in refs if day_of(ref.hour) == day.day]
-            if not any(hour // DAY_HOURS == day.day for hour in dirty) and make_day(room, below)[0] != day:
+            if day.day not in unsettled and not await _is_day_of(room, day, below.get(day.day, [])):
                 found.fault("day", day.cid, "not that of its batches")
             await self._on_disk("day", day.cid, found)
         if found.head is not None:
@@ -137,9 +139,8 @@ class Verification:
             await self._on_disk("checkpoint", found.head, found)
 
     async def _hour(self, joined: Joined, hour: int, named: Sequence[BatchRef], found: _Findings) -> None:
-        held = await self._store.batches.signed_of_hour(joined.agent.id, joined.room, hour)
-        made = await trio.to_thread.run_sync(partial(batches.batches, joined.room, hour, held.signed))
-        if [ref for ref, _ in made] != list(named):
+        made = await batches_of(self._store, joined, hour, nothing)
+        if made is not None and made.refs != list(named):
             found.fault("batch", named[0].cid, f"hour {hour} is not sealed into what is held of it")
 
     async def _on_disk(self, what: What, cid: Cid, found: _Findings) -> None:
@@ -149,8 +150,10 @@ class Verification:
     # --- members ----------------------------------------------------------------------------------------------------
     def _agreement(self, compared: Compared) -> RoomAgreement:
         peer, found = compared.peer, compared.found
-        if found is None:
-            return RoomAgreement(peer=peer, peer_name=self._name_of(peer), outcome="no_answer", detail=compared.error)
+        if found is None or not found.lower < found.upper:
+            # who says that it keeps nothing of this time would agree to anything
+            detail = compared.error if found is None else "it keeps nothing of the time that is kept here"
+            return RoomAgreement(peer=peer, peer_name=self._name_of(peer), outcome="no_answer", detail=detail)
         return RoomAgreement(
             peer=peer,
             peer_name=self._name_of(peer),
@@ -163,6 +166,14 @@ class Verification:
             head=str(found.head) if found.head else None,
             received=found.received,
         )
+
+
+async def _is_day_of(room: RoomId, day: DayRef, batches: Sequence[BatchRef]) -> bool:
+    try:
+        made, _ = await trio.to_thread.run_sync(make_day, room, batches)
+    except ValueError:  # none, not all parts of an hour, or more than a day has room for
+        return False
+    return made == day
 
 
 def _detail(found: Exchanged) -> str:

@@ -8,10 +8,10 @@ It holds nothing of who made it or when: whoever holds the same messages of an h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,8 @@ from nexusd_protocols.history.record import number, read_record, rows
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room.topics import room_topic
+
+T = TypeVar("T")
 
 SCHEMA: Final = "nexus:message-batch:v2"
 CONTENT_BYTES: Final = limits.BATCH_BYTES - 1024
@@ -67,29 +69,33 @@ def batches(room: RoomId, hour: int, signed: Iterable[bytes]) -> list[tuple[Batc
     """The batches of all messages of an hour, which are given in their canonical encoding, in any order. What one batch
     takes is cut in the order of digests, by number and by bytes, so that equal sets give equal batches."""
     named = sorted({hashlib.sha256(raw).digest(): raw for raw in signed}.items())
-    made = []
-    for part, messages in enumerate(_cut(raw for _, raw in named)):
-        value: dag_cbor.Value = {
-            "schema": SCHEMA,
-            "room": room,
-            "hour": hour,
-            "part": part,
-            "messages": list[dag_cbor.Value](messages),
-        }
-        block = Block.of(DAG_CBOR, dag_cbor.encode(value))
-        made.append((BatchRef(hour, part, block.cid, len(messages)), block))
-    return made
+    return [make_batch(room, hour, part, messages) for part, messages in enumerate(cut((raw for _, raw in named), len))]
 
 
-def _cut(messages: Iterable[bytes]) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
-    size = 0
-    for raw in messages:
-        if part and (len(part) == limits.BATCH_MESSAGES or size + len(raw) > CONTENT_BYTES):
+def make_batch(room: RoomId, hour: int, part: int, messages: Sequence[bytes]) -> tuple[BatchRef, Block]:
+    """One batch of the messages that `cut` puts together, in the order of their digests."""
+    value: dag_cbor.Value = {
+        "schema": SCHEMA,
+        "room": room,
+        "hour": hour,
+        "part": part,
+        "messages": list[dag_cbor.Value](messages),
+    }
+    block = Block.of(DAG_CBOR, dag_cbor.encode(value))
+    return BatchRef(hour, part, block.cid, len(messages)), block
+
+
+def cut(messages: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Messages of an hour in the order of their digests, or what stands for them, in the parts that batches are made
+    of. `size` is how many bytes the message has."""
+    part: list[T] = []
+    total = 0
+    for message in messages:
+        if part and (len(part) == limits.BATCH_MESSAGES or total + size(message) > CONTENT_BYTES):
             yield part
-            part, size = [], 0
-        part.append(raw)
-        size += len(raw)
+            part, total = [], 0
+        part.append(message)
+        total += size(message)
     if part:
         yield part
 

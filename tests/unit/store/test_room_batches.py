@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexusd.store.room_batches import HourOfLog
+from nexusd.store.room_batches import HourOfLog, Place, place_of
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
 from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.bounds import HOUR_MS
@@ -118,3 +118,23 @@ async def test_of_a_room_that_was_never_here_nothing_is_saved(store) -> None:
         await store.batches.save_batches(ALICE, LAB, 3, 0, [ref(3)])
     with pytest.raises(LookupError):
         await store.batches.save_days(ALICE, LAB, [])
+
+
+async def test_places_are_those_of_the_messages_in_the_order_of_their_digests(store) -> None:
+    rows = [in_hour(3, number) for number in range(5)]
+    await store.log.append_many([(ALICE, row) for row in [*rows, in_hour(4, 9)]], now=1)
+    await store.log.refuse(ALICE, LAB, [(3 * HOUR_MS + 5, b"\1" * 32)], "quota_exceeded", now=2)
+    found = await store.batches.places_of_hour(ALICE, LAB, 3)
+    assert found.changes == (await store.batches.signed_of_hour(ALICE, LAB, 3)).changes
+    assert [place_of(packed) for packed in found.packed] == sorted(
+        (Place(row.timestamp, row.digest, len(row.signed)) for row in rows), key=lambda place: place.digest
+    )
+
+
+async def test_an_hour_whose_day_was_not_saved_stays_dirty(store) -> None:
+    await store.log.append(ALICE, in_hour(3, 1), now=1)
+    state = await store.batches.places_of_hour(ALICE, LAB, 3)
+    await store.batches.save_batches(ALICE, LAB, 3, 0, [ref(3)])
+    assert await dirty(store) == [3]
+    await store.batches.save_days(ALICE, LAB, [DayRef(0, ref(3).cid, 1)], sealed={3: state.changes})
+    assert await dirty(store) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ import pytest
 import trio
 
 from nexusd.services.rooms import sealing
+from nexusd.services.rooms.exchange import Exchanged
 from nexusd.services.rooms.intake import Brought
+from nexusd.services.rooms.sync import Compared
 from nexusd.services.rooms.verification import FAULTS, Verification
+from nexusd.store.errors import StorageFullError
+from nexusd_protocols import limits
+from nexusd_protocols.chatsync.index import Key
+from nexusd_protocols.chatsync.ranges import MAX_KEY
+from nexusd_protocols.content.block import Block
 from nexusd_protocols.history.bounds import DAY_HOURS, HOUR_MS, hour_of
 from nexusd_protocols.history.checkpoint import read_checkpoint
 from nexusd_protocols.history.day import read_day
@@ -130,6 +138,75 @@ async def test_a_day_that_is_too_full_is_left_out(tmp_path: Path, monkeypatch: p
         assert await alice.store.batches.head(alice.agent.id, ROOM) is None
 
 
+async def test_what_ends_between_the_batches_and_the_day_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise StorageFullError("The disk is full")
+
+    async with members(tmp_path, "alice", "bob") as (alice, bob):
+        for member in (alice, bob):
+            await take(member, messages(30))
+        await bob.sealing.seal(bob.joined)
+        with monkeypatch.context() as patch:
+            patch.setattr(alice.store.batches, "save_days", full)
+            with pytest.raises(StorageFullError):
+                await alice.sealing.seal(alice.joined)
+        named = await alice.store.log.read_index(
+            alice.agent.id, ROOM, lambda index: index.batches(Key(0, b""), MAX_KEY, 9)
+        )
+        assert named == [], "nobody is told of what no checkpoint keeps"
+        assert await alice.sealing.seal(alice.joined)
+        heads = [await member.store.batches.head(member.agent.id, ROOM) for member in (alice, bob)]
+        assert heads[0] == heads[1] is not None
+        assert (await verify(alice)).sound
+
+
+async def test_late_words_have_a_full_hour_made_again_only_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "AGAIN_BYTES", (50_000.0, 1.0))
+    async with members(tmp_path, "alice") as (alice,):
+        sizes: list[int] = []
+
+        async def put(blocks: Sequence[Block], *, now: int) -> int:
+            sizes.extend(len(block.data) for block in blocks if len(block.data) > 10_000)
+            return await put_all(blocks, now=now)
+
+        put_all = alice.store.blocks.put
+        monkeypatch.setattr(alice.store.blocks, "put", put)
+        await take(alice, [said(CAROL, ROOM, "x" * 300, NOW - 3 * HOUR_MS + n, n) for n in range(100)])
+        assert await alice.sealing.seal(alice.joined, all_of_it=False)
+        first = sum(sizes)
+        for number in range(20):
+            await take(alice, [said(CAROL, ROOM, "late", NOW - 3 * HOUR_MS + 200 + number, 500 + number)])
+            await alice.sealing.seal(alice.joined, all_of_it=False)
+        assert sum(sizes) <= first + 50_000 + 2 * first
+        assert await alice.sealing.seal(alice.joined), "who asks for a proof does not wait"
+        assert (await verify(alice)).sound
+
+
+async def test_an_hour_that_changes_while_it_is_made_is_for_another_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members(tmp_path, "alice") as (alice,):
+        everything = messages(3)
+        await take(alice, everything)
+        places = alice.store.batches.places_of_hour
+
+        async def changed(*args: Any) -> Any:
+            found = await places(*args)
+            items = [(_date(message), message.digest) for message in everything[:1]]
+            await alice.store.log.bury(alice.agent.id, ROOM, items, "removed", now=NOW)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(alice.store.batches, "places_of_hour", changed)
+            await alice.sealing.seal(alice.joined)
+        await alice.sealing.seal(alice.joined)
+        assert (await verify(alice)).sound
+
+
 # --- the proof --------------------------------------------------------------------------------------------------------
 class NobodyThere:
     """What verification asks of `Sync`."""
@@ -205,6 +282,30 @@ async def test_a_block_that_was_lost(tmp_path: Path) -> None:
         await change(alice, "DELETE FROM blocks WHERE digest = ?", ref.cid.digest, blocks=True)
         found = await verify(alice)
         assert [(fault.what, fault.name) for fault in found.faults] == [("batch", str(ref.cid))]
+
+
+async def test_a_day_with_more_than_there_is_room_for_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members(tmp_path, "alice") as (alice,):
+        await take(alice, messages(250, hours=30))
+        await alice.sealing.seal(alice.joined)
+        monkeypatch.setattr(limits, "DAY_BATCHES", 1)
+        found = await verify(alice)
+        assert "day" in {fault.what for fault in found.faults}
+
+
+async def test_who_keeps_nothing_of_that_time_agrees_to_nothing(tmp_path: Path) -> None:
+    class Lying:
+        async def ask(self, *_: object, **__: object) -> list[Compared]:
+            await trio.lowlevel.checkpoint()
+            return [Compared(alice.peer_id, Exchanged(equal=True, lower=Key(NOW, b""), upper=Key(NOW, b"")))]
+
+    async with members(tmp_path, "alice") as (alice,):
+        sync: Any = Lying()
+        verification = Verification(store=alice.store, sync=sync, sealing=alice.sealing, name_of=lambda _: None)
+        (agreement,) = (await verification.verify(alice.joined, 1)).peers
+        assert agreement.outcome == "no_answer"
 
 
 async def test_faults_are_counted_and_some_listed(tmp_path: Path) -> None:
