@@ -84,36 +84,42 @@ def by_difference(costs: Sequence[Cost], at: int, sizes: Sequence[int]) -> list[
 
 
 def _print_costs(title: str, costs: Sequence[Cost]) -> None:
-    print(f"\n| {title} | different | bytes | of them compare | round trips | comparisons | seconds |")
-    print("|--:|" + "--:|" * 6)
+    print(f"\n| {title} | different | bytes | of them compare | round trips | comparisons | seconds | of processor |")
+    print("|--:|" + "--:|" * 7)
     for cost in costs:
         figures = (cost.messages, cost.different, cost.bytes, cost.compared, cost.trips, cost.sessions)
-        print("| " + " | ".join(f"{figure:,}" for figure in figures) + f" | {cost.seconds:.3f} |")
+        print(
+            "| " + " | ".join(f"{figure:,}" for figure in figures) + f" | {cost.seconds:.3f} | {cost.cpu_seconds:.3f} |"
+        )
 
 
 def _spread(values: Sequence[float]) -> str:
     return f"{number(statistics.median(values))} ({number(min(values))}–{number(max(values))})"
 
 
-def _print_rates(rates: Sequence[Mapping[str, float]]) -> None:
-    print("\n| messages a second | | of bare |\n|---|--:|--:|")
-    for name in rates[0]:
-        share = statistics.median(rate[name] / rate["verify"] for rate in rates)
+def _print_rates(found: Sequence[Mapping[str, taking.Rates]]) -> None:
+    print("\n| messages a second | | of bare | a second of processor | of bare |\n|---|--:|--:|--:|--:|")
+    for name in found[0]:
+        cells = []
+        for way in (0, 1):
+            share = statistics.median(rates[name][way] / rates["verify"][way] for rates in found)
+            cells += [_spread([rates[name][way] for rates in found]), f"{share:.2f}"]
         title = (
             "Ed25519 signatures verified, nothing else" if name == "verify" else f"verified, read, committed: {name}"
         )
-        print(f"| {title} | {_spread([rate[name] for rate in rates])} | {share:.2f} |")
+        print(f"| {title} | " + " | ".join(cells) + " |")
 
 
 def _print_stores(rounds: Sequence[Mapping[str, storing.Rates]], megabytes: int) -> None:
-    print(f"\n| {megabytes} MB | put, MB/s | of bare | get, MB/s | of bare |\n|---|--:|--:|--:|--:|")
-    for name in rounds[0]:
-        cells = []
-        for way in ("put", "get"):
-            values = [found[name][way] for found in rounds]
-            share = statistics.median(found[name][way] / found["bare"][way] for found in rounds)
-            cells += [_spread(values), f"{share:.2f}"]
-        print(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
+    for way in ("put", "get"):
+        print(f"\n| {way}, {megabytes} MB | MB/s | of bare | processor, ms for one MB | of bare |")
+        print("|---|--:|--:|--:|--:|")
+        for name in rounds[0]:
+            cells = []
+            for figure in (way, f"{way}-cpu"):
+                share = statistics.median(found[name][figure] / found["bare"][figure] for found in rounds)
+                cells += [_spread([found[name][figure] for found in rounds]), f"{share:.2f}"]
+            print(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,9 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "take" in parts:
             tell("taking in")
             with Neighbours() as neighbours:
-                logs = {"into an empty room": directory / "carol.sqlite"}
+                logs = {"an empty room": directory / "carol.sqlite"}
                 if "compare" in parts:
-                    logs[f"into one of {max(sizes):,}"] = directory / "alice.sqlite"
+                    logs[f"one of {max(sizes):,}"] = directory / "alice.sqlite"
                 rates = trio.run(taking.rates, logs, 500 if options.quick else 10_000, rounds)
             note("taking in", neighbours)
             _print_rates(rates)

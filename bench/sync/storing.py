@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from bench.content.ours import content
 from bench.program import Program
 from nexusd.agents import Agents
@@ -32,7 +34,32 @@ from tests.harness.swarm import FakeNames, Swarm
 MB = 1_000_000
 
 Rates = dict[str, float]
-"""Megabytes a second of `put` and `get`."""
+"""`put` and `get` in megabytes a second, `put-cpu` and `get-cpu` in milliseconds of processor time for a megabyte."""
+
+
+class Watch:
+    """Wall clock and processor time of this process, and of another if there is one."""
+
+    def __init__(self, size: int, pid: int | None = None) -> None:
+        self._size = size / MB
+        self._other = psutil.Process(pid) if pid is not None else None
+        self._found: Rates = {}
+        self._at = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        used = time.process_time()
+        if self._other is not None:
+            times = self._other.cpu_times()
+            used += times.user + times.system
+        return time.perf_counter(), used
+
+    def lap(self, name: str) -> Rates:
+        """End a part, and begin the next. Returns what was found so far."""
+        now = self._now()
+        self._found[name] = self._size / (now[0] - self._at[0])
+        self._found[f"{name}-cpu"] = (now[1] - self._at[1]) * 1000 / self._size
+        self._at = self._now()
+        return self._found
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
@@ -42,22 +69,22 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 def bare(directory: Path, data: bytes) -> Rates:
     """SHA-256 and a file."""
     path = directory / "bare"
-    began = time.perf_counter()
+    watch = Watch(len(data))
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
         for piece in _pieces(data):
             digest.update(piece)
             file.write(piece)
         os.fsync(file.fileno())
-    put = time.perf_counter()
+    watch.lap("put")
     again = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while piece := file.read(limits.CONTENT_PIECE_BYTES):
             again.update(piece)
-    got = time.perf_counter()
+    found = watch.lap("get")
     assert again.digest() == digest.digest()
     path.unlink()
-    return {"put": len(data) / MB / (put - began), "get": len(data) / MB / (got - put)}
+    return found
 
 
 async def service(directory: Path, data: bytes) -> Rates:
@@ -78,7 +105,7 @@ async def service(directory: Path, data: bytes) -> Rates:
             directory=directory,
         )
         await content_.load()
-        began = time.perf_counter()
+        watch = Watch(len(data))
         upload = await content_.begin(schema.ContentBeginParams())
         assert isinstance(upload, schema.ContentUpload)
         at = 0
@@ -86,7 +113,7 @@ async def service(directory: Path, data: bytes) -> Rates:
             await content_.write(schema.ContentWriteParams(upload=upload.upload, offset=at, data=piece))
             at += len(piece)
         put = await content_.finish(schema.ContentUploadParams(upload=upload.upload))
-        done = time.perf_counter()
+        watch.lap("put")
         assert isinstance(put, schema.ContentPut)
         assert put.size == len(data)
         at = 0
@@ -95,8 +122,7 @@ async def service(directory: Path, data: bytes) -> Rates:
             assert isinstance(found, schema.ContentRead)
             assert data.startswith(found.data, at)
             at += len(found.data)
-        got = time.perf_counter()
-    return {"put": len(data) / MB / (done - began), "get": len(data) / MB / (got - done)}
+        return watch.lap("get")
 
 
 def socket(data: bytes) -> Rates:
@@ -107,15 +133,15 @@ def socket(data: bytes) -> Rates:
         path.write_bytes(data)
         with Daemon("a", home, "--log-level", "warning") as daemon:
             with Nexus.connect(data_dir=daemon.data_dir, timeout=60) as nexus:
-                began = time.perf_counter()
+                watch = Watch(len(data), daemon.pid)
                 put = put_file(nexus, path)
-                done = time.perf_counter()
+                watch.lap("put")
                 size = sum(map(len, read(nexus, put.cid)))
-                got = time.perf_counter()
+                found = watch.lap("get")
             assert size == len(data)
     finally:
         home.remove()
-    return {"put": len(data) / MB / (done - began), "get": len(data) / MB / (got - done)}
+    return found
 
 
 def helia(directory: Path, megabytes: int) -> Rates:
@@ -128,7 +154,12 @@ def helia(directory: Path, megabytes: int) -> Rates:
     finally:
         program.close()
     assert got["size"] == megabytes * MB
-    return {"put": megabytes / put["seconds"], "get": megabytes / got["seconds"]}
+    return {
+        "put": megabytes / put["seconds"],
+        "put-cpu": put["cpuSeconds"] * 1000 / megabytes,
+        "get": megabytes / got["seconds"],
+        "get-cpu": got["cpuSeconds"] * 1000 / megabytes,
+    }
 
 
 def made(megabytes: int) -> bytes:

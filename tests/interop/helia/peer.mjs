@@ -61,6 +61,15 @@ async function drained (chunks) {
   return { size, sha256: hash.digest('hex') }
 }
 
+function watch () {
+  const began = performance.now()
+  const used = process.cpuUsage()
+  return () => {
+    const { user, system } = process.cpuUsage(used)
+    return { seconds: (performance.now() - began) / 1000, cpuSeconds: (user + system) / 1e6 }
+  }
+}
+
 const commands = {
   dial: async ({ address }) => {
     await libp2p.dial(multiaddr(address), { signal: AbortSignal.timeout(15_000) })
@@ -70,15 +79,15 @@ const commands = {
   addFile: async ({ seed, size, usual = false }) => {
     const layout = usual ? { chunker: fixedSize({ chunkSize: PIECE }), layout: balanced({ maxChildrenPerNode: 174 }) } : {}
     const bytes = content(seed, size)
-    const began = performance.now()
+    const took = watch()
     const cid = await fs.addByteStream(pieces(bytes), layout)
-    return { cid: cid.toString(), seconds: (performance.now() - began) / 1000 }
+    return { cid: cid.toString(), ...took() }
   },
   // Reads a file, from the network if need be.
   readFile: async ({ cid, timeoutMs = 60_000 }) => {
-    const began = performance.now()
+    const took = watch()
     const read = await drained(fs.cat(CID.parse(cid), { signal: AbortSignal.timeout(timeoutMs) }))
-    return { ...read, seconds: (performance.now() - began) / 1000 }
+    return { ...read, ...took() }
   },
   addObject: async ({ object }) => ({ cid: (await cbor.add(object)).toString() }),
   list: async ({ cid }) => {
