@@ -33,6 +33,10 @@ def verify(room: str, /, *, peers: int = 3) -> Answer[RoomVerified]:
     return Answer(found, _verified, exit_code=0 if found.sound and found.agreed else 1)
 
 
+def _some(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
 def _synced(found: RoomSynced) -> str:
     if not found.peers:
         return "nobody is there"
@@ -49,7 +53,7 @@ def _verified(found: RoomVerified) -> str:
     rows = [
         ("room", found.room),
         ("messages", f"{found.messages}, each signed by its author" if not found.fault_count else str(found.messages)),
-        ("history", f"{found.batches} batches in {found.days} days"),
+        ("history", f"{_some(found.batches, 'batch', 'batches')} in {_some(found.days, 'day', 'days')}"),
         ("head", found.head or "none yet: an hour is sealed ten minutes after its end"),
         ("took", duration(found.duration_ms)),
     ]

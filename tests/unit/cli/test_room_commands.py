@@ -183,7 +183,7 @@ lab   0         1       mirror, 2023-11-14 22:13:20  mirrored  our lab
         f"""\
 room      lab
 messages  120, each signed by its author
-history   2 batches in 1 days
+history   2 batches in 1 day
 head      {CID}
 took      1 s
 
