@@ -138,6 +138,10 @@ class Intake:
             return Turned("wrong_place", lie=True)  # there it would lack for ever
         return self.place(joined, message, read, now)
 
+    async def knows(self, joined: Joined, timestamp: int, digest: bytes) -> bool:
+        """Whether a message of that date and digest is here, or was refused. Raises StorageError."""
+        return await self._store.log.knows(joined.agent.id, joined.room, timestamp, digest)
+
     # --- keeping ----------------------------------------------------------------------------------------------------
     async def keep(self, entries: Sequence[Entry]) -> Sequence[Appended | None]:
         """Store rows, all or none of them, and say what is new: for each where it went, or None. Raises OSError where

@@ -5,7 +5,7 @@ A mirror is subscribed and syncs as a member does, and says nothing: whoever kee
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -226,7 +226,7 @@ class Membership:
         assert self._nursery is not None
         self._joined[joined.room] = joined
 
-        def judge(forwarder: PeerId, message: SignedMessage) -> Verdict:
+        def judge(forwarder: PeerId, message: SignedMessage) -> Verdict | Awaitable[Verdict]:
             return self._receiving.judge(joined, forwarder, message)
 
         async def deliver(_: PeerId, message: SignedMessage) -> None:

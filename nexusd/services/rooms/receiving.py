@@ -6,7 +6,7 @@ mesh -> judge (before it is passed on) -> deliver -> queue -> commit, many at on
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -19,6 +19,8 @@ from nexusd.services.rooms.admission import Admission
 from nexusd.services.rooms.attendance import Attendance
 from nexusd.services.rooms.intake import Entry, Intake, Turned
 from nexusd.services.rooms.joined import Joined
+from nexusd_protocols import limits
+from nexusd_protocols.history.bounds import placement
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
@@ -33,6 +35,9 @@ UNHEARD_POINTS: Final = 1
 """For a message of a neighbour that is not listened to for its faults, and goes on: a flood of them ends in a ban."""
 VERDICTS: Final = 2048
 """Messages that were judged and not yet delivered, so that none is parsed twice."""
+
+FRESH_MS: Final = 60_000
+"""Younger messages are told from their repetitions by the mesh, which remembers what it saw for twice as long."""
 
 _Received = tuple[Joined, SignedMessage, wire.RoomMessage]
 
@@ -61,14 +66,31 @@ class Receiving:
         self._received, self._to_commit = trio.open_memory_channel[_Received](RECEIVED_BACKLOG)
 
     # --- rooms ------------------------------------------------------------------------------------------------------
-    def judge(self, joined: Joined, forwarder: PeerId, message: SignedMessage) -> Verdict:
-        """Before a message is passed on: quick, and on its author's account."""
+    def judge(self, joined: Joined, forwarder: PeerId, message: SignedMessage) -> Verdict | Awaitable[Verdict]:
+        """Before a message is passed on: quick, and on its author's account. What was said a while ago is looked up
+        first: anybody can say it again, and it need not go round again."""
         read = self._read(joined.topic, forwarder, message)
         if read is None:
             return "ignore"
         if isinstance(read, wire.Ignored):
             log.debug("room_message_ignored", room=joined.room, author=message.sender, reason=read.reason)
             return "ignore"
+        now = self._clock()
+        if _is_over(joined, read, now):
+            return "ignore"
+        if isinstance(read.payload, wire.HISTORY) and read.timestamp < now - FRESH_MS:
+            return self._judge_old(joined, message, read)
+        return self._accept(message, read)
+
+    async def _judge_old(self, joined: Joined, message: SignedMessage, read: wire.RoomMessage) -> Verdict:
+        try:
+            known = await self._intake.knows(joined, read.timestamp, message.digest)
+        except OSError as error:
+            log.warning("room_messages_not_read", room=joined.room, error=str(error))
+            return "ignore"  # a member brings it back
+        return "ignore" if known else self._accept(message, read)
+
+    def _accept(self, message: SignedMessage, read: wire.RoomMessage) -> Verdict:
         self._judged[message.signature] = read
         if len(self._judged) > VERDICTS:
             self._judged.popitem(last=False)
@@ -149,3 +171,15 @@ class Receiving:
             if forwarder == author:
                 self._penalise(author, read.reason, read.penalty)
         return read
+
+
+def _is_over(joined: Joined, read: wire.RoomMessage, now: int) -> bool:
+    """Whether a message is of a time that nothing is kept of, or says who was there once."""
+    if isinstance(read.payload, wire.HISTORY):
+        return placement(read.timestamp, now, joined.horizon(now)) is not None
+    if read.timestamp < now - limits.PRESENCE_AGE_MS:
+        return True
+    if not isinstance(read.payload, wire.Presence):
+        return False
+    member = joined.roster.get(read.sender)
+    return member is not None and read.timestamp <= member.timestamp

@@ -18,6 +18,7 @@ from nexusd.services.ports import LiveEvent, Persona
 from nexusd.services.rooms import Rooms
 from nexusd.store import Store
 from nexusd.store.errors import StorageFullError
+from nexusd_protocols import limits
 from nexusd_protocols.gossipsub.counters import TopicCounters
 from nexusd_protocols.gossipsub.score import PeerScore
 from nexusd_protocols.identity import PeerId, Signer
@@ -67,13 +68,13 @@ class FakeTopics:
     def scores(self) -> list[PeerScore]:
         return []
 
-    async def hear(self, author: Signer, content: str, number: int = 0) -> str:
+    async def hear(self, author: Signer, content: str, number: int = 0, *, at: int = NOW) -> str:
         """A message comes in; the verdict on it."""
         data = wire.chat(
             topic=TOPIC,
             sender=author.peer_id,
             message_id=uuid7(NOW, number.to_bytes(10, "big")),
-            timestamp=NOW + number,
+            timestamp=at + number,
             content=content,
         )
         message = SignedMessage.sign(author, TOPIC, data, number + 1)
@@ -82,7 +83,8 @@ class FakeTopics:
     async def pass_on(self, forwarder: PeerId, message: SignedMessage) -> str:
         """A message comes in through somebody; the verdict on it."""
         validate, deliver = self.joined[message.topic]
-        verdict: str = validate(forwarder, message)
+        found = validate(forwarder, message)
+        verdict: str = found if isinstance(found, str) else await found
         if verdict == "accept":
             await deliver(forwarder, message)
         return verdict
@@ -171,6 +173,34 @@ async def test_what_is_heard_is_stored_once(tmp_path: Path) -> None:
         assert await running.until_stored(3) == ["message 0", "message 1", "message 2"]
         (room,) = done(await running.rooms.list(schema.ProfileGetParams())).rooms
         assert room.messages == 3
+
+
+async def test_what_was_said_long_ago_goes_round_once(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        an_hour_ago = NOW - 3_600_000
+        assert await running.topics.hear(signer("bob"), "late", at=an_hour_ago) == "accept"
+        assert await running.until_stored(1) == ["late"]
+        assert await running.topics.hear(signer("bob"), "late", at=an_hour_ago) == "ignore"
+        assert await running.topics.hear(signer("bob"), "later", 1, at=an_hour_ago) == "accept"
+        assert await running.topics.hear(signer("bob"), "in 1970", at=5) == "ignore"
+
+
+async def test_an_old_presence_goes_round_no_more(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        verdicts = []
+        for number, age_ms in enumerate((0, 0, 1, -1, limits.PRESENCE_AGE_MS + 1)):
+            data = wire.presence(
+                topic=TOPIC,
+                sender=signer("bob").peer_id,
+                message_id=uuid7(NOW, number.to_bytes(10, "big")),
+                timestamp=NOW - age_ms,
+                status="online",
+            )
+            message = SignedMessage.sign(signer("bob"), TOPIC, data, number + 1)
+            verdicts.append(await running.topics.pass_on(signer("mallory").peer_id, message))
+        assert verdicts == ["accept", "ignore", "ignore", "accept", "ignore"]
 
 
 async def test_whenever_the_rooms_are_others_it_is_told(tmp_path: Path) -> None:
