@@ -37,6 +37,8 @@ def serve(
     network: str | None = None,
     asset: str | None = None,
     pay_to: str | None = None,
+    tab: Flag = False,
+    tab_cap: str | None = None,
 ) -> Answer[Capability]:
     """Serve, also after a restart.
 
@@ -70,6 +72,10 @@ def serve(
         The token (default: USDC).
     pay_to
         Address that is paid (default: this daemon's wallet).
+    tab
+        The price is for each piece of output, and is paid as they come.
+    tab_cap
+        What one such call may cost at most (default: 1).
     """
     if bool(command) == (openai is not None):
         raise UsageError(
@@ -80,8 +86,10 @@ def serve(
         raise UsageError("--model and --api-key-env belong to --openai", "see `nexus capability serve --help`")
     if openai is not None and (model is None or jsonl):
         raise UsageError("--openai needs --model, and has no --jsonl", "see `nexus capability serve --help`")
-    if price is None and (network, asset, pay_to) != (None, None, None):
-        raise UsageError("--network, --asset and --pay-to belong to --price", "see `nexus capability serve --help`")
+    if price is None and ((network, asset, pay_to, tab_cap) != (None, None, None, None) or tab):
+        raise UsageError(
+            "--network, --asset, --pay-to and --tab belong to --price", "see `nexus capability serve --help`"
+        )
     served = call(
         "capability.serve",
         name=name,
@@ -91,7 +99,7 @@ def serve(
         max_input_bytes=max_input,
         command=None if openai is not None else _command(command, jsonl=jsonl),
         openai=None if openai is None else OpenAiSpec(url=openai, model=model or "", api_key_env=api_key_env),
-        price=None if price is None else _price(price, network, asset, pay_to),
+        price=None if price is None else _price(price, network, asset, pay_to, tab, tab_cap),
     )
     return Answer(served, _served)
 
@@ -128,22 +136,24 @@ def _command(command: tuple[str, ...], *, jsonl: bool) -> CommandSpec:
     return CommandSpec(argv=[str(Path(program).absolute()), *command[1:]], cwd=str(Path.cwd()), jsonl=jsonl)
 
 
-def _price(price: str, network: str | None, asset: str | None, pay_to: str | None) -> PriceSpec:
-    given = {"network": network, "asset": asset, "pay_to": pay_to}
-    return PriceSpec(amount=price, **{key: value for key, value in given.items() if value is not None})
+def _price(
+    price: str, network: str | None, asset: str | None, pay_to: str | None, tab: bool, cap: str | None
+) -> PriceSpec:
+    return PriceSpec(amount=price, network=network or "base", asset=asset or "USDC", pay_to=pay_to, tab=tab, cap=cap)
 
 
 def _served(served: Capability) -> str:
     price = served.price
-    cost = (
-        "" if price is None else f" for {price.amount} {price.asset} on {price.network} a call, paid to {price.pay_to}"
-    )
+    cost = ""
+    if price is not None:
+        unit = "a piece, by a tab" if price.tab else "a call"
+        cost = f" for {price.amount} {price.asset} on {price.network} {unit}, paid to {price.pay_to}"
     return f"serving {clean(served.name)}{clean(cost)}; it stays served until it is removed"
 
 
 def _cost(one: Capability) -> str:
     if one.price is not None:
-        return f"{one.price.amount} {one.price.asset}"
+        return f"{one.price.amount} {one.price.asset}{' a piece' if one.price.tab else ''}"
     return "free" if one.free else "paid"
 
 

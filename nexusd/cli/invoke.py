@@ -56,6 +56,7 @@ def invoke(
     max_input: int | None = None,
     max_output: int = limits.INVOKE_MAX_OUTPUT_BYTES,
     max_price: str | None = None,
+    tab: Flag = False,
 ) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
     """Call a capability.
 
@@ -79,8 +80,12 @@ def invoke(
         Bytes of output that both sides allow.
     max_price
         What the call may cost, in whole tokens, such as 0.10; nothing is paid without it. The policy decides too.
+    tab
+        Pay as the output comes, at most --max-price; both sides stop where the other does not keep to it.
     """
     value = _input(input, as_text=text)
+    if tab and max_price is None:
+        raise UsageError("--tab needs --max-price", "say what the call may cost at most")
     if max_duration is None:
         max_duration = limits.INVOKE_MAX_DURATION_MS / 1000 if max_price is None else PAID_DURATION_S
     call = current().nexus.stream(
@@ -92,6 +97,7 @@ def invoke(
         max_input_bytes=max_input,
         max_output_bytes=max_output,
         max_price=max_price,
+        tab=tab,
     )
     if stream:
         return Stream(_events(call), _Live().text)

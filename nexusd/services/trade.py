@@ -59,6 +59,10 @@ class Counter(Protocol):
         """Do what was paid for; output goes to `Sale.produce`."""
         ...
 
+    async def ask(self, due: commands.Due) -> None:
+        """Ask for more under a tab. Raises HostError."""
+        ...
+
     async def hand_over(self, event: str, data: Any) -> None:
         """Send a piece to the caller. Raises HostError where that is gone."""
         ...
@@ -99,6 +103,10 @@ class Sale(Protocol):
         """The caller cannot be reached any more."""
         ...
 
+    def grown(self, event: events.TabGrown) -> None:
+        """The caller signed more under a tab."""
+        ...
+
     def fail(self, code: str) -> None:
         """This side gives the call up."""
         ...
@@ -133,6 +141,7 @@ class Wish:
     request: bytes
     demanded: events.PaymentDemanded
     max_price: str
+    tab: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +161,19 @@ class Payment(Protocol):
     pay: commands.Pay
     asset: str
     """`eip155:<chain>/<contract, lower hex>`."""
-    amount: int
-    """What is signed, in the asset's smallest unit."""
+
+    @property
+    def amount(self) -> int:
+        """What is signed, in the asset's smallest unit."""
+        ...
+
+    def received(self, size: int) -> None:
+        """A piece of output came."""
+        ...
+
+    async def due(self, event: events.PaymentDue) -> commands.Grow | Refusal:
+        """The answer to what is asked under a tab: more, signed and on disk; or why the call is to stop."""
+        ...
 
     async def ended(self, how: Ended) -> PaymentSummary:
         """Keep what became of it."""

@@ -177,11 +177,13 @@ class AsyncNexus(_Asking):
         max_input_bytes: int | None = None,
         max_output_bytes: int = limits.INVOKE_MAX_OUTPUT_BYTES,
         max_price: str | None = None,
+        tab: bool = False,
         agent: str | None = None,
     ) -> CallStream:
         """Call a capability, on entering the result with `async with`, and iterate over its output as it comes. `input`
         is the whole input; `pieces` are sent one by one, as the provider takes them. `max_price` is what it may
-        cost, in whole tokens ("0.10"); without it nothing is paid. Raises NexusError."""
+        cost, in whole tokens ("0.10"); without it nothing is paid; with `tab` it is paid as it comes. Raises
+        NexusError."""
         params, split = invoke_params(
             peer,
             capability,
@@ -193,6 +195,7 @@ class AsyncNexus(_Asking):
             max_input_bytes=max_input_bytes,
             max_output_bytes=max_output_bytes,
             max_price=max_price,
+            tab=tab,
             agent=agent,
         )
         return CallStream(self._open_links, params, pieces if split is None else split, timeout=self._timeout)

@@ -13,12 +13,14 @@ from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import OpenFrame
 from nexusd_protocols.payments import binding
 from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import InvokeParams
 
 
 def payer(
-    purse: Purse | None, agent: AgentId, peer: PeerId, opening: commands.Open, max_price: str | None
+    purse: Purse | None, agent: AgentId, peer: PeerId, opening: commands.Open, params: InvokeParams
 ) -> Pay | None:
     """How a demand of this call is answered; None where it may cost nothing."""
+    max_price = params.max_price
     if purse is None or max_price is None:
         return None
 
@@ -34,6 +36,7 @@ def payer(
             request=request,
             demanded=demanded,
             max_price=max_price,
+            tab=params.tab,
         )
         return await purse.pay(wish)
 

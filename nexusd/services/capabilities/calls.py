@@ -17,7 +17,7 @@ from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, Remo
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.frames import Code
-from nexusd_protocols.payments.terms import Required, read_required
+from nexusd_protocols.payments.terms import PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Tokens, network_name
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary
@@ -99,8 +99,9 @@ class OutgoingCall:
                     continue
                 case End():
                     return item
-                case events.Output(seq, event, data, _):
+                case events.Output(seq, event, data, size):
                     if self.payment is not None:
+                        self.payment.received(size)
                         self._pieces += 1
                         self._digest.update(line_of(event, data))
                     return Output(seq, event, data)
@@ -119,9 +120,11 @@ class OutgoingCall:
                     if refused is not None:
                         await self._say(commands.Cancel("this caller does not pay that"))
                         return await self._end(refused)
-                case events.PaymentDue():
-                    await self._say(commands.Cancel("no tab was agreed"))
-                    return await self._end(CallError("payment_refused", "The provider asks for more than was agreed"))
+                case events.PaymentDue() as due:
+                    refused = await self._pay_more(due)
+                    if refused is not None:
+                        await self._say(commands.Cancel(refused.message))
+                        return await self._end(refused)
 
     async def cancel(self, reason: str) -> None:
         """See `ports.Call`."""
@@ -168,6 +171,22 @@ class OutgoingCall:
             return None  # the provider ended the call in the meantime, or is gone: `receive` tells
         return None
 
+    async def _pay_more(self, due: events.PaymentDue) -> CallError | None:
+        """Sign more under the tab, or say why the call ends here."""
+        if self.payment is None:
+            return CallError("payment_refused", "The provider asks for more where no tab was agreed")
+        try:
+            more = await self.payment.due(due)
+        except OSError as error:
+            more = Refusal("payment_refused", f"The payment could not be kept: {error}")
+        if isinstance(more, Refusal):
+            return CallError(more.code, more.message)
+        try:
+            await self._channel.send(more)
+        except (HostError, LocalProtocolError):
+            return None  # `receive` tells
+        return None
+
     async def _give_up(self, failure: CallError, reason: str) -> None:
         if self._over or self._failure is not None:
             return
@@ -207,9 +226,16 @@ def price_of(demanded: events.PaymentDemanded) -> str:
     found = read_required(demanded.required, _TOKENS) if demanded.required is not None else None
     if isinstance(found, Required) and found.offers:
         return " or ".join(
-            f"{terms.token.show(terms.amount)} on {network_name(terms.token.chain_id)}"
+            f"{_cost(terms)} on {network_name(terms.token.chain_id)}"
             for terms in (offer.terms for offer in found.offers)
         )
     if demanded.terms is not None:
         return f"{demanded.terms.amount} smallest units of {demanded.terms.currency}"
     return "payment, in what is not known here"
+
+
+def _cost(terms: PriceTerms) -> str:
+    if terms.flow != "tab":
+        return terms.token.show(terms.amount)
+    price, cap = terms.token.show(terms.unit_price), terms.token.show(terms.amount)
+    return f"{price} a {terms.unit}, by a tab of {cap} at most,"

@@ -93,6 +93,10 @@ class PaidCall(serving.IncomingCall):
             failure = Failure(Code.TIMEOUT, f"not done within {self.max_duration_ms} ms")
         return failure
 
+    async def ask(self, due: commands.Due) -> None:
+        """See `trade.Counter`."""
+        await self._channel.send(due)
+
     async def hand_over(self, event: str, data: Any) -> None:
         """See `trade.Counter`."""
         await self._channel.send(commands.Event(event, data))
@@ -160,3 +164,7 @@ class PaidCall(serving.IncomingCall):
         if isinstance(event, events.PaymentOffered) and self._paid is None:
             self._paid = event
             self._answered.set()
+        elif isinstance(event, events.TabGrown) and self._begun:
+            self._sale.grown(event)
+        elif isinstance(event, events.TabOpened):
+            self.give_up("the caller opened a tab that nobody asked for")

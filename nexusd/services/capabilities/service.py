@@ -333,7 +333,7 @@ class Capabilities:
             )
             self._record(agent.id, row)
 
-        pay = payer(self._purse, agent.id, peer, opening, params.max_price)
+        pay = payer(self._purse, agent.id, peer, opening, params)
         call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended, pay)
         try:
             await channel.send(opening)

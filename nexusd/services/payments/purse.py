@@ -8,7 +8,7 @@ What was signed is on disk before it is shown to anybody, under an id that names
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import structlog
@@ -20,7 +20,7 @@ from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
 from nexusd_protocols import ndjson
-from nexusd_protocols.invoke import commands
+from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments import binding, policy, published, receipt, x402
 from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.authorization import Account, sign
@@ -29,6 +29,7 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
 from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
 from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, Signed
+from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop, TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Tokens, network_name
 from nexusd_protocols.payments.x402 import Settlement
@@ -103,18 +104,25 @@ class Purse:
     # --- buying -------------------------------------------------------------------------------------------------------
     async def _buy(self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account) -> Payment | Refusal:
         terms = chosen.offer.terms
-        if terms.scheme != "exact":
-            return Refusal("payment_refused", "The provider wants a tab")
+        if (terms.flow == "tab") != wish.tab:
+            how = "has a price for the whole call, and no tab"
+            if terms.flow == "tab":
+                how = "wants a tab, and the call did not allow one"
+            return Refusal("payment_refused", f"The provider {how}")
         if terms.pay_to == account.address:
             return Refusal("payment_refused", "The provider has this wallet: who pays itself moves nothing")
         try:
             most = terms.token.parse(wish.max_price)
         except ValueError as error:
             return Refusal("invalid_params", f"max_price: {error}")
+        amount = min(terms.amount, most) if wish.tab else terms.amount
+        if terms.ahead > amount:
+            ahead = terms.token.show(terms.ahead)
+            return Refusal("payment_refused", f"The tab begins with {ahead}: more than this call may cost")
         wanted = policy.Purchase(
-            provider=wish.peer, capability=wish.capability, terms=terms, amount=terms.amount, max_price=most
+            provider=wish.peer, capability=wish.capability, terms=terms, amount=amount, max_price=most
         )
-        cost = measured(terms.amount, terms.token.decimals)
+        cost = measured(amount, terms.token.decimals)
         if cost >= _MOST_COST:
             return Refusal("payment_refused", "No purse holds that much")
         now = self._clock()
@@ -130,13 +138,14 @@ class Purse:
             request=wish.request,
             asset=f"{terms.token.network}/{terms.token.address.hex()}",
             pay_to=terms.pay_to,
-            amount=terms.amount,
+            amount=amount,
             cost=cost,
+            tab=wish.tab,
             note=chosen.demand.error[:_NOTE_CHARS],
         )
         match await self._purchases.intend(intent, judge, now=now):
             case Refuse(code):
-                price = terms.token.show(terms.amount)
+                price = terms.token.show(amount)
                 why = policy.CODES[code]
                 return Refusal("payment_refused", f"The provider asks for {price}: {why}", {"reason": code})
             case Resumed():
@@ -145,7 +154,7 @@ class Purse:
                 refusal = await self._wait(row, terms)
                 if refusal is not None:
                     return refusal
-        return await self._sign(wish, chosen, account)
+        return await self._sign(wish, chosen, account, amount)
 
     async def _wait(self, row: PurchaseRow, terms: PriceTerms) -> Refusal | None:
         """Until a person decides. Who gives up waiting closes the purchase."""
@@ -155,7 +164,7 @@ class Purse:
             "id": id_,
             "peer": row.intent.peer,
             "capability": row.intent.capability,
-            "amount": terms.token.show(terms.amount),
+            "amount": terms.token.show(row.intent.amount),
         }
         self._emit(LiveEvent(kind="invoke", type="approval", at=self._clock(), data=data, peer=row.intent.peer))
         try:
@@ -171,11 +180,12 @@ class Purse:
             return Refusal("payment_rejected")
         return None
 
-    async def _sign(self, wish: Wish, chosen: Chosen, account: Account) -> Payment | Refusal:
+    async def _sign(self, wish: Wish, chosen: Chosen, account: Account, budget: int) -> Payment | Refusal:
         terms = chosen.offer.terms
         salt = self._entropy(SALT_BYTES)
         nonce = binding.nonce(Context(wish.peer, wish.request), binding.offer_digest(chosen.offer.raw), salt)
-        authorization = x402.authorize(terms, account.address, nonce, self._clock() // 1000)
+        now_s = self._clock() // 1000
+        authorization = x402.authorize(terms, account.address, nonce, now_s)
         signature = sign(authorization, terms.token, account)
         payload = x402.payment(chosen.offer, chosen.demand, authorization, signature, salt)
         what = Signed(
@@ -192,13 +202,23 @@ class Purse:
         pay = commands.Pay(payment=payload)
         if chosen.bare:
             pay = commands.Pay(proof=published.render_proof(authorization, signature, terms.token))
-        return Payment(self, wish, chosen, pay, authorization.value)
+        tab = TabPayer(terms, authorization, budget=budget, now_s=now_s) if wish.tab else None
+        return Payment(self, wish, chosen, pay, what, account, tab)
+
+    async def grow(self, wish: Wish, chosen: Chosen, more: Signed) -> Refusal | None:
+        """Keep what is signed under a tab before it is shown."""
+        kept = await self._purchases.signed(wish.id, more, self._clock())
+        return Refusal("payment_refused", str(kept)) if isinstance(kept, Refuse) else None
+
+    def now_s(self) -> int:
+        """Unix seconds."""
+        return self._clock() // 1000
 
     async def _close(self, id_: str, outcome: str) -> None:
         await self._purchases.closed(id_, outcome, self._clock())
 
     # --- the end ------------------------------------------------------------------------------------------------------
-    async def ended(self, wish: Wish, chosen: Chosen, how: Ended) -> PaymentSummary:
+    async def ended(self, wish: Wish, chosen: Chosen, how: Ended, signed: int) -> PaymentSummary:
         """Keep what became of a purchase. What was signed counts as spent whatever the provider says: only time, or the
         chain, gives it back."""
         terms = chosen.offer.terms
@@ -207,7 +227,10 @@ class Purse:
             answer = x402.read_settlement(how.response)
         settled = answer if isinstance(answer, Settlement) else None
         jws = settled.nexus_receipt if settled is not None else ""
-        checked = _check_receipt(jws, wish, terms, how)
+        charged = signed
+        if wish.tab and settled is not None and settled.amount is not None:
+            charged = min(signed, settled.amount)  # what was signed last may have come too late to be taken
+        checked = _check_receipt(jws, wish, terms, how, signed)
         taken = how.pieces > 0 or (settled is not None and (settled.success or settled.pending)) or not how.code
         if taken:
             raw = b"" if how.response is None else ndjson.encode(how.response)
@@ -224,7 +247,7 @@ class Purse:
         return PaymentSummary(
             id=wish.id,
             state=state,
-            amount=show(terms.amount, terms.token.decimals),
+            amount=show(charged, terms.token.decimals),
             asset=terms.token.symbol,
             network=network_name(terms.token.chain_id),
             pay_to=checksummed(terms.pay_to),
@@ -237,18 +260,58 @@ class Purse:
 class Payment:
     """See `trade.Payment`."""
 
-    def __init__(self, purse: Purse, wish: Wish, chosen: Chosen, pay: commands.Pay, amount: int) -> None:
+    def __init__(
+        self,
+        purse: Purse,
+        wish: Wish,
+        chosen: Chosen,
+        pay: commands.Pay,
+        signed: Signed,
+        account: Account,
+        tab: TabPayer | None,
+    ) -> None:
         token = chosen.offer.terms.token
         self.pay = pay
         self.asset = f"{token.network}/{token.address.hex()}"
-        self.amount = amount
         self._purse = purse
         self._wish = wish
         self._chosen = chosen
+        self._signed = signed
+        self._account = account
+        self._tab = tab
+
+    @property
+    def amount(self) -> int:
+        """See `trade.Payment`."""
+        return self._signed.authorization.value
+
+    def received(self, size: int) -> None:
+        """See `trade.Payment`."""
+        if self._tab is not None:
+            self._tab.handle(Received(size), self._purse.now_s())
+
+    async def due(self, event: events.PaymentDue) -> commands.Grow | Refusal:
+        """See `trade.Payment`."""
+        if self._tab is None:
+            return Refusal("payment_refused", "The provider asks for more where no tab was agreed")
+        asked = Asked(event.tab, event.units, event.amount, event.final)
+        answers = self._tab.handle(asked, self._purse.now_s())
+        answer = answers[0] if answers else None
+        if not isinstance(answer, Authorise):
+            why = answer.fault.detail if isinstance(answer, Stop) else "a second tab"
+            return Refusal("payment_refused", f"The tab ends here: {why}")
+        token = self._chosen.offer.terms.token
+        signature = sign(answer.authorization, token, self._account)
+        more = replace(self._signed, authorization=answer.authorization, signature=signature)
+        refusal = await self._purse.grow(self._wish, self._chosen, more)
+        if refusal is not None:
+            return refusal
+        self._signed = more
+        return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}")
 
     async def ended(self, how: Ended) -> PaymentSummary:
         """See `trade.Payment`."""
-        return await self._purse.ended(self._wish, self._chosen, how)
+        return await self._purse.ended(self._wish, self._chosen, how, self.amount)
 
 
 def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:
@@ -269,7 +332,7 @@ def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:
     return Required(wish.peer, wish.capability, (Offer(terms, raw),), (), "")
 
 
-def _check_receipt(jws: str, wish: Wish, terms: PriceTerms, how: Ended) -> str:
+def _check_receipt(jws: str, wish: Wish, terms: PriceTerms, how: Ended, signed: int) -> str:
     """Whether the receipt is the provider's, for this call, this price and what really came."""
     if not jws:
         return "none"
@@ -279,7 +342,7 @@ def _check_receipt(jws: str, wish: Wish, terms: PriceTerms, how: Ended) -> str:
     same = {
         "provider": found.provider == wish.peer,
         "request": found.request == f"0x{wish.request.hex()}",
-        "amount": found.amount == str(terms.amount),
+        "amount": int(found.amount) <= signed if wish.tab else found.amount == str(signed),
         "asset": (found.network, found.asset) == (terms.token.network, terms.token.asset),
         "result": found.result == f"0x{how.result.hex()}",
     }

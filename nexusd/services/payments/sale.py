@@ -31,7 +31,7 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import Code
 from nexusd_protocols.ndjson import json_size
-from nexusd_protocols.payments import binding, faults, published, receipt, terms, verify
+from nexusd_protocols.payments import binding, faults, published, receipt, tab, terms, verify
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments import gate_outputs as wanted
 from nexusd_protocols.payments.address import checksummed
@@ -40,6 +40,7 @@ from nexusd_protocols.payments.charge import Charge, Exposure, Refused, Reservat
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.gate import Delivery, Gate
 from nexusd_protocols.payments.policy import measured
+from nexusd_protocols.payments.tab import TabProvider
 from nexusd_protocols.payments.terms import PriceTerms
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.verify import Presented, Verified
@@ -50,6 +51,10 @@ log = structlog.get_logger(__name__)
 UNFUNDED: Final = "unfunded: no chain was asked"
 SETTLE_PATIENCE_S: Final = 300.0
 """The longest that a call waits for its settlement; it goes on without it."""
+
+TICK_S: Final = 5.0
+
+TabInput = tab.Grown | tab.Tick
 
 _LATE: Final = frozenset(
     {faults.VALID_BEFORE, faults.OFFER_EXPIRED, faults.INVALID_REQUIREMENTS, faults.VALUE_MISMATCH}
@@ -88,7 +93,7 @@ class Sale:
             content=opened.open.content(),
         )
         self._context = Context(shop.agent.signer.peer_id, request)
-        self._inputs: deque[tuple[told.Input, trio.Event | None]] = deque()
+        self._inputs: deque[tuple[told.Input | TabInput, trio.Event | None]] = deque()
         self._answers: deque[told.Input] = deque()
         self._moved = trio.Event()
         self._work = trio.CancelScope()
@@ -97,6 +102,7 @@ class Sale:
         self._given = Kept()
         self._failure: Failure | None = None
         self._detail = ""
+        self._tab: TabProvider | None = None
         self._late: PaymentFault | None = None
         """What is wrong with the payment now; it may have been right when it was first shown."""
 
@@ -112,9 +118,10 @@ class Sale:
     async def produce(self, event: str, data: Any, size: int) -> None:
         """See `trade.Sale`."""
         line = line_of(event, data)
+        cost = await self._cost()
         self._made.add(line, size)
         taken = trio.Event()
-        self._tell(told.Produced(line), taken)
+        self._tell(told.Produced(line, cost), taken)
         await taken.wait()
         while self._gate.paused:
             await self._moved.wait()
@@ -131,12 +138,16 @@ class Sale:
         """See `trade.Sale`."""
         self._break_off(told.Failed(code))
 
+    def grown(self, event: events.TabGrown) -> None:
+        """See `trade.Sale`."""
+        self._tell(tab.Grown(event.tab, event.amount, event.signature))
+
     def _break_off(self, input_: told.Input) -> None:
         if self._sending is not None:
             self._sending.cancel()
         self._tell(input_)
 
-    def _tell(self, input_: told.Input, taken: trio.Event | None = None) -> None:
+    def _tell(self, input_: told.Input | TabInput, taken: trio.Event | None = None) -> None:
         self._inputs.append((input_, taken))
         self._move()
 
@@ -153,9 +164,13 @@ class Sale:
             return self._refused(payment)
         self._payment = payment
         self._token = payment.token
+        if isinstance(payment, Verified) and payment.terms.flow == "tab":
+            self._tab = TabProvider(payment)
         self._gate = Gate(self._entry(payment), await self._delivery(payment), stream=self._stream)
         end: wanted.End | None = None
         async with trio.open_nursery() as self._nursery:
+            if self._tab is not None:
+                self._nursery.start_soon(self._tick)
             todo = self._gate.open()
             while end is None:
                 end = await self._carry_out(todo)
@@ -174,6 +189,9 @@ class Sale:
         while not self._inputs:
             await self._moved.wait()
         input_, taken = self._inputs.popleft()
+        if isinstance(input_, tab.Grown | tab.Tick):
+            await self._keep_tab(input_)
+            return []
         outputs = self._gate.handle(input_, self._shop.clock())
         if taken is not None:
             taken.set()
@@ -202,6 +220,8 @@ class Sale:
                 self._nursery.start_soon(self._await_settlement, key)
             case wanted.Send(data):
                 return await self._hand_over(data)
+            case wanted.AskMore(amount):
+                await self._keep_tab(tab.Wanted(amount))
             case wanted.Replay(charge):
                 return await self._hand_over(charge.result.data or b"")
             case _:
@@ -229,6 +249,12 @@ class Sale:
                     return told.Committed(await ledger.finish(key, result=whole, receipt=signed, now=now))
                 case wanted.Interrupt(key, _):
                     return told.Committed(await ledger.interrupt(key, now=now))
+                case wanted.Grow(key, amount, signature):
+                    grown = await ledger.grow(key, amount, signature, now, exposure=self._exposure())
+                    if isinstance(grown, Refused):
+                        self._detail = grown.detail
+                        return told.NotCommitted(grown.code)
+                    return told.Committed(grown)
                 case wanted.Release(key, reason):
                     return told.Committed(await ledger.release(key, reason, now))
         except OSError as error:
@@ -270,7 +296,47 @@ class Sale:
         finally:
             self._sending = None
         self._given.add(lines, content)
+        if self._tab is not None:
+            await self._keep_tab(tab.Sent(1))
         return None
+
+    # --- a tab --------------------------------------------------------------------------------------------------------
+    async def _cost(self) -> int:
+        """What must be signed before the next piece leaves; 0 without a tab. Does not return where the tab stops."""
+        if self._tab is None:
+            return 0
+        for answer in self._tab.handle(tab.Produced(1), self._shop.clock() // 1000):
+            if isinstance(answer, tab.Cost):
+                return answer.amount
+            self._stop_tab(answer)
+        while True:
+            await trio.sleep_forever()  # the work is about to be stopped
+
+    async def _keep_tab(self, input_: tab.ProviderInput) -> None:
+        """Tell the tab what happened, and do what follows."""
+        if self._tab is None:
+            return
+        for output in self._tab.handle(input_, self._shop.clock() // 1000):
+            match output:
+                case tab.Ask(number, units, amount, final) if number == 0:
+                    try:
+                        await self._counter.ask(commands.Due(number, units, amount, final))
+                    except (HostError, LocalProtocolError):
+                        self._tell(told.Gone())
+                case tab.Covered(_, amount, signature):
+                    self._tell(told.Raised(amount, signature))
+                case _:
+                    self._stop_tab(output)
+
+    def _stop_tab(self, output: object) -> None:
+        """The first anomaly ends it, and so does the cap: one call has one tab."""
+        self._detail = output.fault.detail if isinstance(output, tab.Stop) else "the tab is full, or its time is over"
+        self._tell(told.Failed(faults.TAB_FAULT))
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            self._tell(tab.Tick())
 
     async def _await_settlement(self, key: str) -> None:
         ledger = self._shop.ledger
@@ -305,6 +371,7 @@ class Sale:
             request=self._context.request,
             authorization=payment.authorization,
             signature=payment.signature,
+            tab=self._offers[0].flow == "tab",
             bound=isinstance(payment, Verified) and payment.bound,
         )
 
@@ -312,6 +379,8 @@ class Sale:
         """How much trust there is. Without a chain nothing settles, so that waiting for it would be for ever: there
         exposure alone is the bound."""
         trust, token = self._shop.trust, payment.token
+        if self._offers[0].flow == "tab":
+            return Delivery.TAB
         if not self._shop.chains.online(token.chain_id):
             return Delivery.DIRECT
         if isinstance(payment, Verified) and payment.terms.flow == "upfront":
@@ -349,7 +418,7 @@ class Sale:
                     input_bytes=counter.input_bytes,
                     output_bytes=delivered.content_bytes,
                     duration_ms=counter.duration_ms,
-                    units=1,
+                    units=1 if self._tab is None else delivered.pieces,
                 ),
                 network=self._token.network,
                 asset=self._token.asset,
@@ -384,7 +453,7 @@ class Sale:
             key=charge.entry.key if charge else "",
             asset=f"{token.network}/{token.address.hex()}" if charge else "",
             amount=charge.entry.amount if charge else 0,
-            units=1 if charge else 0,
+            units=0 if charge is None else 1 if self._tab is None else self._given.pieces,
         )
 
     def _word(self, code: str) -> tuple[str, str]:

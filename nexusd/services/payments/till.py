@@ -17,7 +17,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
-from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.payments.terms import Binding, PriceTerms
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PriceSpec
@@ -26,6 +26,11 @@ WINDOW_MARGIN_S: Final = 60
 """How much longer than the work an authorisation holds: it is settled behind it."""
 WINDOW_S: Final = 600
 """The longest window that is asked for: what payers allow unless they say otherwise."""
+
+TAB_CAP: Final = "1"
+"""Whole tokens that a tab grows to: until it is settled, all of it can be lost."""
+AHEAD_PIECES: Final = 20
+"""Pieces that are signed for ahead of what came: the payer's risk, and what goes out while the next signature comes."""
 
 
 class Till:
@@ -66,6 +71,8 @@ class Till:
             return Refusal("invalid_params", str(error))
         if amount == 0:
             return Refusal("invalid_params", "What costs nothing has no price")
+        if spec.cap is not None and not spec.tab:
+            return Refusal("invalid_params", "Only a tab has a cap")
         full = msgspec.structs.replace(
             spec, network=network_name(token.chain_id), asset=token.symbol, pay_to=checksummed(pay_to)
         )
@@ -80,14 +87,35 @@ class Till:
         token = self._token(spec)
         if isinstance(token, Refusal) or spec.pay_to is None:
             raise ValueError("a price in a token that is not known here, or for nobody")
+        price, pay_to = token.parse(spec.amount), parse_address(spec.pay_to)
+        binding: Binding = "optional" if self._trust.accept_unbound else "required"
+        if not spec.tab:
+            window_s = min(WINDOW_S, timeout_ms // 1000 + WINDOW_MARGIN_S)
+            return (
+                PriceTerms(
+                    capability=name,
+                    token=token,
+                    pay_to=pay_to,
+                    amount=price,
+                    max_timeout_s=window_s,
+                    binding=binding,
+                ),
+            )
+        cap = token.parse(spec.cap or TAB_CAP)
+        if cap < 2 * price:
+            raise ValueError("a tab holds two pieces at least")
         return (
             PriceTerms(
                 capability=name,
                 token=token,
-                pay_to=parse_address(spec.pay_to),
-                amount=token.parse(spec.amount),
-                max_timeout_s=min(WINDOW_S, timeout_ms // 1000 + WINDOW_MARGIN_S),
-                binding="optional" if self._trust.accept_unbound else "required",
+                pay_to=pay_to,
+                amount=cap,
+                max_timeout_s=WINDOW_S,
+                binding=binding,
+                flow="tab",
+                unit="chunk",
+                unit_price=price,
+                ahead=min(cap, AHEAD_PIECES * price),
             ),
         )
 

@@ -106,6 +106,8 @@ class InvokeParams(Acting, frozen=True, kw_only=True):
     credit: Annotated[int, Meta(ge=0)] = limits.RPC_CREDIT_BYTES
     max_price: Decimal | None = None
     """What the call may cost in all, in whole tokens; without it nothing is paid. The policy has its own word."""
+    tab: bool = False
+    """Pay as the output comes, where the provider asks for that."""
 
 
 class Invocation(Result, frozen=True, kw_only=True):

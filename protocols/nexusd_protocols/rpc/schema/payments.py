@@ -23,12 +23,15 @@ PurchaseId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class PriceSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """What a call costs. `pay_to` is this daemon's wallet if it is left out."""
+    """What a call costs. `pay_to` is this daemon's wallet if it is left out. With `tab`, it is what each piece of the
+    output costs, and the caller pays as they come, `cap` at most (1 if it is left out)."""
 
     amount: Decimal
     network: Network = "base"
     asset: Annotated[str, Meta(min_length=1, max_length=16)] = "USDC"
     pay_to: Annotated[str, Meta(max_length=42)] | None = None
+    tab: bool = False
+    cap: Decimal | None = None
 
 
 class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
