@@ -183,5 +183,6 @@ def _outcome(compared: Compared) -> Outcome:
     if compared.found is None:
         return "unsupported" if compared.error == UNSUPPORTED else "failed"
     if not compared.found.complete:
-        return "more"
+        # whoever says that there is more, and gives nothing, is asked again at the pace of one who does not answer
+        return "more" if compared.found.received else "failed"
     return "news" if compared.found.received or compared.found.sent else "equal"
