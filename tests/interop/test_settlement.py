@@ -154,6 +154,9 @@ async def test_cancelled_between_the_check_and_settlement(process: Anvil, chain:
         one = call(process)
         key = await bob.owe(one)
         process.cancel(payer(), one.authorization.nonce)
+        await bob.settlement.look()
+        assert "may be undone" in bob.settlement.status().reasons[key]
+        process.mine(100)
         async with running(bob):
             (row,) = await bob.until(keys=[key])
     assert (row.state, row.reason) == (State.LOST, "cancelled by the payer")
@@ -189,6 +192,7 @@ async def test_used_for_less(process: Anvil, chain: EvmChain, tmp_path: Path):
         high = raised(low, 3 * PRICE, payer())
         key = await bob.owe(high)
         process.pay(low.authorization, low.signature)
+        process.mine(100)
         async with running(bob):
             (row,) = await bob.until(keys=[key])
     assert (row.state, row.reason) == (State.LOST, f"the payer had {PRICE} of {3 * PRICE} moved")

@@ -40,10 +40,11 @@ class Policy:
 
     def settles(self, block: int, amount: int, survey: Survey) -> bool:
         """Whether what is in that block will stay."""
-        depth = survey.head.number - block + 1
-        if amount < self.large:
-            return depth >= self.depth
-        return block <= survey.safe if survey.safe is not None else depth >= self.deep
+        return self.is_safe(block, survey) if amount >= self.large else survey.head.number - block + 1 >= self.depth
+
+    def is_safe(self, block: int, survey: Survey) -> bool:
+        """Whether nothing but a disaster undoes that block."""
+        return block <= survey.safe if survey.safe is not None else survey.head.number - block + 1 >= self.deep
 
     def watched_from(self, survey: Survey) -> int:
         """Blocks behind this one may be undone, so that what was settled in them is looked at again."""

@@ -28,6 +28,7 @@ from nexusd.chain.ports import Question
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Step
 from nexusd.chain.views import Canceled, ChainFault, Evidence, Paid, SendResult, Survey, Unused
+from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.transaction import Fees, Transaction
 
 LOST_AFTER_S: Final = 30
@@ -43,10 +44,13 @@ GONE_MS: Final = 3_000
 """A nonce that is used up and a receipt that is not there: nodes behind one address may not agree for so long."""
 GAP_MS: Final = 30_000
 """A nonce that nobody uses, in front of ours: another daemon with this account may still send what it signed."""
+AGAIN: Final = 2
+"""Inquiries in one look about what was settled by others' transactions."""
 REVERTS: Final = 3
 """Transactions that failed in a block, for one charge, before it is left to its end."""
 FIRST_WAIT_MS: Final = 2_000
 LONGEST_WAIT_MS: Final = 30_000
+UNDONE: Final = "a reorganisation took it back"
 MEMORY: Final = 4096
 """Charges and transactions about which something is remembered."""
 
@@ -79,6 +83,7 @@ class Queue:
         self._sent_at = _Memory[int]()
         self._too_low = _Memory[bool]()
         self._gap: tuple[int, int] | None = None
+        self._turn = 0
         self.reasons = _Memory[str]()
         """By key: why it waits."""
 
@@ -107,18 +112,18 @@ class Queue:
         self.nonce = survey.nonce
         if undone:
             self._sent_at.clear()  # what was in a block may be nowhere
-        steps: list[Step] = [
-            Reopen(each.key, "a reorganisation took it back") for each in watched if survey.used.get(each.key) is False
-        ]
+        checked = [found for each in watched if (found := self._still(each, survey))]
+        steps: list[Step] = [each for each in checked if isinstance(each, Reopen)]
         waiting: list[Owed] = []
         done: set[str] = set()
         for each in owed:
-            found = self._judge(each, survey, now)
-            if found is None:
+            judged = self._judge(each, survey, now)
+            if judged is None:
                 waiting.append(each)
                 continue
-            steps += found
-            done.update(step.key for step in found if isinstance(step, Settle | Lose))
+            steps += judged
+            done.update(step.key for step in judged if isinstance(step, Settle | Lose))
+        steps += self._in_turn([each for each in checked if isinstance(each, Inquire)])
         if not self.pays_gas:
             for each in waiting:
                 self.reasons[each.key] = "there is no account to pay for gas"
@@ -131,11 +136,17 @@ class Queue:
 
     def learn(self, each: Owed, found: Evidence | ChainFault, survey: Survey, now: int) -> list[Step]:
         """What an inquiry found."""
+        if each.charge.state is State.SETTLED:
+            same = isinstance(found, Paid) and (found.transaction, found.block) == (
+                each.charge.transaction,
+                each.charge.block,
+            )
+            return [] if same or isinstance(found, ChainFault) else [Reopen(each.key, UNDONE)]
         match found:
             case Paid():
                 return self._paid(each, found, survey, now)
             case Canceled(_, block):
-                if not self.policy.settles(block, each.amount, survey):
+                if not self.policy.is_safe(block, survey):  # lost is for ever, whatever the amount
                     return [self._wait(each.key, "cancelled by the payer, in a block that may be undone", now)]
                 return [Lose(each.key, "cancelled by the payer")]
             case Unused():
@@ -153,6 +164,22 @@ class Queue:
         """It waits no longer."""
         self.reasons.pop(key, None)
         self._tries.pop(key, None)
+
+    # --- what was settled ---------------------------------------------------------------------------------------------
+    def _still(self, each: Owed, survey: Survey) -> Reopen | Inquire | None:
+        """Whether what was settled is as it was. By a stranger's transaction is found out by logs alone: its receipt
+        may be of any size."""
+        if survey.used.get(each.key) is False:
+            return Reopen(each.key, UNDONE)
+        receipt = survey.receipts.get(each.charge.transaction)
+        if receipt is None:
+            return Inquire(each.key)
+        return None if receipt.success and receipt.block == each.charge.block else Reopen(each.key, UNDONE)
+
+    def _in_turn(self, inquiries: Sequence[Inquire]) -> list[Inquire]:
+        start = self._turn % len(inquiries) if inquiries else 0
+        self._turn = start + AGAIN
+        return [*inquiries[start:], *inquiries[:start]][:AGAIN]
 
     # --- one charge ---------------------------------------------------------------------------------------------------
     def _judge(self, each: Owed, survey: Survey, now: int) -> list[Step] | None:
@@ -194,9 +221,13 @@ class Queue:
         return [] if left <= TIGHT_S else None
 
     def _paid(self, each: Owed, paid: Paid, survey: Survey, now: int) -> list[Step]:
-        if not self.policy.settles(paid.block, each.amount, survey):
-            return [self._wait(each.key, f"paid in block {paid.block}, which may be undone", now)]
-        if paid.amount < each.amount:
+        enough = paid.amount >= each.amount
+        sure = (
+            self.policy.settles(paid.block, each.amount, survey) if enough else self.policy.is_safe(paid.block, survey)
+        )
+        if not sure:
+            return [self._wait(each.key, f"used in block {paid.block}, which may be undone", now)]
+        if not enough:
             return [Lose(each.key, f"the payer had {paid.amount} of {each.amount} moved")]
         return [Settle(each.key, paid.transaction, paid.block)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -153,7 +153,7 @@ class Settlement:
         assert self._survey is not None
         floor = self._policy.watched_from(self._survey)
         watched = [
-            await self._owed(charge, with_transactions=False)
+            await self._owed(charge)
             for charge in await self._ledger.settled_since(network, floor, WATCHED)
             if self._token(charge)
         ]
@@ -170,7 +170,7 @@ class Settlement:
         survey = await self._ask(account, queue, due, watched)
         if survey is None:
             return False
-        rows = {each.key: each for each in due}
+        rows = {each.key: each for each in (*due, *watched)}
         steps = queue.look(survey, due, slots, watched, now)
         inquiries = 0
         for step in steps:
@@ -204,6 +204,7 @@ class Settlement:
         self, account: Account | None, queue: Queue, due: Sequence[Owed], watched: Sequence[Owed]
     ) -> Survey | None:
         hashes = [each.hash for owed in due for each in owed.transactions[-RECEIPTS:]]
+        hashes += [each.hash for owed in watched for each in owed.transactions if each.hash == owed.charge.transaction]
         found = await self._chain.survey(
             _address(account),
             queue.questions(due, watched),
@@ -228,11 +229,10 @@ class Settlement:
         parts = key_parts(charge.entry.key)
         return self._tokens.get(self._chain_id, bytes.fromhex(parts.asset)) is not None
 
-    async def _owed(self, charge: Charge, *, with_transactions: bool = True) -> Owed:
+    async def _owed(self, charge: Charge) -> Owed:
         token = self._tokens.get(self._chain_id, bytes.fromhex(key_parts(charge.entry.key).asset))
         assert token is not None
-        made: Iterable[Transaction] = await self._ledger.transactions(charge.entry.key) if with_transactions else ()
-        return Owed(charge, token, tuple(made))
+        return Owed(charge, token, tuple(await self._ledger.transactions(charge.entry.key)))
 
     # --- doing --------------------------------------------------------------------------------------------------------
     async def _do(self, step: Step, rows: dict[str, Owed]) -> None:

@@ -1,0 +1,124 @@
+"""Settlement over a chain on which everything goes wrong by chance: in the end the books say what the chain says."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from nexusd.chain.settlement import Policy, Settlement
+from nexusd_protocols.payments.charge import Charge, Reservation, State
+from nexusd_protocols.payments.tokens import Tokens
+from tests.harness.fakechain import FakeChain
+from tests.harness.settling import GAS, OPEN, PAYEE, Provider, owed_by, payer, provider
+from tests.harness.soundness import faults
+
+START_S = 1_800_000_000
+QUICK = 3
+SEEDS = int(os.environ.get("NEXUS_SETTLEMENT_SEEDS", "12"))
+
+
+class World:
+    """Two providers with one account that pays gas, who restart now and then; payers who pay, cancel and drain."""
+
+    def __init__(self, seed: int, providers: list[Provider], chain: FakeChain) -> None:
+        self.chance = random.Random(seed)
+        self.chain = chain
+        self.providers = providers
+        self.ones: dict[str, tuple[int, Reservation]] = {}
+        """By key: whose, and what was signed."""
+        self.now_ms = START_S * 1000
+        self.restart()
+
+    def restart(self) -> None:
+        """What was remembered is gone."""
+        self.settlements = [
+            Settlement(
+                self.chain,
+                each.ledger,
+                Tokens(),
+                account=GAS,
+                policy=Policy(max_fee=10**9, large=5_000),
+                clock=lambda: self.now_ms,
+                changed=lambda key, state: self.told.append((key, state)),
+            )
+            for each in self.providers
+        ]
+        self.told: list[tuple[str, State]] = []
+
+    async def owe(self, number: int) -> None:
+        index = self.chance.randrange(len(self.providers))
+        until = self.chain.time_s + self.chance.choice([20, 60, 400, 4000])
+        amount = self.chance.choice([100, 1000, 10_000])
+        one = owed_by(payer(self.chance.randrange(4)), number, until=until, amount=amount)
+        self.ones[one.key] = (index, one)
+        await self.providers[index].owe(one)
+
+    async def step(self) -> None:
+        chance, chain = self.chance, self.chain
+        await self.settlements[chance.randrange(2)].look()
+        self.now_ms += chance.choice([100, 1000, 5000])
+        luck = chance.random()
+        if luck < 0.5:
+            foreign = []
+            if self.ones and chance.random() < 0.1:
+                _, one = chance.choice(list(self.ones.values()))
+                foreign.append((chance.choice(["pay", "cancel"]), one.authorization))
+            chain.mine(foreign)
+        elif luck < 0.53:
+            chain.undo(min(len(chain.blocks) - 1, chance.randrange(1, 4)))
+        elif luck < 0.56:
+            chain.forget()
+        elif luck < 0.6:
+            chain.base_fee = chance.choice([50, 100, 400, 3000])
+        elif luck < 0.63:
+            self.restart()
+
+    async def calm(self) -> None:
+        """Nothing goes wrong any more, and time passes until all is over."""
+        self.chain.faulty = False
+        for _ in range(4000):
+            for settlement in self.settlements:
+                await settlement.look()
+            self.now_ms += 2000
+            self.chain.mine()
+            if not any(row.state in OPEN for row in await self.rows()):
+                break
+        for _ in range(100):  # until nothing can be undone
+            self.chain.mine()
+        for settlement in self.settlements:
+            await settlement.look()
+
+    async def rows(self) -> list[Charge]:
+        return [await self.providers[index].row(key) for key, (index, _) in self.ones.items()]
+
+
+@pytest.mark.parametrize(
+    "seed", [seed if seed < QUICK else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)]
+)
+async def test_books_and_chain_agree_in_the_end(tmp_path, seed: int):
+    print(f"seed {seed}")
+    chain = FakeChain(random.Random(seed), START_S, {payer(number).address: 60_000 for number in range(4)})
+    async with provider(tmp_path / "one", chain) as bob, provider(tmp_path / "two", chain) as carol:
+        for one in (bob, carol):
+            one.now = lambda: START_S * 1000
+        world = World(seed, [bob, carol], chain)
+        for number in range(1, 25):
+            await world.owe(number)
+            for _ in range(4):
+                await world.step()
+        await world.calm()
+        states = []
+        for row in await world.rows():
+            end = chain.state.ends.get((row.entry.authorization.from_, row.entry.authorization.nonce))
+            paid = end is not None and end[2] == row.entry.amount
+            assert row.state is (State.SETTLED if paid else State.LOST), (row, end)
+            if paid:
+                assert (row.transaction, row.block) == end[:2]
+            states.append(row.state)
+        print({state: states.count(state) for state in set(states)}, len(chain.offered))
+        assert states.count(State.SETTLED) > 5
+        settled = sum(row.entry.amount for row in await world.rows() if row.state is State.SETTLED)
+        assert chain.state.balances[PAYEE] == settled
+        assert await faults(bob.store) == await faults(carol.store) == []
