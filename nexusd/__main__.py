@@ -50,6 +50,7 @@ def run(
     listen: _Listed = (),
     bootstrap: _Listed = (),
     relay: _Listed = (),
+    direct: _Listed = (),
     mdns: _Switch = None,
     loopback: _Switch = None,
     role: Role | None = None,
@@ -102,6 +103,8 @@ def run(
         Multiaddr of a peer to dial at start, ending in /p2p/<peerId>; repeatable.
     relay
         Multiaddr of a relay to be reachable through, ending in /p2p/<peerId>; repeatable.
+    direct
+        Multiaddr of a peer to stay connected to and to send every message to, ending in /p2p/<peerId>; repeatable.
     mdns
         Find peers on the LAN (default: yes).
     loopback

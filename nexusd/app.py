@@ -139,6 +139,7 @@ async def daemon(
             transports=transports,
             agent_version=f"nexusd/{__version__}",
             relays=config.relay,
+            direct=config.direct,
             schema=PointerRecords(wall_clock),
             shelf=store.dht,
             wall_clock=wall_clock,
@@ -234,7 +235,7 @@ async def _start(
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
     policy = Policy(_trust_lists(config), now)
-    peers = Peers(node, store, emit, now, random, policy, node.topics.scores)
+    peers = Peers(node, store, emit, now, random, policy, node.topics.scores, node.direct)
     bans = Bans(
         policy=policy,
         network=node,

@@ -34,6 +34,8 @@ _BYTES: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmgt])(i?))?b?", re.ASCII | re.
 _MOST_BYTES: Final = 10**15
 _MOST_LISTED: Final = 10_000
 """Entries of a trust list: they are all in memory, and a longer one is a program's business."""
+_MOST_DIRECT: Final = 64
+"""Direct peers: each has a connection of its own for ever, and a copy of every message."""
 
 
 class ConfigError(Exception):
@@ -57,6 +59,8 @@ class Config:
     """Multiaddrs to dial at start, each ending in /p2p/<peerId>."""
     relay: tuple[str, ...] = ()
     """Multiaddrs of relays to be reachable through, each ending in /p2p/<peerId>."""
+    direct: tuple[str, ...] = ()
+    """Multiaddrs of peers to stay connected to and send every message to, each ending in /p2p/<peerId>."""
     mdns: bool = True
     role: Role = "full"
     log_level: LogLevel = "info"
@@ -232,14 +236,14 @@ def _known(key: str, file: Path) -> Setting:
 
 
 def _check_together(config: Config) -> None:
-    for address in config.bootstrap:
-        peer = address.rpartition("/p2p/")[2]
-        if peer in config.deny_peers or (config.allow_peers and peer not in config.allow_peers):
-            key = "deny_peers" if peer in config.deny_peers else "allow_peers"
-            raise ConfigError(
-                f"bootstrap ({config.origins['bootstrap']}) names {peer}, which {key} ({config.origins[key]}) refuses: "
-                "change one of them"
-            )
+    for named, addresses in (("bootstrap", config.bootstrap), ("direct", config.direct)):
+        for peer in (address.rpartition("/p2p/")[2] for address in addresses):
+            if peer in config.deny_peers or (config.allow_peers and peer not in config.allow_peers):
+                key = "deny_peers" if peer in config.deny_peers else "allow_peers"
+                raise ConfigError(
+                    f"{named} ({config.origins[named]}) names {peer}, which {key} ({config.origins[key]}) refuses: "
+                    "change one of them"
+                )
     if (
         config.metrics_listen
         and not config.metrics_public
@@ -368,6 +372,17 @@ def _check_relay(value: Any) -> tuple[str, ...]:
     )
 
 
+def _check_direct(value: Any) -> tuple[str, ...]:
+    expected = (
+        f"a list of multiaddrs of at most {_MOST_DIRECT} peers such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…, "
+        "each with its peer id"
+    )
+    found = _addresses(value, expected, _has_peer)
+    if len({address.rpartition("/p2p/")[2] for address in found}) > _MOST_DIRECT:
+        raise _WrongError(expected)
+    return found
+
+
 def _has_peer(address: str) -> bool:
     _, mark, peer = address.rpartition("/p2p/")
     try:
@@ -467,6 +482,7 @@ SETTINGS: Final = (
     Setting("loopback", "listen on 127.0.0.1 only", _read_bool, _check_bool),
     Setting("bootstrap", "multiaddrs to dial at start", _words(_check_bootstrap), _check_bootstrap),
     Setting("relay", "multiaddrs of relays to be reachable through", _words(_check_relay), _check_relay),
+    Setting("direct", "multiaddrs of peers never to be without (direct peers)", _words(_check_direct), _check_direct),
     Setting("mdns", "find peers on the LAN", _read_bool, _check_bool),
     Setting("role", "light (DHT client), full or storage", _role, _role),
     Setting("log_level", "debug, info, warning or error", _level, _level),

@@ -228,11 +228,10 @@ def _state(peer: Peer) -> str:
         return f"blocked: {peer.block_reason}" if peer.block_reason else "blocked"
     if peer.ban is not None:
         return f"banned until {clock(peer.ban.until)}: {peer.ban.reason}"
-    return (
-        f"connected ({peer.direction})"
-        if peer.connected and peer.direction
-        else ("connected" if peer.connected else "away")
-    )
+    state = "connected" if peer.connected else "away"
+    if peer.connected and peer.direction:
+        state += f" ({peer.direction})"
+    return f"{state}, direct" if peer.direct else state
 
 
 def _address(address: str, full: bool) -> str:

@@ -31,6 +31,7 @@ from nexusd.host.bitswap import Exchange
 from nexusd.host.closing import close_connections, close_wholly
 from nexusd.host.dht import Dht, NoRecords, RecordSchema, Role, Shelf
 from nexusd.host.dialer import Dialer
+from nexusd.host.direct import DirectPeers
 from nexusd.host.duplicates import Duplicates
 from nexusd.host.identify import Identify
 from nexusd.host.keepalive import INTERVAL, Keepalive
@@ -71,6 +72,7 @@ END_SECONDS: Final = 3.0
 class Node:
     """One host. Make it, `run` it once, close it. `clock` is the loop's: call the constructor inside of a Trio run.
 
+    `direct` are addresses `…/p2p/<peer>` of peers to stay connected to, and to send every message of our topics.
     `transports` replaces TCP and WebSocket (simulations bring their own network); `slots` and `bounds` are how many
     streams a peer and a connection may have, if not as many as usual. Raises RuntimeError for another
     py-libp2p than the one this was tested with.
@@ -89,6 +91,7 @@ class Node:
         keepalive: float = INTERVAL,
         figures: Figures | None = None,
         relays: Sequence[str] = (),
+        direct: Sequence[str] = (),
         shelf: Shelf | None = None,
         wall_clock: Callable[[], int] = clock.now_ms,
         slots: StreamSlots | None = None,
@@ -148,8 +151,16 @@ class Node:
         self.streams = Router(
             self._host, self._dialer, self._opener, self._slots, self.penalise, self._identify.changed
         )
+        self._direct = DirectPeers(direct, own=signer.peer_id, connect=self.connect, random=SystemRandom())
+        self._gate.set_known(self.direct.__contains__)
         self.topics = TopicMesh(
-            self._host, self._opener, signer.peer_id, self.penalise, self._connection_of, chance=SystemRandom()
+            self._host,
+            self._opener,
+            signer.peer_id,
+            self.penalise,
+            self._connection_of,
+            chance=SystemRandom(),
+            direct=self.direct,
         )
         self._peers = PeerTable(
             self._swarm,
@@ -241,6 +252,7 @@ class Node:
         nursery.start_soon(self._keepalive.run)
         nursery.start_soon(self._forgive)
         nursery.start_soon(self._reservations.run)
+        nursery.start_soon(self._direct.run)
 
     async def _listen_in_memory(self) -> None:
         if self._listen and not await self._swarm.listen(*(Multiaddr(a) for a in self._listen)):
@@ -293,6 +305,11 @@ class Node:
         """Have a connection, as `ports.Network.connect`."""
         await self._dialer.connect(peer, addresses)
 
+    @property
+    def direct(self) -> frozenset[PeerId]:
+        """The peers that this node stays connected to, and sends every message (`host.direct`)."""
+        return self._direct.peers
+
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to the peer."""
         self.dht.forget(peer)
@@ -315,7 +332,7 @@ class Node:
 
     def set_known(self, known: Callable[[PeerId], bool]) -> None:
         """Ask this which peers are no strangers: places are kept for them, and none of them goes for a stranger."""
-        self._gate.set_known(known)
+        self._gate.set_known(lambda peer: peer in self.direct or known(peer))
 
     def connection_usage(self) -> Usage:
         """How many connections there are and may be."""
@@ -398,6 +415,7 @@ class Node:
         self.dht.left(peer)
         self.exchange.left(peer)
         self._reservations.left(peer)
+        self._direct.left(peer)
 
     def _identified(self, said: PeerIdentified) -> None:
         self._dialer.remember(said.peer, said.listen_addresses)

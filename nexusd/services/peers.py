@@ -11,7 +11,7 @@ mostly cut off, and not gone: for ten minutes the delay stays short, so that two
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -113,8 +113,9 @@ class Peers:
         random: Random,
         policy: Policy,
         scores: Callable[[], Sequence[score.PeerScore]],
+        direct: Collection[PeerId] = (),
     ) -> None:
-        """`scores` are those of the topics' router."""
+        """`scores` are those of the topics' router; `direct` peers are those that the network stays connected to."""
         self._network = network
         self._store = store
         self._emit = emit
@@ -123,6 +124,7 @@ class Peers:
         self._known: dict[PeerId, Known] = {}
         self._policy = policy
         self._scores = scores
+        self._direct = direct
         self._due: list[_Due] = []
         self._wake = trio.Event()
         self._identified: list[Callable[[PeerIdentified], Awaitable[None]]] = []
@@ -335,13 +337,16 @@ class Peers:
         return len(self._network.connected()), len(self._known)
 
     async def list(self, params: PeersListParams) -> PeersList:
-        """Connected first, then the most recently seen; the blocked and the banned are there even if never seen. With
-        scores, the worst first."""
+        """Connected first, then the most recently seen; the direct, the blocked and the banned are there even if never
+        seen. With scores, the worst first."""
         banned = {ban.peer: ban for ban in self._policy.bans.holding(self._clock())}
-        unseen = (peer for peer in {**self._policy.blocks, **banned} if peer not in self._known)
+        unseen = {*self._policy.blocks, *banned, *self._direct} - self._known.keys()
         shown = [
             self._view(known, banned.get(known.peer))
-            for known in (*self._known.values(), *(Known(peer, "", 0, 0) for peer in unseen))
+            for known in (
+                *self._known.values(),
+                *(Known(peer, "direct" if peer in self._direct else "", 0, 0) for peer in unseen),
+            )
             if (not (params.connected or params.scores) or known.connected)
             and (not params.blocked or known.peer in self._policy.blocks)
             and (not params.banned or known.peer in banned)
@@ -370,6 +375,7 @@ class Peers:
             source=known.source,
             first_seen=known.first_seen,
             last_seen=known.last_seen,
+            direct=known.peer in self._direct,
             blocked=known.peer in self._policy.blocks,
             block_reason=self._policy.blocks.get(known.peer),
             ban=None if ban is None else _ban(ban),

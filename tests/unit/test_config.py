@@ -7,6 +7,7 @@ import pytest
 
 from nexusd import config
 from nexusd.config import ConfigError, load
+from tests.harness.nodes import signer
 
 PEER = "12D3KooWGzXgmrTKSFDGPBW6V4xTRmAnfUEVGfsEM9Kqe1n4oFxT"
 OTHER = "12D3KooWPT98FXMfDQYavZm66EeVjTqP9Nnehn1gyaydqV8L8BQw"
@@ -24,6 +25,7 @@ LAYERS = {
     "loopback": ((True, True), ("yes", True), ("true", True), False),
     "bootstrap": (([DIAL], (DIAL,)), (f"{DIAL} {DIAL}", (DIAL, DIAL)), (f'["{DIAL}"]', (DIAL,)), ()),
     "relay": (([DIAL], (DIAL,)), (f"{DIAL} {DIAL}", (DIAL, DIAL)), (f'["{DIAL}"]', (DIAL,)), ()),
+    "direct": (([DIAL], (DIAL,)), (f"{DIAL} {DIAL}", (DIAL, DIAL)), (f'["{DIAL}"]', (DIAL,)), ()),
     "mdns": ((False, False), ("off", False), ("false", False), True),
     "role": (("light", "light"), ("storage", "storage"), ('"light"', "light"), "full"),
     "log_level": (("debug", "debug"), ("warning", "warning"), ('"error"', "error"), "info"),
@@ -292,13 +294,23 @@ def test_listening_as_somebody_is_refused(environment):
         load({"listen": (DIAL,)}, environment)
 
 
+@pytest.mark.parametrize("named", ["bootstrap", "direct"])
 @pytest.mark.parametrize(("key", "listed"), [("deny_peers", PEER), ("allow_peers", OTHER)])
-def test_who_is_dialled_at_the_start_must_not_be_refused(environment, key, listed):
-    with pytest.raises(
-        ConfigError, match=rf"bootstrap \(flag --bootstrap\) names {PEER}, which {key} \(flag --.*\) ref"
-    ):
-        load({"bootstrap": [DIAL], key: [listed]}, environment)
-    assert load({"bootstrap": [DIAL], "allow_peers": [OTHER, PEER]}, environment).bootstrap == (DIAL,)
+def test_who_is_dialled_must_not_be_refused(environment, named, key, listed):
+    with pytest.raises(ConfigError, match=rf"{named} \(flag --{named}\) names {PEER}, which {key} \(flag --.*\) ref"):
+        load({named: [DIAL], key: [listed]}, environment)
+    assert getattr(load({named: [DIAL], "allow_peers": [OTHER, PEER]}, environment), named) == (DIAL,)
+
+
+def test_direct_peers_are_counted_by_peer_and_not_by_address(environment):
+    peers = [f"/ip4/1.1.1.1/tcp/1/p2p/{signer(str(number)).peer_id}" for number in range(65)]
+    everywhere = [DIAL.replace("4001", str(port)) for port in range(1, 100)]
+    assert len(load({"direct": peers[:64]}, environment).direct) == 64
+    assert len(load({"direct": everywhere}, environment).direct) == 99
+    with pytest.raises(ConfigError, match=r"direct = .*at most 64 peers"):
+        load({"direct": peers}, environment)
+    with pytest.raises(ConfigError, match=r"direct = .*each with its peer id"):
+        load({"direct": ["/ip4/1.1.1.1/tcp/1"]}, environment)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -140,12 +140,15 @@ class TopicMesh:
         *,
         chance: Chance,
         params: Params | None = None,
+        direct: Collection[PeerId] = (),
     ) -> None:
-        """`connection_of` tells where a connected peer counts for P6 (empty for nowhere) and whether we dialled it."""
+        """`connection_of` tells where a connected peer counts for P6 (empty for nowhere) and whether we dialled it;
+        `direct` peers are sent every message, outside of the meshes."""
         self._opener = opener
         self._charge = charge
         self._connection_of = connection_of
         self._params = params or Params()
+        self._direct = direct
         self.router = GossipSub(own, now=trio.current_time(), chance=chance, params=self._params)
         self._peers: dict[PeerId, _Peer] = {}
         self._lines: dict[PeerId, Line] = {}
@@ -319,7 +322,7 @@ class TopicMesh:
         address, outbound = where
         outbox = Outbox(self._backlog, self.drops.count)
         self._peers[line.peer] = _Peer(line, outbox)
-        self._tell(PeerJoined(line.peer, line.version, outbound, address))
+        self._tell(PeerJoined(line.peer, line.version, outbound, address, line.peer in self._direct))
         self._now_known(line.peer)
         if (said := self._said.pop(line.peer, ())) and self._reading[line.peer]:
             self._tell(Received(line.peer, Rpc(subscriptions=tuple(Subscription(topic, True) for topic in said))))

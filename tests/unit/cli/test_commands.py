@@ -134,6 +134,24 @@ PEER                                                  NAME  STATE           FOUN
 """,
     ),
     (
+        ["peers"],
+        "peers.list",
+        schema.PeersList(
+            peers=[
+                schema.Peer(peer_id=BOB, connected=True, direction="out", direct=True),
+                schema.Peer(peer_id=BOB, connected=False, direct=True, source="direct"),
+            ]
+        ),
+        schema.PeersListParams(),
+        f"""\
+PEER      NAME  STATE                    FOUND BY  SEEN   ADDRESS
+{BOB[-8:]}        connected (out), direct            now
+{BOB[-8:]}        away, direct             direct    never
+
+PEER is the end of the peer id (8 characters), enough for commands; --full shows all of it.
+""",
+    ),
+    (
         ["peers", "block", BOB, "--reason", "noisy"],
         "peers.block",
         schema.Done(),

@@ -57,9 +57,11 @@ class Peer(Result, frozen=True, kw_only=True):
     display_name: str | None = None
     agent_version: str | None = None
     source: str = ""
-    """How it was found: mdns, bootstrap, manual, inbound, dht …"""
+    """How it was found: mdns, bootstrap, direct, manual, inbound, dht …"""
     first_seen: int = 0
     last_seen: int = 0
+    direct: bool = False
+    """Whether this daemon is configured to stay connected to it, and to send it every message of its rooms."""
     blocked: bool = False
     block_reason: str | None = None
     ban: Ban | None = None
