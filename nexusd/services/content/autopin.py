@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,7 +15,7 @@ from nexusd.services.content.fetching import Fetches
 from nexusd.services.content.keeping import ROOM, Keeping
 from nexusd.services.content.ports import Names
 from nexusd.services.content.shelf import Shelf
-from nexusd.store.errors import StorageError
+from nexusd.store.errors import QuotaExceededError, StorageError
 from nexusd_protocols import limits
 from nexusd_protocols.content.block import BlockError
 from nexusd_protocols.content.cid import DAG_PB, Cid
@@ -39,6 +39,8 @@ NAME: Final = "referred"
 """What a pin made so is called, to be known by."""
 RETENTION: Final = "retained"
 FETCH_S: Final = 600.0
+WASTED_S: Final = 3600.0
+"""How long what came and was not kept is on the disk all the same: the collector's grace."""
 UNSAID_BYTES: Final = 16 * limits.MIB
 """What is set aside for something that does not say how large it is."""
 
@@ -57,6 +59,8 @@ class Autopin:
         self._fetches = fetches
         self._rates: OrderedDict[PeerId, Rate] = OrderedDict()
         self._pins: OrderedDict[tuple[str, Cid], None] = OrderedDict()
+        self._wasted: Counter[int] = Counter()
+        """Bytes that came of things that were not kept, by the minute."""
         self._send, self._receive = trio.open_memory_channel[tuple[str, PeerId, Cid]](WAITING)
 
     async def load(self) -> None:
@@ -99,27 +103,47 @@ class Autopin:
     async def _keep(self, owner: str, sender: PeerId, cid: Cid) -> None:
         if any(pin.expires_at == 0 or pin.owner == owner for pin in await self._shelf.blocks.pins_of(cid, 16)):
             return  # it stays anyhow
-        async with Fetcher(self._shelf, self._names, cid, [sender]) as fetcher:
-            root = await fetcher.block(cid)
-        size = total_size(cid, root.data)
-        if root.links and cid.codec != DAG_PB:
-            size = UNSAID_BYTES
-        await self._keeping.pin(self._agent, owner, cid, RETENTION, name=NAME, size=size)
+        if self._waste() >= self._keeping.budgets.total:
+            raise QuotaExceededError("Too much came of late that could not be kept")
+        fetched = 0
         try:
-            job = self._fetches.join(cid, [sender], most=size)
-            if job is None:
-                raise HostError("Too much is being fetched")
-            state = await self._fetches.wait(job, FETCH_S)
-            if not state.done:
-                raise DeadlineError(f"It did not come in {FETCH_S:g} s")
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._shelf.blocks.unpin(self._agent, owner, cid)
+            async with Fetcher(self._shelf, self._names, cid, [sender]) as fetcher:
+                try:
+                    root = await fetcher.block(cid)
+                finally:
+                    fetched = fetcher.fetched
+            size = total_size(cid, root.data)
+            if root.links and cid.codec != DAG_PB:
+                size = UNSAID_BYTES
+            await self._keeping.pin(self._agent, owner, cid, RETENTION, name=NAME, size=size)
+            try:
+                job = self._fetches.join(cid, [sender], most=size)
+                if job is None:
+                    raise HostError("Too much is being fetched")
+                try:
+                    state = await self._fetches.wait(job, FETCH_S)
+                finally:
+                    fetched += job.fetcher.fetched
+                if not state.done:
+                    raise DeadlineError(f"It did not come in {FETCH_S:g} s")
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await self._shelf.blocks.unpin(self._agent, owner, cid)
+                raise
+        except (HostError, BlockError, StorageError):
+            self._wasted[int(trio.current_time() // 60)] += fetched
             raise
         self._pins[owner, cid] = None
         while len(self._pins) > PINS:
             (oldest_owner, oldest), _ = self._pins.popitem(last=False)
             await self._shelf.blocks.unpin(self._agent, oldest_owner, oldest)
+
+    def _waste(self) -> int:
+        """Bytes on the disk that came to be kept for others, and are not."""
+        since = int((trio.current_time() - WASTED_S) // 60)
+        for minute in [each for each in self._wasted if each < since]:
+            del self._wasted[minute]
+        return self._wasted.total()
 
     def _rate(self, sender: PeerId) -> Rate:
         rate = self._rates.get(sender)

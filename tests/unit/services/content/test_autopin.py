@@ -9,7 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from nexusd.services.content import autopin
-from nexusd_protocols.content.cid import RAW, Cid
+from nexusd_protocols.content import dag_cbor
+from nexusd_protocols.content.block import Block
+from nexusd_protocols.content.cid import DAG_CBOR, RAW, Cid
 from nexusd_protocols.ids import RoomId
 from tests.harness.swarm import slowly
 
@@ -79,6 +81,25 @@ async def test_what_is_over_a_budget_is_not_kept(hosts, total: int, room: int, a
     await settled(bob)
     assert set(await bob.kept()) == {small}
     assert len(alice.exchange.given) == 2, "of the large one the first block only"
+
+
+async def test_what_came_and_could_not_be_kept_counts_for_as_long_as_it_is_there(hosts, autojump_clock: MockClock):
+    alice, bob = await hosts("alice"), await hosts("bob", total=500_000, room=10_000_000)
+    for _ in range(3):
+        # a block that leads to more than may be kept, and as many bytes again of its own
+        large = Block.of(DAG_CBOR, dag_cbor.encode({"data": os.urandom(300_000), "next": Cid.of(RAW, b"nowhere")}))
+        await alice.store.blocks.put([large], now=alice.now[0])
+        bob.content.referred(LAB, alice.peer, [str(large.cid)])
+        await settled(bob)
+    assert len(alice.exchange.given) == 2
+    small = await alice.put(b"small")
+    bob.content.referred(LAB, alice.peer, [small])
+    await settled(bob)
+    assert await bob.kept() == {}
+    await trio.sleep(autopin.WASTED_S + 120)
+    bob.content.referred(LAB, alice.peer, [small])
+    await settled(bob)
+    assert set(await bob.kept()) == {small}
 
 
 async def test_what_nobody_has_is_not_kept(hosts, autojump_clock: MockClock):
