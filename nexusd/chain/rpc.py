@@ -91,7 +91,7 @@ class Rpc:
         if self._encode is None:
             self._encode = _encoder()
         body = self._encode([(call.method, list(call.params)) for call in calls])
-        return _read_batch(self._wire.post(body, exchange), _first_id(body), len(calls))
+        return read_batch(self._wire.post(body, exchange), _first_id(body), len(calls))
 
 
 def _encoder() -> Callable[[list[tuple[str, Any]]], bytes]:
@@ -107,7 +107,7 @@ def _first_id(body: bytes) -> int:
     return first
 
 
-def _read_batch(body: bytes, first: int, count: int) -> list[Answer]:
+def read_batch(body: bytes, first: int, count: int) -> list[Answer]:
     """The answers by their ids. Each call has exactly one, or the batch counts for nothing. Raises ChainError."""
     try:
         answers = msgspec.json.decode(body)

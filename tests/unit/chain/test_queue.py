@@ -1,0 +1,309 @@
+"""What settlement decides, one rule at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nexusd.chain import eip3009
+from nexusd.chain.eip3009 import Log
+from nexusd.chain.settlement import queue as rules
+from nexusd.chain.settlement.policy import Policy
+from nexusd.chain.settlement.queue import Queue
+from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle
+from nexusd.chain.views import Canceled, ChainFault, Head, Paid, Receipt, Survey, Unused
+from nexusd_protocols.payments.charge import Charge, State
+from nexusd_protocols.payments.tokens import USDC_BASE
+from nexusd_protocols.payments.transaction import Fees, Transaction, sign
+from tests.harness.settling import GAS
+from tests.unit.protocols.payments.charges import entry
+
+NOW = 1_800_000_000_000
+TIME = 1_800_000_000
+UNTIL = TIME + 300
+POLICY = Policy(large=1_000, deep=10, max_fee=10_000, gas=100)
+FEES = Fees(2_000_100, 1_000_000)
+
+
+def policy(**changes) -> Policy:
+    return replace(POLICY, max_fee=10**10, **changes)
+
+
+def owed(number: int = 1, *transactions: Transaction, amount: int = 100, until: int = UNTIL) -> Owed:
+    charge = Charge(entry=entry(number, amount=amount, until=until), state=State.DUE, working=False)
+    return Owed(charge, USDC_BASE, transactions)
+
+
+def made(nonce: int = 5, *, fees: Fees = FEES, data: bytes = b"", at: int = NOW) -> Transaction:
+    transaction = sign(GAS, chain_id=8453, nonce=nonce, fees=fees, gas=100, to=USDC_BASE.address, data=data)
+    return replace(transaction, made_at=at)
+
+
+def survey(
+    *each: Owed, nonce: int = 5, pending: int = 5, time_s: int = TIME, safe: int | None = 90, **changes
+) -> Survey:
+    fields = {
+        "head": Head(100, time_s, 50),
+        "safe": safe,
+        "tip": 1,
+        "nonce": nonce,
+        "pending": pending,
+        "gas_balance": 10**20,
+        "used": {one.key: False for one in each},
+        "failing": {one.key: "" for one in each if not one.transactions},
+    }
+    return Survey(**(fields | changes))
+
+
+def receipt(one: Owed, transaction: Transaction, block: int = 100, amount: int = 100) -> dict[str, Receipt | None]:
+    authorization = one.charge.entry.authorization
+    payer, payee = eip3009.address_word(authorization.from_), eip3009.address_word(authorization.to)
+    logs = (
+        Log(
+            address=USDC_BASE.address,
+            topics=(eip3009.USED, payer, one.charge.entry.authorization.nonce),
+            data=b"",
+            transaction=transaction.hash,
+            block=block,
+            index=0,
+        ),
+        Log(
+            address=USDC_BASE.address,
+            topics=(eip3009.TRANSFER, payer, payee),
+            data=eip3009.uint_word(amount),
+            transaction=transaction.hash,
+            block=block,
+            index=1,
+        ),
+    )
+    return {transaction.hash: Receipt(block, True, logs)}
+
+
+def look(queue: Queue, seen: Survey, *each: Owed, slots=None, watched=(), now: int = NOW):
+    if slots is None:
+        slots = sorted((one for row in each for one in row.transactions), key=lambda one: one.account_nonce)
+    return queue.look(seen, each, slots, watched, now)
+
+
+def test_what_is_due_gets_a_transaction_each_with_the_next_numbers():
+    ones = [owed(number) for number in (1, 2, 3)]
+    steps = look(Queue(policy()), survey(*ones, pending=7), *ones)
+    assert [(step.key, step.nonce) for step in steps] == [(one.key, 7 + place) for place, one in enumerate(ones)]
+    assert {step.fees for step in steps} == {Fees(2 * 50 + 1_000_000, 1_000_000)}
+
+
+def test_no_more_are_on_their_way_than_may_be():
+    ones = [owed(number) for number in range(1, 30)]
+    queue = Queue(policy(in_flight=4))
+    assert sum(question.simulate for question in queue.questions(ones, [])) == 4
+    flying = [owed(100 + place, made(5 + place, data=bytes([place]))) for place in range(3)]
+    steps = look(queue, survey(*flying, *ones, pending=8), *flying, *ones)
+    assert [step.key for step in steps if isinstance(step, Make)] == [ones[0].key]
+
+
+def test_ours_succeeded():
+    one = owed(1, made())
+    steps = look(Queue(policy()), survey(one, nonce=6, pending=6, receipts=receipt(one, one.transactions[0])), one)
+    assert steps == [Settle(one.key, one.transactions[0].hash, 100)]
+
+
+def test_a_large_one_is_settled_when_its_block_is_safe():
+    one = owed(1, made(), amount=1_000)
+    for safe, block, settled in ((99, 100, False), (100, 100, True), (None, 92, False), (None, 91, True)):
+        receipts = receipt(one, one.transactions[0], block, 1_000)
+        (step,) = look(Queue(policy()), survey(one, nonce=6, pending=6, safe=safe, receipts=receipts), one)
+        assert isinstance(step, Settle if settled else Postpone), (safe, block)
+
+
+def test_a_success_without_the_logs_proves_nothing():
+    one = owed(1, made())
+    receipts = {one.transactions[0].hash: Receipt(100, True, ())}
+    seen = survey(one, nonce=6, pending=6, receipts=receipts, used={one.key: True})
+    assert look(Queue(policy()), seen, one) == [Inquire(one.key)]
+
+
+@pytest.mark.parametrize(
+    ("found", "step"),
+    [
+        (Paid("0xother", 80, 100), Settle),
+        (Paid("0xother", 100, 100), Settle),
+        (Paid("0xother", 80, 99), Lose),
+        (Paid("0xother", 100, 99), Postpone),
+        (Canceled("0xother", 80), Lose),
+        (Canceled("0xother", 91), Postpone),
+        (ChainFault("deadline"), Postpone),
+        (Unused(), None),
+    ],
+)
+def test_what_the_logs_say(found, step):
+    one = owed()
+    steps = Queue(policy()).learn(one, found, survey(one), NOW)
+    assert [type(each) for each in steps] == ([step] if step else [])
+
+
+def test_the_chain_s_time_decides_what_is_lost():
+    one = owed()
+    queue = Queue(policy())
+    for late, expected in ((-1, []), (0, []), (rules.LOST_AFTER_S, [])):
+        assert look(queue, survey(one, time_s=UNTIL + late), one) == expected
+    (step,) = look(queue, survey(one, time_s=UNTIL + rules.LOST_AFTER_S + 1), one, now=0)
+    assert step == Lose(one.key, "not settled in time")
+
+
+def test_what_would_fail_costs_no_gas_and_waits_longer_each_time():
+    one = owed()
+    queue = Queue(policy())
+    waits = []
+    for _ in range(8):
+        (step,) = look(queue, survey(one, failing={one.key: "balance"}), one)
+        assert isinstance(step, Postpone)
+        waits.append(step.until - NOW)
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (rules.FIRST_WAIT_MS, rules.LONGEST_WAIT_MS)
+    assert queue.reasons[one.key] == "the transfer would fail: balance"
+    (lost,) = look(queue, survey(one, time_s=UNTIL + 31), one)
+    assert lost.reason == "not settled in time: the transfer would fail: balance"
+
+
+def test_the_same_bytes_again_then_more_for_them():
+    one = owed(1, made())
+    (transaction,) = one.transactions
+    queue = Queue(policy())
+    assert look(queue, survey(one), one) == [Send(transaction)]  # a new start: nobody knows what was sent
+    queue.sent(transaction, "sent", NOW)
+    assert look(queue, survey(one, pending=6), one, now=NOW + 1000) == []
+    assert look(queue, survey(one, pending=6), one, now=NOW + rules.RESEND_MS) == [Send(transaction)]
+    queue.sent(transaction, "known", NOW + rules.RESEND_MS)
+    (step,) = look(queue, survey(one, pending=6), one, now=NOW + rules.BUMP_MS)
+    assert isinstance(step, Make)
+    assert (step.key, step.nonce) == (one.key, 5)
+    assert step.fees.most * 8 >= FEES.most * 9
+    assert step.fees.tip * 8 >= FEES.tip * 9
+
+
+def test_what_the_node_finds_too_little_is_raised_soon():
+    one = owed(1, made())
+    queue = Queue(policy())
+    queue.sent(one.transactions[0], "fee_too_low", NOW)
+    assert [type(step) for step in look(queue, survey(one), one, now=NOW + rules.LOW_BUMP_MS)] == [Make]
+
+
+def test_only_the_first_in_the_line_is_raised():
+    ones = [owed(1, made(5)), owed(2, made(6, data=b"2"))]
+    queue = Queue(policy())
+    for one in ones:
+        queue.sent(one.transactions[0], "sent", NOW + rules.BUMP_MS)
+    steps = look(queue, survey(*ones, pending=7), *ones, now=NOW + rules.BUMP_MS)
+    assert [(type(step), step.nonce) for step in steps] == [(Make, 5)]
+
+
+def test_fees_have_an_end():
+    one = owed(1, made())
+    queue = Queue(policy())
+    dear = Queue(replace(policy(), max_fee=FEES.most))
+    for each in (queue, dear):
+        each.sent(one.transactions[0], "sent", NOW)
+    later = NOW + rules.BUMP_MS
+    assert [type(step) for step in look(queue, survey(one, pending=6), one, now=later)] == [Make]
+    assert look(dear, survey(one, pending=6), one, now=later) == [Send(one.transactions[0])]
+    new = owed(2)
+    assert look(Queue(replace(policy(), max_fee=10)), survey(new), new) == []
+
+
+def test_a_number_used_by_another_is_sure_after_a_while_and_then_made_anew():
+    one = owed(1, made(5))
+    queue = Queue(policy())
+    seen = survey(one, nonce=6, pending=6, failing={one.key: ""})
+    assert look(queue, seen, one) == []
+    assert look(queue, seen, one, now=NOW + rules.GONE_MS - 1) == []
+    (step,) = look(queue, seen, one, now=NOW + rules.GONE_MS)
+    assert (step.key, step.nonce) == (one.key, 6)
+
+
+def test_after_some_that_failed_no_more_are_made():
+    transactions = [made(nonce) for nonce in (5, 6, 7)]
+    one = owed(1, *transactions)
+    failed = {each.hash: Receipt(99, False) for each in transactions}
+    seen = survey(one, nonce=8, pending=8, failing={one.key: ""}, receipts=failed)
+    (step,) = look(Queue(policy()), seen, one)
+    assert isinstance(step, Postpone)
+    two = owed(1, *transactions[:2])
+    (step,) = look(Queue(policy()), seen, two)
+    assert isinstance(step, Make)
+
+
+def test_a_slot_whose_charge_is_over_is_given_to_another_or_used_up():
+    free = made(5)
+    queue = Queue(policy())
+    one = owed(2)
+    (step,) = look(queue, survey(one, pending=6), one, slots=[free])
+    assert (step.key, step.nonce) == (one.key, 5)
+    assert step.fees.most > free.fees.most
+    assert look(queue, survey(), slots=[free]) == [Send(free)]
+    queue.sent(free, "sent", NOW)
+    (step,) = look(queue, survey(pending=6), slots=[free], now=NOW + rules.BUMP_MS)
+    assert (step.key, step.nonce) == ("", 5)
+
+
+def test_a_number_that_nobody_uses_is_used_up_in_the_end():
+    one = owed(1, made(7))
+    queue = Queue(policy())
+    queue.sent(one.transactions[0], "sent", NOW + rules.GAP_MS)
+    assert look(queue, survey(one), one) == []
+    assert look(queue, survey(one), one, now=NOW + rules.GAP_MS - 1) == []
+    (step,) = look(queue, survey(one), one, now=NOW + rules.GAP_MS)
+    assert (step.key, step.nonce) == ("", 5)
+    assert look(queue, survey(one, pending=6), one, now=NOW + rules.GAP_MS + 1) == []  # another gap: its time begins
+
+
+def test_without_money_for_gas_nothing_is_made():
+    ones = [owed(1), owed(2)]
+    queue = Queue(policy())
+    enough = (2 * 50 + 1_000_000) * 100
+    steps = look(queue, survey(*ones, gas_balance=enough), *ones)
+    assert [step.key for step in steps] == [ones[0].key]
+    assert queue.reasons[ones[1].key] == "the account has too little to pay for gas"
+
+
+def test_a_reorganisation_of_what_was_settled():
+    one = owed(1, made())
+    settled = replace(
+        one, charge=replace(one.charge, state=State.SETTLED, transaction=one.transactions[0].hash, block=100)
+    )
+    queue = Queue(policy())
+    there = receipt(one, one.transactions[0])
+
+    def again(**changes):
+        return look(queue, survey(settled, nonce=6, pending=6, **changes), slots=[], watched=[settled])
+
+    assert again(used={one.key: True}, receipts=there) == []
+    reopen = [Reopen(one.key, rules.UNDONE)]
+    assert again(used={one.key: False}, receipts=there) == reopen
+    assert again(used={one.key: True}, receipts=receipt(one, one.transactions[0], 101)) == reopen
+    assert again(used={one.key: True}) == [Inquire(one.key)]
+    same = Paid(one.transactions[0].hash, 100, 100)
+    for found, steps in (
+        (same, []),
+        (replace(same, block=101), reopen),
+        (Canceled("0x", 1), reopen),
+        (Unused(), reopen),
+    ):
+        assert queue.learn(settled, found, survey(settled), NOW) == steps
+
+
+def test_after_a_reorganisation_nothing_is_made_before_the_slots_are_seen():
+    queue = Queue(policy())
+    look(queue, survey(nonce=9, pending=9))
+    one = owed()
+    assert look(queue, survey(one, nonce=5), one) == []
+    assert [type(step) for step in look(queue, survey(one, nonce=5), one)] == [Make]
+
+
+def test_what_is_remembered_has_a_bound(monkeypatch):
+    monkeypatch.setattr(rules, "MEMORY", 3)
+    queue = Queue(policy())
+    for number in range(1, 10):
+        one = owed(number)
+        look(queue, survey(one, failing={one.key: "no"}), one)
+    assert len(queue.reasons) == 3
