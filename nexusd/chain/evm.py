@@ -83,7 +83,7 @@ class EvmChain:
             _simulate(token, authorization, payment.signature),
         ]
         try:
-            chain_id, domain, balance, used, code, simulated = await self._rpc.batch(calls, timeout=timeout)
+            chain_id, domain, balance, used, code, simulated = await self._rpc.shared(calls, timeout=timeout)
             self._is_ours(chain_id)
             _has_domain(token, domain)
             return ChainView(

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import trio
 
-from nexusd.chain.views import ChainError
+from nexusd.chain.views import ChainError, ChainFault
 from nexusd.chain.wire import ANSWER_BYTES, Exchange, Wire
 
 BATCH_CALLS: Final = 100
@@ -47,6 +47,17 @@ Answer = Any
 """The result of a call, or Refused."""
 
 
+class _Entry:
+    """Calls that wait to go along with others."""
+
+    __slots__ = ("answers", "calls", "fault")
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self.calls = calls
+        self.answers: list[Answer] | None = None
+        self.fault: ChainFault | None = None
+
+
 class Rpc:
     """One node."""
 
@@ -54,6 +65,8 @@ class Rpc:
         """Connects on first use. Raises ValueError for what is no http or https URL."""
         self._wire = Wire(url, max_answer=max_answer)
         self._thread = trio.CapacityLimiter(1)
+        self._turn = trio.Lock()
+        self._waiting: list[_Entry] = []
         self._encode: Callable[[list[tuple[str, Any]]], bytes] | None = None
 
     async def batch(self, calls: Sequence[Call], *, timeout: float) -> list[Answer]:
@@ -76,6 +89,46 @@ class Rpc:
                 self._wire.abort(exchange)
                 raise
         raise ChainError("deadline")
+
+    async def shared(self, calls: Sequence[Call], *, timeout: float) -> list[Answer]:
+        """The same for a few calls with short answers: those that wait for the thread together go in one batch, so that
+        a hundred at once take a few exchanges and not a hundred. Raises ChainError."""
+        entry = _Entry(calls)
+        self._waiting.append(entry)
+        with trio.move_on_after(timeout) as scope:
+            try:
+                async with self._turn:
+                    if entry.answers is None and entry.fault is None:
+                        await self._lead(scope.deadline - trio.current_time())
+            finally:
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+        if entry.answers is not None:
+            return entry.answers
+        fault = entry.fault or ChainFault("deadline")
+        raise ChainError(fault.code, fault.detail)
+
+    async def _lead(self, timeout: float) -> None:
+        """Ask for all that wait, the first first, as many as one batch holds. If whoever leads is out of time or gone,
+        the others are where they were, and one of them leads."""
+        taken: list[_Entry] = []
+        size = 0
+        for entry in self._waiting:
+            size += len(entry.calls)
+            if taken and size > BATCH_CALLS:
+                break
+            taken.append(entry)
+        try:
+            answers = iter(await self.batch([call for entry in taken for call in entry.calls], timeout=timeout))
+        except ChainError as error:
+            if error.fault.code != "deadline":
+                for entry in taken:
+                    entry.fault = error.fault
+                    self._waiting.remove(entry)
+            return
+        for entry in taken:
+            entry.answers = [next(answers) for _ in entry.calls]
+            self._waiting.remove(entry)
 
     async def call(self, method: str, *params: Any, timeout: float) -> Answer:
         """The answer to one call. Raises ChainError."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+import trio.testing
 
 from nexusd.chain.rpc import Call, Refused, Rpc, data, flag, quantity
 from nexusd.chain.views import ChainError
@@ -199,6 +200,71 @@ async def test_who_waits_behind_a_hanging_call_has_a_deadline_too():
             nursery.start_soon(one, 1.0)
             nursery.start_soon(one, 0.2)
         assert results == ["deadline", "deadline"]
+
+
+async def test_calls_that_wait_together_share_a_batch():
+    sizes = []
+
+    def script(visit: Visit) -> None:
+        sizes.append(len(visit.calls))
+        visit.answer([call["params"][0] for call in visit.calls])
+
+    with RpcNode(script) as node:
+        rpc = make(node.url)
+        found = {}
+
+        async def one(number: int) -> None:
+            found[number] = await rpc.shared([Call("echo", (number * 6 + place,)) for place in range(6)], timeout=20)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(one, number)
+        assert found == {number: [number * 6 + place for place in range(6)] for number in range(50)}
+        assert sum(sizes) == 300
+        assert max(sizes) <= 100
+        assert len(sizes) <= 5
+
+
+async def test_who_leads_a_shared_batch_and_is_out_of_time_takes_nobody_along():
+    def script(visit: Visit) -> None:
+        if visit.number == 0:
+            visit.hang()
+        good(visit)
+
+    with RpcNode(script) as node:
+        rpc = make(node.url)
+        await trio.to_thread.run_sync(_import_web3)
+        found = []
+
+        async def one(timeout: float) -> None:
+            try:
+                found.append(await rpc.shared(CALLS, timeout=timeout))
+            except ChainError as error:
+                found.append(error.fault.code)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one, 0.3)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(3):
+                nursery.start_soon(one, 20)
+        assert found == ["deadline", ["0x1", "0x2"], ["0x3", "0x4"], ["0x5", "0x6"]]
+
+
+async def test_a_shared_batch_that_is_not_answered_is_nobody_s():
+    with RpcNode(half) as node:
+        rpc = make(node.url)
+        codes = []
+
+        async def one() -> None:
+            with pytest.raises(ChainError) as caught:
+                await rpc.shared(CALLS, timeout=20)
+            codes.append(caught.value.fault.code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(one)
+        assert codes == ["bad_answer"] * 5
+        assert node.visits <= 2
 
 
 async def test_cancelling_ends_the_exchange():
