@@ -48,8 +48,9 @@ from nexusd.services.rooms import Rooms
 from nexusd.store import Store
 from nexusd_bootstrap.cascade import Cascade
 from nexusd_protocols.content.cid import Cid
-from nexusd_protocols.identity import AgentId, Signer
+from nexusd_protocols.identity import AgentId, PeerId, Signer
 from nexusd_protocols.ids import RoomId
+from nexusd_protocols.pointer.documents import Price
 from nexusd_protocols.rpc.schema import ConfigShow, ConnectionUsage
 
 log = structlog.get_logger(__name__)
@@ -231,6 +232,9 @@ async def _start(
     def rooms_changed() -> None:
         directory.changed()
 
+    def advertised(peer: PeerId, capability: str) -> Price | None:
+        return directory.advertised(peer, capability)
+
     def name_of(agent: str) -> str | None:
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
@@ -254,6 +258,7 @@ async def _start(
         entropy=secrets.token_bytes,
         emit=emit,
         resolve=peers.resolve,
+        advertised=advertised,
     )
     capabilities = Capabilities(
         agents=agents,

@@ -18,6 +18,7 @@ from nexusd.config import Config
 from nexusd.nodes import millionths, rpc_url
 from nexusd.services.payments import Payments, Trust
 from nexusd.services.payments.ports import Funds, Health
+from nexusd.services.payments.purse import Advertised
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
 from nexusd_protocols.payments import faults
@@ -48,6 +49,7 @@ def payments(
     entropy: Entropy,
     emit: Emit,
     resolve: Resolve,
+    advertised: Advertised,
 ) -> tuple[Payments, Networks]:
     """The service, and the networks that it asks."""
     tokens = Tokens()
@@ -71,6 +73,7 @@ def payments(
         emit=emit,
         resolve=resolve,
         directory=config.data_dir,
+        advertised=advertised,
         opened=networks.use,
     )
     return service, networks

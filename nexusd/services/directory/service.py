@@ -18,7 +18,7 @@ from nexusd.store import Store
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import RoomId, parse_capability_name, parse_room_id
-from nexusd_protocols.pointer.documents import AgentProfile, RoomManifest
+from nexusd_protocols.pointer.documents import AgentProfile, Price, RoomManifest
 from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
@@ -192,6 +192,10 @@ class Directory:
             return (await self._finder.pointer(Key("checkpoint-pointer", issuer, room))).shown
         except HostError:
             return None
+
+    def advertised(self, peer: PeerId, capability: str) -> Price | None:
+        """The price that a provider published, as far as it was looked up."""
+        return self._shopping.advertised(peer, capability)
 
     async def find_capability(self, params: FindCapabilityParams) -> CapabilityFound | Refusal:
         """Who offers a capability, the best first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,6 +20,9 @@ from nexusd_protocols.rpc.schema import Capability, CapabilityFound, CapabilityL
 
 UNREACHABLE: Final = ("unreachable", "timeout", "connection_lost")
 """Codes of refusals that say nothing of the capability."""
+
+REMEMBERED: Final = 4096
+"""Prices that were seen."""
 
 Fate = Literal["confirmed", "unconfirmed", "unreachable", "unavailable", "unproven", "withdrawn"]
 
@@ -40,6 +44,18 @@ class Shopping:
         self._finder = finder
         self._ask = ask
         self._around = around
+        self._prices: OrderedDict[tuple[PeerId, str], Price] = OrderedDict()
+
+    def advertised(self, peer: PeerId, name: str) -> Price | None:
+        """The price of the last document that was read of that provider's; None where none was, or it named none."""
+        return self._prices.get((peer, name))
+
+    def _remember(self, peer: PeerId, name: str, price: Price | None) -> None:
+        self._prices.pop((peer, name), None)
+        if price is not None:
+            self._prices[peer, name] = price
+            while len(self._prices) > REMEMBERED:
+                self._prices.popitem(last=False)
 
     async def find(self, name: CapabilityName, limit: int, own: bool) -> CapabilityFound:
         """Best first. `own`: this node offers it too. Raises HostError if nobody could be asked."""
@@ -74,6 +90,8 @@ class Shopping:
             nursery.start_soon(ask)
             if published.pointer is not None:
                 published = await self._finder.document(CapabilityDocument, published.pointer, [])
+        if published.document is not None:
+            self._remember(peer, name, published.document.price)
         (answer,) = answers
         if isinstance(answer, Refusal):
             return _Seen("unreachable" if answer.code in UNREACHABLE else "unavailable", published)

@@ -20,6 +20,7 @@ from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
 from nexusd_protocols import ndjson
+from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments import binding, policy, published, receipt, x402
 from nexusd_protocols.payments.address import checksummed
@@ -33,10 +34,14 @@ from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop, TabP
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Tokens, network_name
 from nexusd_protocols.payments.x402 import Settlement
+from nexusd_protocols.pointer.documents import Price
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary
 
 log = structlog.get_logger(__name__)
+
+Advertised = Callable[[PeerId, str], Price | None]
+"""The price that a provider published for a capability, as far as it was looked up."""
 
 SALT_BYTES: Final = 32
 _NOTE_CHARS: Final = 256
@@ -65,6 +70,7 @@ class Purse:
         entropy: Entropy,
         emit: Emit,
         account: Callable[[], Account | None],
+        advertised: Advertised = lambda _peer, _capability: None,
     ) -> None:
         self._purchases = purchases
         self._policies = policies
@@ -73,6 +79,7 @@ class Purse:
         self._entropy = entropy
         self._emit = emit
         self._account = account
+        self._advertised = advertised
         self._waiting: dict[str, trio.Event] = {}
 
     async def pay(self, wish: Wish) -> Payment | Refusal:
@@ -111,6 +118,13 @@ class Purse:
             return Refusal("payment_refused", f"The provider {how}")
         if terms.pay_to == account.address:
             return Refusal("payment_refused", "The provider has this wallet: who pays itself moves nothing")
+        said = self._advertised(wish.peer, wish.capability)
+        if said is not None and not _as_advertised(terms, said):
+            return Refusal(
+                "payment_refused",
+                f"The provider asks for {terms.token.show(terms.amount)}, and published another price: "
+                "look again with `nexus find capability`",
+            )
         try:
             most = terms.token.parse(wish.max_price)
         except ValueError as error:
@@ -312,6 +326,14 @@ class Payment:
     async def ended(self, how: Ended) -> PaymentSummary:
         """See `trade.Payment`."""
         return await self._purse.ended(self._wish, self._chosen, how, self.amount)
+
+
+def _as_advertised(terms: PriceTerms, said: Price) -> bool:
+    """Whether it costs no more than was published, in the same token. Documents name no payee."""
+    network = network_name(terms.token.chain_id)
+    return (said.currency, said.network or network) == (terms.token.symbol, network) and (
+        terms.amount <= int(said.amount)
+    )
 
 
 def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:

@@ -22,6 +22,7 @@ from nexusd.agents import Agent
 from nexusd.host.ports import HostError
 from nexusd.services.payments.kept import Kept, pieces_of
 from nexusd.services.payments.ports import Chains, Funds, Trust
+from nexusd.services.payments.receipts import standard, whole
 from nexusd.services.ports import WallClock
 from nexusd.services.trade import Closing, Counter, Failure, line_of
 from nexusd.store.ledger import Ledger
@@ -31,12 +32,11 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import Code
 from nexusd_protocols.ndjson import json_size
-from nexusd_protocols.payments import binding, faults, published, receipt, tab, terms, verify
+from nexusd_protocols.payments import binding, faults, published, tab, terms, verify
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments import gate_outputs as wanted
-from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.binding import Context
-from nexusd_protocols.payments.charge import Charge, Exposure, Refused, Reservation, Result, State
+from nexusd_protocols.payments.charge import Exposure, Refused, Reservation, Result, State
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.gate import Delivery, Gate
 from nexusd_protocols.payments.policy import measured
@@ -400,35 +400,20 @@ class Sale:
 
     # --- the end ------------------------------------------------------------------------------------------------------
     def _receipt(self, result: Result, *, complete: bool) -> bytes:
-        counter, opened, charge = self._counter, self._opened, self._gate.charge
+        charge = self._gate.charge
         assert charge is not None
-        paid = charge.entry.authorization
         delivered = self._made if complete else self._given
-        return receipt.sign(
-            receipt.Receipt(
-                provider=self._context.provider,
-                caller=opened.caller,
-                capability=self._offers[0].capability,
-                request_id=opened.open.request_id,
-                request=f"0x{self._context.request.hex()}",
-                input=f"0x{counter.input_digest.hex()}",
-                result=f"0x{result.digest.hex()}",
-                complete=complete,
-                usage=receipt.Usage(
-                    input_bytes=counter.input_bytes,
-                    output_bytes=delivered.content_bytes,
-                    duration_ms=counter.duration_ms,
-                    units=1 if self._tab is None else delivered.pieces,
-                ),
-                network=self._token.network,
-                asset=self._token.asset,
-                payer=checksummed(paid.from_),
-                pay_to=checksummed(paid.to),
-                amount=str(paid.value),
-                authorization=charge.entry.key,
-                issued_at=self._shop.clock() // 1000,
-            ),
-            self._shop.agent.signer,
+        return whole(
+            charge,
+            self._token,
+            self._opened,
+            self._counter,
+            result=result,
+            output_bytes=delivered.content_bytes,
+            units=1 if self._tab is None else delivered.pieces,
+            complete=complete,
+            issued_at=self._shop.clock() // 1000,
+            signer=self._shop.agent.signer,
         ).encode()
 
     def _refused(self, fault: PaymentFault) -> Closing:
@@ -488,23 +473,8 @@ class Sale:
             amount=charge.entry.amount,
             error=faults.SETTLEMENT_PENDING if pending else "",
             message="" if online else UNFUNDED,
-            receipt=self._standard(charge),
+            receipt=standard(charge, self._shop.agent.signer),
             nexus_receipt=charge.receipt.decode(),
-        )
-
-    def _standard(self, charge: Charge) -> str:
-        """x402's own receipt: of what was handed over."""
-        if not charge.receipt:
-            return ""
-        return receipt.sign_standard(
-            receipt.Standard(
-                version=1,
-                network=self._token.network,
-                resource_url=terms.resource_url(self._context.provider, charge.entry.capability),
-                payer=checksummed(charge.entry.authorization.from_),
-                issued_at=charge.changed_at // 1000,
-            ),
-            self._shop.agent.signer,
         )
 
 

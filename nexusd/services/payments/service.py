@@ -13,7 +13,7 @@ import trio
 from nexusd.agents import Agents
 from nexusd.services.payments.policies import Policies, shown
 from nexusd.services.payments.ports import Chains, Health, Trust
-from nexusd.services.payments.purse import Purse
+from nexusd.services.payments.purse import Advertised, Purse
 from nexusd.services.payments.till import Till
 from nexusd.services.payments.views import (
     amount_text,
@@ -61,6 +61,7 @@ class Payments:
         emit: Emit,
         resolve: Resolve,
         directory: Path,
+        advertised: Advertised,
         opened: Callable[[Account], None],
         kdf: Kdf = "scrypt",
     ) -> None:
@@ -89,6 +90,7 @@ class Payments:
             entropy=entropy,
             emit=emit,
             account=lambda: self.wallet.account,
+            advertised=advertised,
         )
 
     # --- life -------------------------------------------------------------------------------------------------------

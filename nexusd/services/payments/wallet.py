@@ -169,11 +169,9 @@ def _decrypt(text: str, password: str) -> bytes | Refusal:
 
     try:
         return bytes(Keystores.decrypt(text, password))
-    except ValueError as error:
-        if "MAC" in str(error):
+    except Exception as error:  # whatever a file that is no keystore makes of the library
+        if isinstance(error, ValueError) and "MAC" in str(error):
             return Refusal("wrong_password")
-        return Refusal("refused", "That is not a keystore of version 3")
-    except (TypeError, KeyError, NotImplementedError):
         return Refusal("refused", "That is not a keystore of version 3")
 
 

@@ -93,6 +93,9 @@ class Call:
         self.came.append(data)
         self.output_bytes += len(data)
 
+    async def ask(self, due: commands.Due) -> None:
+        raise ConnectionLostError("nobody has a tab here")
+
     async def say(self, *pieces: str) -> None:
         for each in pieces:
             await self.sale.produce("partial", each, len(each))
@@ -163,7 +166,8 @@ async def say_two(call: Call) -> None:
 
 def responded(closing: Closing) -> dict[str, Any]:
     assert isinstance(closing.command, commands.Done | commands.Error)
-    return closing.command.response
+    found: dict[str, Any] = closing.command.response
+    return found
 
 
 async def test_a_whole_result_is_on_disk_with_its_receipt_before_any_of_it_goes(tmp_path: Path) -> None:

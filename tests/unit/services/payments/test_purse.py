@@ -1,0 +1,270 @@
+"""Paying, and what is not paid: providers that ask for other things than they may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from nexusd.services.payments.policies import Policies
+from nexusd.services.payments.purse import Payment, Purse
+from nexusd.services.trade import Ended, Wish
+from nexusd.store import Store
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.invoke import events
+from nexusd_protocols.payments import published, terms, verify
+from nexusd_protocols.payments.binding import Context
+from nexusd_protocols.payments.purchase import PurchaseState
+from nexusd_protocols.payments.tokens import USDC_POLYGON, Tokens
+from nexusd_protocols.payments.verify import Verified
+from nexusd_protocols.pointer.documents import Price
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+from tests.harness.paying import NOW, PAYEE, PAYER, price, tab_price
+from tests.harness.people import ALICE, BOB, MALLORY
+
+AGENT = AgentId(ALICE.peer_id)
+REQUEST = bytes(range(32))
+
+
+class Shopper:
+    """alice, who buys of bob."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.now = NOW * 1000
+        self.account: Any = PAYER
+        self.price: Price | None = None
+        self.told: list[Any] = []
+        self.policies = Policies(store)
+        self.purse = Purse(
+            purchases=store.purchases,
+            policies=self.policies,
+            tokens=Tokens(),
+            clock=lambda: self.now,
+            entropy=bytes,
+            emit=self.told.append,
+            account=lambda: self.account,
+            advertised=lambda _peer, _capability: self.price,
+        )
+        self.calls = 0
+
+    async def allow(self, **limits: Any) -> None:
+        given = {"per_request": "1", "networks": ["base"], **limits}
+        assert await self.policies.change(AGENT, schema.PayPolicySetParams(**given), None) is None
+
+    def wish(self, demand: Any = None, **changes: Any) -> Wish:
+        self.calls += 1
+        if demand is None:
+            demand = terms.required([price()], BOB.peer_id)
+        fields: dict[str, Any] = {
+            "id": f"call-{self.calls}",
+            "agent": AGENT,
+            "peer": BOB.peer_id,
+            "capability": CapabilityName("summarize"),
+            "request": REQUEST,
+            "demanded": events.PaymentDemanded(required=demand),
+            "max_price": "0.10",
+        }
+        return Wish(**{**fields, **changes})
+
+    async def row(self) -> Any:
+        return await self.store.purchases.get(f"call-{self.calls}")
+
+
+@asynccontextmanager
+async def shopper(directory: Path, **limits: Any) -> AsyncIterator[Shopper]:
+    async with Store.open(directory / "store.sqlite") as store:
+        found = Shopper(store)
+        if limits.pop("allowed", True):
+            await found.allow(**limits)
+        yield found
+
+
+async def test_what_is_paid_is_bound_to_the_call_and_on_disk(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        payment = await alice.purse.pay(alice.wish())
+        assert isinstance(payment, Payment)
+        row = await alice.row()
+        assert row.state is PurchaseState.SIGNED
+        assert json.loads(row.signed.payload) == payment.pay.payment
+        found = verify.verify(payment.pay.payment, [price()], now_s=NOW, context=Context(BOB.peer_id, REQUEST))
+        assert isinstance(found, Verified)
+        assert found.bound
+        for elsewhere in (Context(MALLORY.peer_id, REQUEST), Context(BOB.peer_id, bytes(32))):
+            assert not isinstance(verify.verify(payment.pay.payment, [price()], now_s=NOW, context=elsewhere), Verified)
+
+
+async def test_a_published_provider_is_paid_in_its_own_form(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        said = published.render_terms(price())
+        payment = await alice.purse.pay(alice.wish(demanded=events.PaymentDemanded(terms=said)))
+        assert isinstance(payment, Payment)
+        assert payment.pay.proof is not None
+        assert isinstance(published.verify_proof(payment.pay.proof, [price()], now_s=NOW), Verified)
+
+
+def _changed(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    def change(demand: dict[str, Any]) -> None:
+        demand["accepts"][0].update(fields)
+
+    return change
+
+
+def _elsewhere(demand: dict[str, Any]) -> None:
+    demand["resource"]["url"] = f"nexus://{MALLORY.peer_id}/summarize"
+
+
+def _other_name(demand: dict[str, Any]) -> None:
+    demand["accepts"][0]["extra"]["name"] = "USDC"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (_changed(amount="100001"), "this call may cost"),
+        (_changed(amount="0.1"), "can be paid here"),
+        (_changed(amount="1e5"), "can be paid here"),
+        (_changed(asset="0x" + "22" * 20), "does not know"),
+        (_changed(network="eip155:137", asset=USDC_POLYGON.asset, extra={}), "network is not on the list"),
+        (_changed(network="eip155:1"), "does not know"),
+        (_changed(maxTimeoutSeconds=3600), "longer than the policy"),
+        (_changed(maxTimeoutSeconds=10**9), "can be paid here"),
+        (_changed(payTo="0x" + "00" * 20), "can be paid here"),
+        (_elsewhere, "another provider"),
+        (_other_name, "is not the token's"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_other_terms_are_refused_and_nothing_is_signed(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], word: str
+) -> None:
+    async with shopper(tmp_path) as alice:
+        demand = json.loads(json.dumps(terms.required([price()], BOB.peer_id)))
+        change(demand)
+        refused = await alice.purse.pay(alice.wish(demand))
+        assert isinstance(refused, Refusal)
+        assert refused.code == "payment_refused"
+        assert word in refused.message
+        assert await alice.row() is None
+
+
+async def test_nothing_is_paid_by_default_nor_with_a_locked_wallet(tmp_path: Path) -> None:
+    async with shopper(tmp_path, allowed=False) as alice:
+        refused = await alice.purse.pay(alice.wish())
+        assert isinstance(refused, Refusal)
+        assert refused.code == "payment_refused"
+        await alice.allow()
+        alice.account = None
+        locked = await alice.purse.pay(alice.wish())
+        assert isinstance(locked, Refusal)
+        assert locked.code == "wallet_locked"
+
+
+async def test_what_was_published_binds_the_provider(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        for said, paid in (
+            (Price(amount="100000", currency="USDC", network="base"), True),
+            (Price(amount="99999", currency="USDC", network="base"), False),
+            (Price(amount="100000", currency="EURC", network="base"), False),
+            (Price(amount="100000", currency="USDC", network="polygon"), False),
+        ):
+            alice.price = said
+            assert isinstance(await alice.purse.pay(alice.wish()), Payment) is paid
+
+
+async def test_budgets_hold_for_calls_at_once(tmp_path: Path) -> None:
+    async with shopper(tmp_path, per_day="0.35") as alice:
+        answers: list[Any] = []
+
+        async def one(wish: Wish) -> None:
+            answers.append(await alice.purse.pay(wish))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(one, alice.wish())
+        assert sum(isinstance(each, Payment) for each in answers) == 3
+
+
+async def test_who_gives_up_waiting_for_a_person_has_bought_nothing(tmp_path: Path) -> None:
+    async with shopper(tmp_path, approve_above="0.05", per_day="0.10") as alice:
+        with trio.move_on_after(0.1):
+            await alice.purse.pay(alice.wish())
+        (event,) = alice.told
+        assert (event.type, event.data["amount"]) == ("approval", "0.1 USDC")
+        row = await alice.row()
+        assert (row.state, row.outcome) == (PurchaseState.CLOSED, "given up")
+        # and its budget is free again
+        async with trio.open_nursery() as nursery:
+            answers: list[Any] = []
+
+            async def one() -> None:
+                answers.append(await alice.purse.pay(alice.wish()))
+
+            nursery.start_soon(one)
+            while not await alice.store.purchases.approvals(AGENT, 10):
+                await trio.sleep(0.01)
+            await alice.store.purchases.decide("call-2", True, alice.now)
+            alice.now += 60_000
+            alice.purse.decided("call-2")
+        (payment,) = answers
+        assert isinstance(payment, Payment)
+        # it holds from when a person agreed, not from when it was asked
+        assert payment.pay.payment["payload"]["authorization"]["validBefore"] == str(NOW + 60 + 60)
+
+
+async def test_what_the_provider_did_not_take_still_counts(tmp_path: Path) -> None:
+    async with shopper(tmp_path, per_day="0.10") as alice:
+        payment = await alice.purse.pay(alice.wish())
+        assert isinstance(payment, Payment)
+        response = {"success": False, "errorReason": "insufficient_funds", "network": "eip155:8453", "transaction": ""}
+        summary = await payment.ended(Ended(pieces=0, result=bytes(32), response=response, code="PAYMENT_INVALID"))
+        assert summary.state == "unused"
+        assert isinstance(await alice.purse.pay(alice.wish()), Refusal)
+        alice.now += (60 + 600 + 1) * 1000
+        assert isinstance(await alice.purse.pay(alice.wish()), Payment)
+
+
+async def test_a_receipt_for_something_else_is_not_verified(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        payment = await alice.purse.pay(alice.wish())
+        assert isinstance(payment, Payment)
+        receipt = {"info": {"receipt": {"format": "jws", "signature": "a.b.c"}}}
+        response = {
+            "success": True,
+            "network": "eip155:8453",
+            "transaction": "",
+            "extensions": {"nexus-receipt": receipt},
+        }
+        summary = await payment.ended(Ended(pieces=1, result=bytes(32), response=response, code=""))
+        assert summary.state == "paid"
+        assert summary.receipt.startswith("bad: ")
+        assert (await alice.row()).state is PurchaseState.SPENT
+
+
+async def test_a_tab_is_signed_for_what_came_and_no_more(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        demand = terms.required([tab_price()], BOB.peer_id)
+        assert isinstance(await alice.purse.pay(alice.wish(demand)), Refusal)
+        payment = await alice.purse.pay(alice.wish(demand, tab=True, max_price="0.001"))
+        assert isinstance(payment, Payment)
+        assert payment.amount == 500
+        for _ in range(60):
+            payment.received(3)
+        grown = await payment.due(events.PaymentDue(0, 60, 800, False))
+        assert not isinstance(grown, Refusal)
+        assert (grown.amount, payment.amount) == (800, 800)
+        row = await alice.row()
+        assert row.signed.authorization.value == 800
+        # more units than came
+        stopped = await payment.due(events.PaymentDue(0, 90, 950, False))
+        assert isinstance(stopped, Refusal)
+        assert "not delivered" in stopped.message
+        assert payment.amount == 800
+        assert PAYEE.address == tab_price().pay_to
