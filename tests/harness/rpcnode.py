@@ -62,7 +62,6 @@ class RpcNode:
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
-
     def __enter__(self) -> Self:
         return self
 
