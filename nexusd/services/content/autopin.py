@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from nexusd.services.content.fetching import Fetches
 from nexusd.services.content.keeping import ROOM, Keeping
 from nexusd.services.content.ports import Names
 from nexusd.services.content.shelf import Shelf
+from nexusd.services.work import at_leisure
 from nexusd.store.errors import QuotaExceededError, StorageError
 from nexusd_protocols import limits
 from nexusd_protocols.content.block import BlockError
@@ -112,7 +114,7 @@ class Autopin:
                     root = await fetcher.block(cid)
                 finally:
                     fetched = fetcher.fetched
-            size = total_size(cid, root.data)
+            size = await at_leisure(len(root.data), partial(total_size, cid, root.data))
             if root.links and cid.codec != DAG_PB:
                 size = UNSAID_BYTES
             await self._keeping.pin(self._agent, owner, cid, RETENTION, name=NAME, size=size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, Self
 
 import structlog
@@ -11,6 +12,7 @@ import trio
 from nexusd.host.ports import BlockSession, HostError, NotFoundError
 from nexusd.services.content.ports import Names
 from nexusd.services.content.shelf import Shelf
+from nexusd.services.work import at_leisure
 from nexusd_protocols.content.block import Block, read_block
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import PeerId
@@ -61,7 +63,7 @@ class Fetcher:
             if not await self.search():
                 raise
             data = await session.get(cid, timeout=timeout)
-        block = read_block(cid, data)
+        block = await at_leisure(len(data), partial(read_block, cid, data))
         await self._shelf.put([block])
         self.fetched += len(data)
         return block

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,11 +20,12 @@ from nexusd.services.content.fetcher import Fetcher, first_of
 from nexusd.services.content.ports import Names
 from nexusd.services.content.shelf import Shelf
 from nexusd.services.ports import Emit, LiveEvent, WallClock
+from nexusd.services.work import at_leisure
 from nexusd.store.errors import QuotaExceededError
 from nexusd_protocols import limits
 from nexusd_protocols.content.block import Block, BlockError
 from nexusd_protocols.content.cid import Cid
-from nexusd_protocols.content.walk import Step, Walk
+from nexusd_protocols.content.walk import Step, Walk, steps_below
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.rpc.schema import ContentFetched
 
@@ -187,7 +189,7 @@ class Fetches:
             elif (block := await self._shelf.blocks.get(step.cid)) is None:
                 missing.append(step)
             else:
-                job.walk.take(block)
+                job.walk.take(block, await at_leisure(len(block.data), partial(steps_below, block)))
         return missing
 
     async def _work(self, job: Job, steps: trio.MemoryReceiveChannel[Step], took: Callable[[], None]) -> None:
@@ -195,7 +197,7 @@ class Fetches:
             async for step in steps:
                 block = await self._persist(job, step.cid)
                 job.last_block = trio.current_time()
-                job.walk.take(block)
+                job.walk.take(block, await at_leisure(len(block.data), partial(steps_below, block)))
                 if job.most is not None and job.fetcher.fetched > job.most:
                     raise QuotaExceededError(f"{job.cid} has more than the {job.most} bytes that may be kept")
                 took()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import trio
 
 from nexusd.host.ports import HostError
 from nexusd.services.content.fetcher import Fetcher, first_of
+from nexusd.services.work import at_leisure
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.content.block import Block, BlockError
 from nexusd_protocols.content.cid import Cid
@@ -34,7 +36,7 @@ async def at_path(fetcher: Fetcher, root: Cid, path: str, *, timeout: float) -> 
     if len(names) > NAMES:
         return Refusal("bad_content", f"A path has at most {NAMES} names")
     for name in names:
-        node = read_node(block.cid, block.data)
+        node = await at_leisure(len(block.data), partial(read_node, block.cid, block.data))
         if not isinstance(node, Directory):
             return Refusal("bad_content", f"{block.cid} is no directory: nothing is called {name!r} in it")
         found = next((entry for entry in node.entries if entry.name == name), None)

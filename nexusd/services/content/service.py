@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from nexusd.services.content.shelf import Shelf
 from nexusd.services.content.uploads import Uploads
 from nexusd.services.content.views import collected_view, parse_cid, pin_view, refusal_of, usage_view
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
+from nexusd.services.work import at_leisure
 from nexusd.store import Store
 from nexusd.store.blocks import Pin
 from nexusd.store.errors import StorageError
@@ -199,7 +201,8 @@ class Content:
                 block = await reading.at_path(fetcher, cid, params.path, timeout=params.wait_ms / 1000)
             if isinstance(block, Refusal):
                 return block
-            kind, size, total, entries, note = reading.described(block)
+            work = partial(reading.described, block)
+            kind, size, total, entries, note = await at_leisure(len(block.data), work)
         except (HostError, BlockError) as error:
             return refusal_of(error)
         page = reading.page_of(entries[params.skip :])

@@ -6,6 +6,7 @@ a member names them -> blocks from any members -> taken apart -> each message ve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from nexusd.host.ports import BlockExchange, BlockSession, HostError, Topics
 from nexusd.services.rooms.intake import Brought, Intake
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.ports import Penalise
+from nexusd.services.work import at_leisure
 from nexusd_protocols.content.block import BlockError, read_block
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.history.batch import BatchRef, read_batch
@@ -89,7 +91,8 @@ class Batches:
 
     async def _take(self, joined: Joined, source: PeerId, ref: BatchRef, data: bytes) -> int:
         try:
-            batch = read_batch(read_block(ref.cid, data), room=joined.room)
+            block = await at_leisure(len(data), partial(read_block, ref.cid, data))
+            batch = await at_leisure(len(data), partial(read_batch, block, room=joined.room))
         except (HistoryError, BlockError) as error:
             self._penalise(source, error.code, FAULTY_POINTS)
             raise RemoteProtocolError(error.code, str(error), penalty=0) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nexusd_protocols import limits
@@ -21,6 +22,13 @@ class Step:
     def is_leaf(self) -> bool:
         """Nothing is below it, so that it need not be read once it is here."""
         return self.cid.codec == RAW
+
+
+def steps_below(block: Block) -> list[Step]:
+    """Where a block leads, in its order. Of one with very many links it takes a while."""
+    if block.cid.codec == DAG_PB:
+        return [Step(link.cid, link.size) for link in dag_pb.decode(block.data).links]
+    return [Step(cid) for cid in block.links]
 
 
 class Walk:
@@ -64,14 +72,11 @@ class Walk:
         """A leaf is here already."""
         self._count(min(step.size, limits.BLOCK_BYTES))
 
-    def take(self, block: Block) -> None:
-        """A block came. Raises BlockError `too_many_blocks`."""
+    def take(self, block: Block, below: Sequence[Step] | None = None) -> None:
+        """A block came; `below` are its `steps_below`, if they were read already. Raises BlockError `too_many_blocks`."""
+        below = steps_below(block) if below is None else below
         first = not self.blocks
         self._count(len(block.data))
-        if block.cid.codec == DAG_PB:
-            below = [Step(link.cid, link.size) for link in dag_pb.decode(block.data).links]
-        else:
-            below = [Step(cid) for cid in block.links]
         if first and (block.cid.codec == DAG_PB or not below):
             self.total = len(block.data) + sum(step.size for step in below)
         self._waiting.extend(reversed(below))
