@@ -167,6 +167,9 @@ KAD_OWN: Final = 1024
 # --- content ----------------------------------------------------------------------------------------------------------
 BLOCK_BYTES: Final = 2 * MIB
 """One block: what bitswap peers accept. Ours have 256 KiB, directories and the objects of a room up to 1 MiB."""
+CONTENT_SAID_BYTES: Final = 1 << 46
+"""What is believed of how much something takes, which its first block says: 64 TiB. 100,000 of them fit into what a
+database, and JSON, have for a number."""
 DAG_CBOR_DEPTH: Final = 32
 """Nesting of maps and lists. Nothing of ours nests deeper than 4."""
 DAG_CBOR_ITEMS: Final = 65_536

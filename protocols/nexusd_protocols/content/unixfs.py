@@ -158,8 +158,10 @@ def directory(entries: Sequence[Entry]) -> Block:
 
 
 def total_size(cid: Cid, data: bytes) -> int:
-    """The bytes of all blocks from this one on, as it says: what a link to it carries. Raises BlockError."""
-    return len(data) + (sum(link.size for link in _read(data).links) if cid.codec == DAG_PB else 0)
+    """The bytes of all blocks from this one on, as it says, up to CONTENT_SAID_BYTES: what a link to it carries. Raises
+    BlockError."""
+    below = sum(link.size for link in _read(data).links) if cid.codec == DAG_PB else 0
+    return min(len(data) + below, limits.CONTENT_SAID_BYTES)
 
 
 def read_node(cid: Cid, data: bytes) -> Node:

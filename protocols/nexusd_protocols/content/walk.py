@@ -78,7 +78,7 @@ class Walk:
         first = not self.blocks
         self._count(len(block.data))
         if first and (block.cid.codec == DAG_PB or not below):
-            self.total = len(block.data) + sum(step.size for step in below)
+            self.total = min(len(block.data) + sum(step.size for step in below), limits.CONTENT_SAID_BYTES)
         self._waiting.extend(reversed(below))
         if max(len(self._waiting), len(self._seen)) > self._most_waiting:
             raise BlockError("too_many_blocks", f"over {self._most_waiting} nodes")

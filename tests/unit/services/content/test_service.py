@@ -174,6 +174,22 @@ async def test_a_large_directory_comes_in_pages(hosts):
     assert pages > 2
 
 
+async def test_what_says_that_it_is_larger_than_any_disk(hosts):
+    alice, bob = await hosts("alice"), await hosts("bob")
+    leaf = Block.of(RAW, b"leaf")
+    links = [unixfs.dag_pb.Link(leaf.cid, name, (1 << 64) - 1) for name in "ab"]
+    raw = unixfs.dag_pb.encode(links, unixfs.pb.Data(Type=unixfs.pb.Data.Directory).SerializeToString())
+    root = Block.of(DAG_PB, raw, [leaf.cid])
+    await alice.content.keep(alice.agent, "user", [leaf, root], "archival")
+    cid = str(root.cid)
+    found = await bob.content.fetch(schema.ContentFetchParams(cid=cid, wait_ms=5000))
+    assert found.done, found
+    assert isinstance(await bob.content.pin(schema.ContentPinParams(cid=cid)), schema.ContentPin)
+    assert encode(await bob.content.stat(schema.ContentStatParams(cid=cid)))
+    assert all(encode(event.data) for event in bob.events)
+    assert await bob.content.show(), "the sums of what is kept are numbers still"
+
+
 async def test_what_is_not_a_file(hosts):
     alice = await hosts("alice")
     record = Block.of(DAG_CBOR, dag_cbor.encode({"a": Cid.of(RAW, b"x")}), [Cid.of(RAW, b"x")])
