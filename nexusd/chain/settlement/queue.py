@@ -38,6 +38,8 @@ TIGHT_S: Final = 3
 RESEND_MS: Final = 10_000
 BUMP_MS: Final = 20_000
 """Ten blocks of Base, nearly two of Ethereum: whoever is not in one by then offers too little."""
+BUMP_BLOCKS: Final = 2
+"""Made meanwhile without it: a chain that stands still is no reason to offer more."""
 LOW_BUMP_MS: Final = 1_000
 """Where the node says itself that it is too little."""
 GONE_MS: Final = 3_000
@@ -82,6 +84,8 @@ class Queue:
         self._gone_at = _Memory[int]()
         self._sent_at = _Memory[int]()
         self._too_low = _Memory[bool]()
+        self._first_in_line = _Memory[int]()
+        """The newest block when a transaction was seen first in the line."""
         self._gap: tuple[int, int] | None = None
         self._turn = 0
         self.reasons = _Memory[str]()
@@ -274,8 +278,11 @@ class Queue:
         """Whether it should offer more. Only the first in the line can be stuck by its own fees."""
         if transaction.account_nonce != survey.nonce or not self._sent_at.get(transaction.hash):
             return False
-        patience = LOW_BUMP_MS if self._too_low.get(transaction.hash) else BUMP_MS
-        return now - transaction.made_at >= patience
+        age = now - transaction.made_at
+        if self._too_low.get(transaction.hash):
+            return age >= LOW_BUMP_MS
+        passed = survey.head.number - self._first_in_line.setdefault(transaction.hash, survey.head.number)
+        return age >= BUMP_MS and passed >= BUMP_BLOCKS
 
     def _fill(self, survey: Survey, live: Mapping[int, Transaction], now: int) -> list[Step]:
         """The nonce that the chain waits for, where none of ours has it and others of ours are behind it."""

@@ -148,8 +148,10 @@ class Settlement:
             for charge in await self._ledger.next_due(now, CHARGES, network=network)
             if self._token(charge)
         ]
-        if self._survey is None and (not due or not await self._first_sight(account, queue)):
-            return False  # with nothing due the chain is not asked, not even whether it is there
+        if self._survey is None and not (due or await self._ledger.settled_since(network, 0, 1)):
+            return False  # who was never paid here asks no node, not even whether it is there
+        if self._survey is None and not await self._first_sight(account, queue):
+            return False
         assert self._survey is not None
         floor = self._policy.watched_from(self._survey)
         watched = [

@@ -56,6 +56,11 @@ def survey(
     return Survey(**(fields | changes))
 
 
+def later(*each: Owed, **changes) -> Survey:
+    """Some blocks on."""
+    return survey(*each, head=Head(100 + rules.BUMP_BLOCKS, TIME, 50), **changes)
+
+
 def receipt(one: Owed, transaction: Transaction, block: int = 100, amount: int = 100) -> dict[str, Receipt | None]:
     authorization = one.charge.entry.authorization
     payer, payee = eip3009.address_word(authorization.from_), eip3009.address_word(authorization.to)
@@ -175,7 +180,9 @@ def test_the_same_bytes_again_then_more_for_them():
     assert look(queue, survey(one, pending=6), one, now=NOW + 1000) == []
     assert look(queue, survey(one, pending=6), one, now=NOW + rules.RESEND_MS) == [Send(transaction)]
     queue.sent(transaction, "known", NOW + rules.RESEND_MS)
-    (step,) = look(queue, survey(one, pending=6), one, now=NOW + rules.BUMP_MS)
+    # a chain that stands still is no reason
+    assert look(queue, survey(one, pending=6), one, now=NOW + rules.BUMP_MS) == [Send(transaction)]
+    (step,) = look(queue, later(one, pending=6), one, now=NOW + rules.BUMP_MS)
     assert isinstance(step, Make)
     assert (step.key, step.nonce) == (one.key, 5)
     assert step.fees.most * 8 >= FEES.most * 9
@@ -194,7 +201,8 @@ def test_only_the_first_in_the_line_is_raised():
     queue = Queue(policy())
     for one in ones:
         queue.sent(one.transactions[0], "sent", NOW + rules.BUMP_MS)
-    steps = look(queue, survey(*ones, pending=7), *ones, now=NOW + rules.BUMP_MS)
+    look(queue, survey(*ones, pending=7), *ones)
+    steps = look(queue, later(*ones, pending=7), *ones, now=NOW + rules.BUMP_MS)
     assert [(type(step), step.nonce) for step in steps] == [(Make, 5)]
 
 
@@ -204,9 +212,10 @@ def test_fees_have_an_end():
     dear = Queue(replace(policy(), max_fee=FEES.most))
     for each in (queue, dear):
         each.sent(one.transactions[0], "sent", NOW)
-    later = NOW + rules.BUMP_MS
-    assert [type(step) for step in look(queue, survey(one, pending=6), one, now=later)] == [Make]
-    assert look(dear, survey(one, pending=6), one, now=later) == [Send(one.transactions[0])]
+        look(each, survey(one, pending=6), one)
+    at = NOW + rules.BUMP_MS
+    assert [type(step) for step in look(queue, later(one, pending=6), one, now=at)] == [Make]
+    assert look(dear, later(one, pending=6), one, now=at) == [Send(one.transactions[0])]
     new = owed(2)
     assert look(Queue(replace(policy(), max_fee=10)), survey(new), new) == []
 
@@ -242,7 +251,8 @@ def test_a_slot_whose_charge_is_over_is_given_to_another_or_used_up():
     assert step.fees.most > free.fees.most
     assert look(queue, survey(), slots=[free]) == [Send(free)]
     queue.sent(free, "sent", NOW)
-    (step,) = look(queue, survey(pending=6), slots=[free], now=NOW + rules.BUMP_MS)
+    look(queue, survey(pending=6), slots=[free])
+    (step,) = look(queue, later(pending=6), slots=[free], now=NOW + rules.BUMP_MS)
     assert (step.key, step.nonce) == ("", 5)
 
 
