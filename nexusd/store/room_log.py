@@ -65,9 +65,14 @@ SEARCH: Final = (
     + REVISED
     + " WHERE room_words MATCH ? AND room_words.rowid < ? ORDER BY room_words.rowid DESC LIMIT ?"
 )
-LEADING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 1" + _ORDER
-FOLLOWING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 0" + _ORDER
-REVISIONS_OF: Final = SIGNED_SELECT + _OF + " AND m.target = ? AND m.target <> '' AND m.leads = 1" + _ORDER
+_LEADING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 1"
+_FOLLOWING_OF: Final = SIGNED_SELECT + _OF + " AND m.message_id = ? AND m.leads = 0"
+LEADING_OF: Final = _LEADING_OF + _ORDER
+FOLLOWING_OF: Final = _FOLLOWING_OF + _ORDER
+_BY: Final = " AND m.sender = ?"
+LEADING_BY: Final = _LEADING_OF + _BY + _ORDER
+FOLLOWING_BY: Final = _FOLLOWING_OF + _BY + _ORDER
+REVISIONS_OF: Final = SIGNED_SELECT + _OF + " AND m.target = ? AND m.target <> '' AND m.leads = 1" + _BY + _ORDER
 SIGNED: Final = (
     "SELECT m.signed FROM room_words CROSS JOIN room_messages AS m ON m.position = room_words.rowid AND m.digest = ?2"
     " JOIN rooms ON rooms.id = m.log WHERE room_words MATCH ?1 AND rooms.agent = ?3 AND rooms.room = ?4"
@@ -211,17 +216,25 @@ class RoomLog:
 
         return await self._database.read(read)
 
-    async def versions(self, agent: AgentId, room: RoomId, message_id: MessageId) -> list[RoomRow]:
-        """All that is kept of a message, each as it was signed, in room order: what was said under this id (by whoever
-        did; the leading one of each sender first), and its senders' edits and retractions. At most VERSIONS."""
+    async def versions(
+        self, agent: AgentId, room: RoomId, message_id: MessageId, *, sender: PeerId | None = None
+    ) -> list[RoomRow]:
+        """All that is kept of a message, each as it was signed, in room order: what was said under this id (by one
+        `sender`, or by whoever did; the leading one of each first), and its senders' edits and retractions. At most
+        VERSIONS; whoever is not asked about takes none of them."""
+        queries, by = ((LEADING_OF, FOLLOWING_OF), ()) if sender is None else ((LEADING_BY, FOLLOWING_BY), (sender,))
 
         def read(connection: apsw.Connection) -> list[RoomRow]:
             found: list[RoomRow] = []
-            for query in (LEADING_OF, FOLLOWING_OF, REVISIONS_OF):
-                rows = connection.execute(query, (agent, room, message_id, VERSIONS - len(found)))
+            for query in queries:
+                rows = connection.execute(query, (agent, room, message_id, *by, VERSIONS - len(found)))
                 found += [room_row(*columns) for columns in rows]
-            senders = {row.sender for row in found if row.kind == "chat" and row.message_id == message_id}
-            return [row for row in found if row.sender in senders]
+            senders = dict.fromkeys(row.sender for row in found if row.kind == "chat")
+            found = [row for row in found if row.sender in senders]
+            for each in senders:
+                rows = connection.execute(REVISIONS_OF, (agent, room, message_id, each, VERSIONS - len(found)))
+                found += [room_row(*columns) for columns in rows]
+            return found
 
         return await self._database.read(read)
 

@@ -90,14 +90,16 @@ class Posting:
 
     async def _not_ours(self, joined: Joined, message_id: str) -> Refusal | None:
         """Why the agent cannot change that message: it is not there, another's, or taken back."""
-        versions = await self._store.log.versions(joined.agent.id, joined.room, MessageId(message_id))
-        said = [row.sender for row in versions if row.kind == "chat"]
-        if not said:
-            return Refusal("message_unknown", f"No message {message_id} in {joined.room}")
         own = joined.agent.signer.peer_id
-        if own not in said:
-            return Refusal("not_author", f"{said[0]} said that")
-        if any(row.kind == "retract" and row.sender == own for row in versions):
+        name = MessageId(message_id)
+        # of its own alone: whatever others say under this id must not come in between
+        versions = await self._store.log.versions(joined.agent.id, joined.room, name, sender=own)
+        if not any(row.kind == "chat" for row in versions):
+            others = [row.sender for row in await self._store.log.versions(joined.agent.id, joined.room, name)]
+            if not others:
+                return Refusal("message_unknown", f"No message {message_id} in {joined.room}")
+            return Refusal("not_author", f"{others[0]} said that")
+        if any(row.kind == "retract" for row in versions):
             return Refusal("refused", f"{message_id} was taken back")
         return None
 

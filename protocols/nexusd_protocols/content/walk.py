@@ -73,12 +73,14 @@ class Walk:
         self._count(min(step.size, limits.BLOCK_BYTES))
 
     def take(self, block: Block, below: Sequence[Step] | None = None) -> None:
-        """A block came; `below` are its `steps_below`, if they were read already. Raises BlockError `too_many_blocks`."""
+        """A block came; `below` are its `steps_below`, if they were read. Raises BlockError
+        `too_many_blocks`."""
         below = steps_below(block) if below is None else below
         first = not self.blocks
         self._count(len(block.data))
         if first and (block.cid.codec == DAG_PB or not below):
-            self.total = min(len(block.data) + sum(step.size for step in below), limits.CONTENT_SAID_BYTES)
+            said = len(block.data) + sum(step.size for step in below)
+            self.total = min(said, limits.CONTENT_SAID_BYTES)
         self._waiting.extend(reversed(below))
         if max(len(self._waiting), len(self._seen)) > self._most_waiting:
             raise BlockError("too_many_blocks", f"over {self._most_waiting} nodes")

@@ -254,3 +254,16 @@ async def test_what_is_refused_takes_nothing_away(store) -> None:
     assert [await store.log.knows(ALICE, LAB, *item) for item in items] == [True, True, True]
     assert not await store.log.knows(ALICE, LAB, here.timestamp, other.digest)
     assert await store.log.append(ALICE, other, now=8) is None
+
+
+async def test_others_crowd_nobody_out_of_the_versions_of_a_message(store, monkeypatch) -> None:
+    monkeypatch.setattr("nexusd.store.room_log.VERSIONS", 5)
+    said = message(9)
+    others = [replace(message(1, sender=f"mallory {n}", salt=f"{n}"), message_id=said.message_id) for n in range(6)]
+    crowd = [replace(edit(20 + n, said, "no"), sender="mallory 1") for n in range(6)]
+    rows = [*others, *crowd, said, retract(30, said)]
+    assert len({row.digest for row in rows}) == len(rows)
+    await store.log.append_many([(ALICE, row) for row in rows], now=5)
+    found = await store.log.versions(ALICE, LAB, said.message_id, sender=said.sender)
+    assert [row.kind for row in found] == ["chat", "retract"]
+    assert len(await store.log.versions(ALICE, LAB, said.message_id)) == 5
