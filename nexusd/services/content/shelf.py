@@ -50,5 +50,5 @@ class Shelf:
 
     async def get(self, cid: Cid, peer: PeerId) -> bytes | None:
         """A block's bytes."""
-        block = await self.blocks.get(cid)
+        block = await self.blocks.get(cid, links=False)
         return None if block is None else block.data

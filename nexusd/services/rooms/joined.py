@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import trio
@@ -44,6 +45,8 @@ class Joined:
     changed: trio.Event = field(default_factory=trio.Event)
     trimmed: int = 0
     """The horizon before which nothing is on disk any more."""
+    told_at: float = -math.inf
+    """When others were last told of a checkpoint."""
     fetching: set[Cid] = field(default_factory=set)
     """Batches that are on their way: two members may name the same."""
     comparing: set[trio.CancelScope] = field(default_factory=set)

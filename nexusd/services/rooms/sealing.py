@@ -37,6 +37,8 @@ OWNER: Final = "history:"
 others."""
 SEAL_S: Final = 60.0
 """Between looks at what has closed."""
+TELL_S: Final = 55.0
+"""Between two checkpoints of a room that others are told of."""
 SETTLE_S: Final = 5.0
 """After news: who catches up gets more, and an hour is sealed once."""
 HOURS: Final = 1 << 20
@@ -70,14 +72,22 @@ class Sealing:
                 try:
                     await self.trim(joined)
                     await self.seal(joined, all_of_it=False)
-                    if (head := await self._store.batches.head(joined.agent.id, joined.room)) is not None:
-                        self._checkpointed(joined.room, head)
+                    await self._tell(joined)
                 except OSError as error:
                     log.warning("room_not_sealed", room=joined.room, error=str(error))  # the disk is full; next time
             with trio.move_on_after(SEAL_S):
                 await self._changed.wait()
                 await trio.sleep(SETTLE_S)
             self._changed = trio.Event()
+
+    async def _tell(self, joined: Joined) -> None:
+        """Say which the newest checkpoint is: twenty peers are told of each, and each late word makes another."""
+        now = trio.current_time()
+        if now < joined.told_at + TELL_S:
+            return
+        if (head := await self._store.batches.head(joined.agent.id, joined.room)) is not None:
+            joined.told_at = now
+            self._checkpointed(joined.room, head)
 
     def hurry(self) -> None:
         """Something came that may be of closed hours: look soon."""

@@ -65,10 +65,11 @@ class Blocks:
                 new += await self.database.write(partial(_put, blocks=part, now=now))
         return new
 
-    async def get(self, cid: Cid) -> Block | None:
+    async def get(self, cid: Cid, *, links: bool = True) -> Block | None:
         """The block, checked against its name, or None if it is not here. One that is damaged is dropped, counted and
-        listed as damaged, and is not here."""
-        data, fault = await self.database.read(lambda connection: _get(connection, cid))
+        listed as damaged, and is not here. Without `links` nobody looks for any, which may be 45,000 and take a second
+        of a reader."""
+        data, fault = await self.database.read(lambda connection: _get(connection, cid, links))
         if fault is not None:
             await self.database.write(lambda connection: _drop_damaged(connection, cid.digest, fault))
             self.found_damaged += 1
@@ -240,7 +241,7 @@ _UNREADABLE: Final = "unreadable"
 _WRONG: Final = "wrong"
 
 
-def _get(connection: apsw.Connection, cid: Cid) -> tuple[Block | None, str | None]:
+def _get(connection: apsw.Connection, cid: Cid, links: bool) -> tuple[Block | None, str | None]:
     """The block, or what is wrong with it."""
     known: Any = connection.execute(FIND, (cid.digest,)).fetchone()
     if known is None or not known[0]:
@@ -251,7 +252,7 @@ def _get(connection: apsw.Connection, cid: Cid) -> tuple[Block | None, str | Non
         return None, _UNREADABLE
     if data is None or not cid.verifies(data):
         return None, _WRONG
-    if cid.codec not in LINKING:
+    if cid.codec not in LINKING or not links:
         return Block(cid, data), None
     try:
         return read_block(cid, data), None

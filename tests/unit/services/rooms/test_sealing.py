@@ -186,6 +186,23 @@ async def test_late_words_have_a_full_hour_made_again_only_so_often(
         assert (await verify(alice)).sound
 
 
+async def test_others_are_told_of_a_new_checkpoint_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    async with members(tmp_path, "alice") as (alice,):
+        monkeypatch.setattr(trio, "current_time", lambda: now)
+        await alice.sealing._tell(alice.joined)
+        for number in range(3):
+            await take(alice, [said(CAROL, ROOM, "late", NOW - 3 * HOUR_MS + number, number)])
+            await alice.sealing.seal(alice.joined)
+            await alice.sealing._tell(alice.joined)
+        assert len(alice.heads) == 1
+        now += sealing.TELL_S
+        await alice.sealing._tell(alice.joined)
+        assert alice.heads[1:] == [await alice.store.batches.head(alice.agent.id, ROOM)]
+
+
 async def test_an_hour_that_changes_while_it_is_made_is_for_another_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

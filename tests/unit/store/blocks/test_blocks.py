@@ -26,6 +26,20 @@ async def test_a_block_comes_back_as_it_was(store) -> None:
         assert await store.blocks.size(block.cid) == len(block.data)
 
 
+async def test_without_its_links_a_block_is_checked_all_the_same(store) -> None:
+    leaf = raw("leaf")
+    parent = node(leaf)
+    await store.blocks.put([parent], now=1)
+    assert await store.blocks.get(parent.cid, links=False) == Block(parent.cid, parent.data)
+
+    def damage(connection: apsw.Connection) -> None:
+        connection.execute("UPDATE block_data SET data = zeroblob(length(data))")
+
+    await store.blocks.database.write(damage)
+    assert await store.blocks.get(parent.cid, links=False) is None
+    assert await store.blocks.damaged(9) == [parent.cid]
+
+
 async def test_what_is_here_of_many(store) -> None:
     here, absent = [raw(f"here {number}") for number in range(3)], raw("absent")
     await store.blocks.put(here, now=1)
