@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 
 from nexusd import __version__
 from nexusd.cli import usage
-from nexusd.config import AgentType, Config, ConfigError, LogFormat, LogLevel, Role, load
+from nexusd.config import AgentType, Config, ConfigError, KeyMaterial, LogFormat, LogLevel, Role, load
 from nexusd.keystore import KeyFileError
 from nexusd.listen import PortInUseError
 from nexusd.lockfile import AlreadyRunning
@@ -81,6 +81,8 @@ def run(
     exposure_offline: str | None = None,
     hold_above: str | None = None,
     hold_strangers: _Switch = None,
+    key_material_messages: KeyMaterial | None = None,
+    key_material_calls: KeyMaterial | None = None,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
@@ -165,6 +167,10 @@ def run(
         Whole tokens above which output waits until the payment is settled (default: 1).
     hold_strangers
         Let it wait too for whoever has settled nothing here yet (default: yes).
+    key_material_messages
+        What becomes of keys and passwords in messages: ask is to send them only --anyway (default: ask).
+    key_material_calls
+        The same of what goes into calls, and comes out of them here (default: allow).
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
     """

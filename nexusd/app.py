@@ -26,7 +26,8 @@ from nexusd import __version__, clock, discovery, keystore, listen, lockfile, pa
 from nexusd.agents import Agents
 from nexusd.api import metrics_http, socket
 from nexusd.api.ports import Services
-from nexusd.config import Config, metrics_address
+from nexusd.checks import metrics_address
+from nexusd.config import Config
 from nexusd.host.dht import PointerRecords
 from nexusd.host.limits import descriptors
 from nexusd.host.limits.figures import Figures
@@ -41,10 +42,11 @@ from nexusd.services.inbox import Inbox
 from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources, Storage
 from nexusd.services.node import Facts, Gauges, NodeInfo
 from nexusd.services.peers import Peers
-from nexusd.services.policy import Policy, TrustList, TrustLists
+from nexusd.services.policy import Policy
 from nexusd.services.ports import LiveEvent, Persona, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
+from nexusd.services.screening import Screen
 from nexusd.store import Store
 from nexusd_bootstrap.cascade import Cascade
 from nexusd_protocols.content.cid import Cid
@@ -238,7 +240,7 @@ async def _start(
     def name_of(agent: str) -> str | None:
         return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
 
-    policy = Policy(_trust_lists(config), now)
+    policy = Policy(publication.trust_lists(config), now)
     peers = Peers(node, store, emit, now, random, policy, node.topics.scores, node.direct)
     bans = Bans(
         policy=policy,
@@ -274,6 +276,7 @@ async def _start(
         changed=announce,
         till=payments.till,
         purse=payments.purse,
+        screen=Screen(config.key_material_calls),
     )
     content = Content(
         agents=agents,
@@ -288,6 +291,7 @@ async def _start(
         autopin=config.autopin,
         directory=config.data_dir,
     )
+    spoken = Screen(config.key_material_messages)
     rooms = Rooms(
         agents=agents,
         topics=node.topics,
@@ -308,6 +312,7 @@ async def _start(
         log_budget=config.room_log,
         checkpointed=checkpointed,
         changed=rooms_changed,
+        screen=spoken,
     )
     profiles.on_change(announce)
     directory = publication.directory(
@@ -334,6 +339,7 @@ async def _start(
         admit=peers.admit,
         resolve=peers.resolve,
         name_of=name_of,
+        screen=spoken,
     )
 
     await peers.load()
@@ -388,14 +394,6 @@ async def _start(
     door = _Door(socket_path, services)
     await nursery.start(door.run)
     return Running(info, store, services, door, capabilities, rooms, directory)
-
-
-def _trust_lists(config: Config) -> TrustLists:
-    return TrustLists(
-        peers=TrustList(config.deny_peers, config.allow_peers),
-        rooms=TrustList(config.deny_rooms, config.allow_rooms),
-        capabilities=TrustList(config.deny_capabilities, config.allow_capabilities),
-    )
 
 
 def _node_info(

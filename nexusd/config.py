@@ -9,16 +9,38 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from nexusd import paths
-from nexusd.nodes import millionths, rpc_url, without_key
+from nexusd.checks import (
+    WrongError,
+    check_bool,
+    check_bootstrap,
+    check_bytes,
+    check_direct,
+    check_listen,
+    check_metrics,
+    check_name,
+    check_path,
+    check_relay,
+    check_rpc_urls,
+    check_tokens,
+    digits,
+    is_name,
+    listed,
+    metrics_address,
+    one_of,
+    plain,
+    read_bool,
+    shown,
+    whole,
+    words,
+)
+from nexusd.nodes import without_key
 from nexusd_protocols.identity import parse_peer_id
 from nexusd_protocols.ids import parse_capability_name, parse_room_id
 from nexusd_protocols.rpc.schema import ConfigValue
@@ -26,16 +48,11 @@ from nexusd_protocols.rpc.schema import ConfigValue
 Role = Literal["light", "full", "storage"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+KeyMaterial = Literal["redact", "block", "ask", "allow"]
 AgentType = Literal["autonomous", "assistant", "tool", "infrastructure"]
 
 FILE_NAME: Final = "config.toml"
 _MAX_FILE_BYTES: Final = 1 << 20
-_BYTES: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
-_MOST_BYTES: Final = 10**15
-_MOST_LISTED: Final = 10_000
-"""Entries of a trust list: they are all in memory, and a longer one is a program's business."""
-_MOST_DIRECT: Final = 64
-"""Direct peers: each has a connection of its own for ever, and a copy of every message."""
 
 
 class ConfigError(Exception):
@@ -106,6 +123,10 @@ class Config:
     """Whole tokens that may be owed and not settled: by one payer, by all; and by both where no chain is asked."""
     hold_above: str = "1"
     """Whole tokens above which output waits until the payment is settled."""
+    key_material_messages: KeyMaterial = "ask"
+    """What becomes of key material in what is said to rooms and peers."""
+    key_material_calls: KeyMaterial = "allow"
+    """The same of what goes into calls, and comes out of them here. To look takes 70 ms a megabyte."""
     hold_strangers: bool = True
     """Whether it waits too for whoever has settled nothing here yet."""
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -117,10 +138,6 @@ class Config:
             ConfigValue(key=s.key, value=s.shown(getattr(self, s.key)), origin=self.origins.get(s.key, "default"))
             for s in SETTINGS
         ]
-
-
-class _WrongError(Exception):
-    """What was expected instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +154,7 @@ class Setting:
 
     def shown(self, value: Any) -> Any:
         """The value as it may be told."""
-        return [without_key(each) for each in value] if self.secret else _plain(value)
+        return [without_key(each) for each in value] if self.secret else plain(value)
 
     @property
     def environment(self) -> str:
@@ -161,8 +178,8 @@ def load(
     def take(setting: Setting, raw: Any, origin: str, convert: Callable[[Any], Any]) -> None:
         try:
             values[setting.key] = convert(raw)
-        except _WrongError as wrong:
-            value = "…" if setting.secret else _shown(raw)
+        except WrongError as wrong:
+            value = "…" if setting.secret else shown(raw)
             raise ConfigError(f"{setting.key} = {value} ({origin}): expected {wrong}") from None
         origins[setting.key] = origin
 
@@ -196,8 +213,8 @@ def _locate(values: dict[str, Any], origins: dict[str, str], environment: Mappin
     if "data_dir" in values:
         if "name" not in values:
             basename = values["data_dir"].name
-            values["name"] = basename if _is_name(basename) else paths.DEFAULT_NAME
-            origins["name"] = origins["data_dir"] if _is_name(basename) else "default"
+            values["name"] = basename if is_name(basename) else paths.DEFAULT_NAME
+            origins["name"] = origins["data_dir"] if is_name(basename) else "default"
         return
     values.setdefault("name", paths.DEFAULT_NAME)
     values["data_dir"] = paths.data_dir_of(values["name"], environment)
@@ -263,256 +280,58 @@ def _check_together(config: Config) -> None:
             )
 
 
-# --- readers (text) and checks (typed values) -----------------------------------------------------------------------
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if value not in words:
-            raise _WrongError(f"one of {', '.join(words)}")
-        return cast("str", value)
-
-    return check
-
-
-def _whole(low: int, high: int, hint: str = "") -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise _WrongError(f"a whole number from {low}{hint} to {high}")
-        return value
-
-    return check
-
-
-def _check_bytes(value: Any) -> int:
-    """Bytes: a number, or a number and a unit."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_BYTES:
-        return value
-    found = _BYTES.fullmatch(value) if isinstance(value, str) else None
-    power = "kmgt".index(found[2].lower()) + 1 if found is not None and found[2] else 0
-    count = int(found[1] if found else _MOST_BYTES + 1)
-    for _ in range(power):
-        count *= 1024 if found is not None and found[3] else 1000
-    if count > _MOST_BYTES:
-        raise _WrongError("a size such as 500MB or 2GiB, at most 1000TB")
-    return count
-
-
-def _digits(check: Callable[[Any], int]) -> Callable[[str], int]:
-    return lambda text: check(int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None)
-
-
-def _check_bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _WrongError("true or false")
-    return value
-
-
-def _read_bool(text: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    return _check_bool(words.get(text.lower()))
-
-
-def _check_path(value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise _WrongError("a path")
-    return Path(value)
-
-
-def _check_name(value: Any) -> str:
-    try:
-        return paths.parse_name(value)
-    except (ValueError, TypeError) as error:
-        raise _WrongError(f"another one: {error}") from None
-
-
-def _is_name(text: str) -> bool:
-    try:
-        paths.parse_name(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_listen(value: Any) -> tuple[str, ...]:
-    return _addresses(
-        value, "a list of multiaddrs such as /ip4/0.0.0.0/tcp/4001", lambda address: "/p2p/" not in address
-    )
-
-
-def _check_bootstrap(value: Any) -> tuple[str, ...]:
-    return _addresses(
-        value, "a list of multiaddrs such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…, each with its peer id", _has_peer
-    )
-
-
-def _listed(parse: Callable[[str], object], expected: str, *, beginnings: bool = True) -> Callable[[Any], Any]:
-    """A list of names that `parse` takes, or beginnings of such and a `*`."""
-
-    def fits(entry: object) -> bool:
-        if not isinstance(entry, str):
-            return False
-        try:
-            # what a name may begin with is a name itself, and any name begins with nothing
-            return (beginnings and entry == "*") or bool(parse(entry.removesuffix("*") if beginnings else entry))
-        except ValueError:
-            return False
-
-    def check(value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or len(value) > _MOST_LISTED or not all(map(fits, value)):
-            raise _WrongError(f"a list of {expected}")
-        return tuple(dict.fromkeys(value))
-
-    return check
-
-
-def _check_relay(value: Any) -> tuple[str, ...]:
-    return _addresses(
-        value,
-        "a list of multiaddrs of relays such as /ip4/203.0.113.5/tcp/4001/p2p/12D3KooW…, each with its peer id",
-        lambda address: _has_peer(address) and "/p2p-circuit" not in address,
-    )
-
-
-def _check_direct(value: Any) -> tuple[str, ...]:
-    expected = (
-        f"a list of multiaddrs of at most {_MOST_DIRECT} peers such as /ip4/192.168.1.5/tcp/4001/p2p/12D3KooW…, "
-        "each with its peer id"
-    )
-    found = _addresses(value, expected, _has_peer)
-    if len({address.rpartition("/p2p/")[2] for address in found}) > _MOST_DIRECT:
-        raise _WrongError(expected)
-    return found
-
-
-def _has_peer(address: str) -> bool:
-    _, mark, peer = address.rpartition("/p2p/")
-    try:
-        return bool(mark and parse_peer_id(peer))
-    except ValueError:
-        return False
-
-
-def _addresses(value: Any, expected: str, fits: Callable[[str], bool]) -> tuple[str, ...]:
-    from multiaddr import Multiaddr  # slow to import, and most configurations name no address
-
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise _WrongError(expected)
-    for address in value:
-        try:
-            Multiaddr(address)
-        except ValueError:
-            raise _WrongError(expected) from None
-        if not fits(address):
-            raise _WrongError(expected)
-    return tuple(value)
-
-
-def metrics_address(text: str) -> tuple[IPv4Address | IPv6Address, int]:
-    """Address and port of `127.0.0.1:9464` or `[::1]:9464`. Raises ValueError."""
-    host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise ValueError("no port")
-    if host.startswith("[") and host.endswith("]"):
-        return IPv6Address(host[1:-1]), int(port)
-    return IPv4Address(host), int(port)
-
-
-def _check_metrics(value: Any) -> str:
-    try:
-        metrics_address(value)
-    except (ValueError, AttributeError):
-        raise _WrongError("an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464") from None
-    return cast("str", value)
-
-
-def _check_rpc_urls(value: Any) -> tuple[str, ...]:
-    wrong = _WrongError("a list of networks and their nodes, one for each, such as base=https://mainnet.base.org")
-    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-        raise wrong
-    try:
-        chains = [rpc_url(each)[0] for each in value]
-    except ValueError:
-        raise wrong from None
-    if len(set(chains)) != len(chains):
-        raise wrong
-    return tuple(value)
-
-
-def _check_tokens(value: Any) -> str:
-    text = str(value) if type(value) in (int, float) else value
-    try:
-        millionths(text)
-    except (ValueError, TypeError):
-        raise _WrongError("whole tokens, such as 0.5 or 20") from None
-    return cast("str", text)
-
-
-def _words(check: Callable[[Any], Any]) -> Callable[[str], Any]:
-    return lambda text: check(text.replace(",", " ").split())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _shown(value: Any) -> str:
-    """A refused value, as the user wrote it, cut to what a message can hold."""
-    text = repr(value) if isinstance(value, str) else str(_plain(value))
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-_role = _one_of("light", "full", "storage")
-_level = _one_of("debug", "info", "warning", "error")
-_format = _one_of("text", "json")
-_type = _one_of("autonomous", "assistant", "tool", "infrastructure")
-_port = _whole(0, 65535, " (choose one)")
-_connections = _whole(4, 4096)
-_few = _whole(1, 4096)
-_peers = _listed(parse_peer_id, "peer ids, each whole: 12D3KooW…", beginnings=False)
-_rooms = _listed(parse_room_id, "room names such as general, or beginnings of names such as work-*")
-_capabilities = _listed(parse_capability_name, "capability names such as upper, or beginnings of names such as gpt-*")
+_role = one_of("light", "full", "storage")
+_level = one_of("debug", "info", "warning", "error")
+_format = one_of("text", "json")
+_type = one_of("autonomous", "assistant", "tool", "infrastructure")
+_keys = one_of("redact", "block", "ask", "allow")
+_port = whole(0, 65535, " (choose one)")
+_connections = whole(4, 4096)
+_few = whole(1, 4096)
+_peers = listed(parse_peer_id, "peer ids, each whole: 12D3KooW…", beginnings=False)
+_rooms = listed(parse_room_id, "room names such as general, or beginnings of names such as work-*")
+_capabilities = listed(parse_capability_name, "capability names such as upper, or beginnings of names such as gpt-*")
 
 SETTINGS: Final = (
-    Setting("name", "profile; its data is in $XDG_DATA_HOME/nexusd/<name>", _check_name, _check_name, in_file=False),
-    Setting("data_dir", "data directory, instead of the profile's", _check_path, _check_path, in_file=False),
-    Setting("config", "configuration file, instead of <data_dir>/config.toml", _check_path, _check_path, in_file=False),
-    Setting("port", "TCP port; 0 chooses a free one on the first start and remembers it", _digits(_port), _port),
-    Setting("listen", "multiaddrs to listen on, instead of all interfaces", _words(_check_listen), _check_listen),
-    Setting("loopback", "listen on 127.0.0.1 only", _read_bool, _check_bool),
-    Setting("bootstrap", "multiaddrs to dial at start", _words(_check_bootstrap), _check_bootstrap),
-    Setting("relay", "multiaddrs of relays to be reachable through", _words(_check_relay), _check_relay),
-    Setting("direct", "multiaddrs of peers never to be without (direct peers)", _words(_check_direct), _check_direct),
-    Setting("mdns", "find peers on the LAN", _read_bool, _check_bool),
+    Setting("name", "profile; its data is in $XDG_DATA_HOME/nexusd/<name>", check_name, check_name, in_file=False),
+    Setting("data_dir", "data directory, instead of the profile's", check_path, check_path, in_file=False),
+    Setting("config", "configuration file, instead of <data_dir>/config.toml", check_path, check_path, in_file=False),
+    Setting("port", "TCP port; 0 chooses a free one on the first start and remembers it", digits(_port), _port),
+    Setting("listen", "multiaddrs to listen on, instead of all interfaces", words(check_listen), check_listen),
+    Setting("loopback", "listen on 127.0.0.1 only", read_bool, check_bool),
+    Setting("bootstrap", "multiaddrs to dial at start", words(check_bootstrap), check_bootstrap),
+    Setting("relay", "multiaddrs of relays to be reachable through", words(check_relay), check_relay),
+    Setting("direct", "multiaddrs of peers never to be without (direct peers)", words(check_direct), check_direct),
+    Setting("mdns", "find peers on the LAN", read_bool, check_bool),
     Setting("role", "light (DHT client), full or storage", _role, _role),
     Setting("log_level", "debug, info, warning or error", _level, _level),
     Setting("log_format", "text or json", _format, _format),
     Setting("agent_type", "autonomous, assistant, tool or infrastructure", _type, _type),
-    Setting("max_connections", "connections to peers, both ways", _digits(_connections), _connections),
-    Setting("max_inbound", "of these, made by others", _digits(_few), _few),
-    Setting("max_per_address", "inbound connections of one IPv4 address or IPv6 /56", _digits(_few), _few),
-    Setting("limit_loopback", "hold this host's own addresses to that too", _read_bool, _check_bool),
-    Setting("deny_peers", "peers to refuse", _words(_peers), _peers),
-    Setting("allow_peers", "refuse all other peers", _words(_peers), _peers),
-    Setting("deny_rooms", "rooms never to be in; `spam*` stands for all that begin so", _words(_rooms), _rooms),
-    Setting("allow_rooms", "be in no other rooms", _words(_rooms), _rooms),
-    Setting("deny_capabilities", "capabilities that others may not call", _words(_capabilities), _capabilities),
-    Setting("allow_capabilities", "others may call no other capabilities", _words(_capabilities), _capabilities),
-    Setting("metrics_listen", "answer `GET /metrics` here: 127.0.0.1:9464", _check_metrics, _check_metrics),
-    Setting("metrics_public", "let that be an address that others reach", _read_bool, _check_bool),
-    Setting("storage_total", "bytes of content kept for others: 500MB, 2GiB", _check_bytes, _check_bytes),
-    Setting("storage_room", "of these, for one room", _check_bytes, _check_bytes),
-    Setting("room_log", "bytes of messages kept of one room: 1GiB", _check_bytes, _check_bytes),
-    Setting("autopin", "keep content that messages refer to", _read_bool, _check_bool),
-    Setting(
-        "rpc_urls", "nodes of chains: base=https://host/key", _words(_check_rpc_urls), _check_rpc_urls, secret=True
-    ),
-    Setting("wallet_password_file", "opens the wallet at the start", _check_path, _check_path),
-    Setting("accept_unbound", "take payments that do not name the request", _read_bool, _check_bool),
-    Setting("exposure_payer", "whole tokens that one payer may owe unsettled", _check_tokens, _check_tokens),
-    Setting("exposure_total", "the same of all payers", _check_tokens, _check_tokens),
-    Setting("exposure_offline", "instead of both, where no chain is asked", _check_tokens, _check_tokens),
-    Setting("hold_above", "above it output waits for the settlement", _check_tokens, _check_tokens),
-    Setting("hold_strangers", "it waits for whoever has settled nothing yet", _read_bool, _check_bool),
+    Setting("max_connections", "connections to peers, both ways", digits(_connections), _connections),
+    Setting("max_inbound", "of these, made by others", digits(_few), _few),
+    Setting("max_per_address", "inbound connections of one IPv4 address or IPv6 /56", digits(_few), _few),
+    Setting("limit_loopback", "hold this host's own addresses to that too", read_bool, check_bool),
+    Setting("deny_peers", "peers to refuse", words(_peers), _peers),
+    Setting("allow_peers", "refuse all other peers", words(_peers), _peers),
+    Setting("deny_rooms", "rooms never to be in; `spam*` stands for all that begin so", words(_rooms), _rooms),
+    Setting("allow_rooms", "be in no other rooms", words(_rooms), _rooms),
+    Setting("deny_capabilities", "capabilities that others may not call", words(_capabilities), _capabilities),
+    Setting("allow_capabilities", "others may call no other capabilities", words(_capabilities), _capabilities),
+    Setting("metrics_listen", "answer `GET /metrics` here: 127.0.0.1:9464", check_metrics, check_metrics),
+    Setting("metrics_public", "let that be an address that others reach", read_bool, check_bool),
+    Setting("storage_total", "bytes of content kept for others: 500MB, 2GiB", check_bytes, check_bytes),
+    Setting("storage_room", "of these, for one room", check_bytes, check_bytes),
+    Setting("room_log", "bytes of messages kept of one room: 1GiB", check_bytes, check_bytes),
+    Setting("autopin", "keep content that messages refer to", read_bool, check_bool),
+    Setting("rpc_urls", "nodes of chains: base=https://host/key", words(check_rpc_urls), check_rpc_urls, secret=True),
+    Setting("wallet_password_file", "opens the wallet at the start", check_path, check_path),
+    Setting("accept_unbound", "take payments that do not name the request", read_bool, check_bool),
+    Setting("exposure_payer", "whole tokens that one payer may owe unsettled", check_tokens, check_tokens),
+    Setting("exposure_total", "the same of all payers", check_tokens, check_tokens),
+    Setting("exposure_offline", "instead of both, where no chain is asked", check_tokens, check_tokens),
+    Setting("hold_above", "above it output waits for the settlement", check_tokens, check_tokens),
+    Setting("key_material_messages", "in messages: redact, block, ask or allow it", _keys, _keys),
+    Setting("key_material_calls", "in calls and their results: the same", _keys, _keys),
+    Setting("hold_strangers", "it waits for whoever has settled nothing yet", read_bool, check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

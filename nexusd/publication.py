@@ -12,7 +12,7 @@ from nexusd.services.content import Content
 from nexusd.services.directory import CapabilityFacts, Directory, RoomFacts, Sources
 from nexusd.services.directory.ports import Surroundings
 from nexusd.services.peers import Peers
-from nexusd.services.policy import Policy
+from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import NameOf, WallClock
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
@@ -106,3 +106,12 @@ def _price(offers: Offers) -> Price | None:
     for terms in offers:
         return Price(amount=str(terms.amount), currency=terms.token.symbol, network=network_name(terms.token.chain_id))
     return None
+
+
+def trust_lists(config: Config) -> TrustLists:
+    """Whom and what this node refuses."""
+    return TrustLists(
+        peers=TrustList(config.deny_peers, config.allow_peers),
+        rooms=TrustList(config.deny_rooms, config.allow_rooms),
+        capabilities=TrustList(config.deny_capabilities, config.allow_capabilities),
+    )

@@ -57,6 +57,7 @@ def invoke(
     max_output: int = limits.INVOKE_MAX_OUTPUT_BYTES,
     max_price: str | None = None,
     tab: Flag = False,
+    anyway: Flag = False,
 ) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
     """Call a capability.
 
@@ -82,6 +83,8 @@ def invoke(
         What the call may cost, in whole tokens, such as 0.10; nothing is paid without it. The policy decides too.
     tab
         Pay as the output comes, at most --max-price; both sides stop where the other does not keep to it.
+    anyway
+        Send the input though it holds what looks like key material, where the daemon looks and leaves that to you.
     """
     value = _input(input, as_text=text)
     if tab and max_price is None:
@@ -98,6 +101,7 @@ def invoke(
         max_output_bytes=max_output,
         max_price=max_price,
         tab=tab,
+        anyway=anyway,
     )
     if stream:
         return Stream(_events(call), _Live().text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from nexusd.cli import feed, stdin, summaries
 from nexusd.cli.outcome import Answer, Stream
@@ -13,13 +13,21 @@ from nexusd.cli.terminal import block, clean, clock, short, who
 from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import DirectMessage, DmList, DmSent, NodeEvent
 
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
 app = App(name="dm", help="Direct messages: send, read, watch.", help_format="plaintext")
 
 Format = Literal["text/plain", "text/markdown", "application/json"]
 
 
 @app.command(help=summaries.of("dm.send", 'nexus dm send 9fKq2LmX "just us"'))
-def send(peer: str, /, *text: str, format: Format = "text/plain") -> Answer[DmSent]:  # noqa: A002 - the flag's name
+def send(
+    peer: str,
+    /,
+    *text: str,
+    format: Format = "text/plain",  # noqa: A002 - the flag's name
+    anyway: Flag = False,
+) -> Answer[DmSent]:
     """Send.
 
     Parameters
@@ -30,9 +38,11 @@ def send(peer: str, /, *text: str, format: Format = "text/plain") -> Answer[DmSe
         What to say; without it, or with -, it is read from standard input.
     format
         What the text is.
+    anyway
+        Send it though it holds what looks like key material.
     """
     content = stdin.text(text, limit=limits.DM_CONTENT_BYTES)
-    return Answer(call("dm.send", peer=peer, content=content, format=format), _sent)
+    return Answer(call("dm.send", peer=peer, content=content, format=format, anyway=anyway), _sent)
 
 
 @app.command(name="list", help=summaries.of("dm.list", "nexus dm list --peer 9fKq2LmX"))

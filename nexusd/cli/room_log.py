@@ -108,7 +108,14 @@ def versions(room: str, message: str, /) -> Answer[RoomVersions]:
     return Answer(found, lambda page: "\n".join(map(_version, page.versions)))
 
 
-def edit(room: str, message: str, /, *text: str, format: Format = "text/plain") -> Answer[RoomSent]:  # noqa: A002
+def edit(
+    room: str,
+    message: str,
+    /,
+    *text: str,
+    format: Format = "text/plain",  # noqa: A002 - the flag's name
+    anyway: Flag = False,
+) -> Answer[RoomSent]:
     """Edit.
 
     Parameters
@@ -121,6 +128,8 @@ def edit(room: str, message: str, /, *text: str, format: Format = "text/plain") 
         What it says from now on; without it, or with -, it is read from standard input.
     format
         What the text is.
+    anyway
+        Send it though it holds what looks like key material.
     """
     sent = call(
         "room.edit",
@@ -128,6 +137,7 @@ def edit(room: str, message: str, /, *text: str, format: Format = "text/plain") 
         message_id=message,
         content=stdin.text(text, limit=limits.ROOM_MESSAGE_BYTES),
         format=format,
+        anyway=anyway,
     )
     return Answer(sent, sent_text)
 

@@ -110,6 +110,7 @@ def send(
     thread: str | None = None,
     reference: Many = (),
     attach: Many = (),
+    anyway: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> Answer[RoomSent]:
     """Say something.
 
@@ -129,6 +130,8 @@ def send(
         Id of a message, or CID, referred to; repeatable.
     attach
         A file or directory to put and refer to by its CID; repeatable. Without a text its name is what is said.
+    anyway
+        Send it though it holds what looks like key material.
     """
     # what cannot be sent is refused before anything is put
     content = " ".join(Path(path).name for path in attach) if attach and not text else None
@@ -141,6 +144,7 @@ def send(
         reply_to=reply_to,
         thread_id=thread,
         references=[*reference, *map(_put, attach)],
+        anyway=anyway,
     )
     return Answer(sent, room_log.sent_text)
 

@@ -113,6 +113,7 @@ def room_send(
     reply_to: str | None = None,
     thread_id: str | None = None,
     references: Sequence[str] = (),
+    anyway: bool = False,
     agent: str | None = None,
 ) -> Ask[schema.RoomSent]:
     """Say something to a room."""
@@ -123,6 +124,7 @@ def room_send(
         reply_to=reply_to,
         thread_id=thread_id,
         references=list(references),
+        anyway=anyway,
         agent=agent,
     )
     return Ask("room.send", params, schema.RoomSent)
@@ -146,10 +148,12 @@ def dm_send(
     content: str,
     *,
     format: schema.Format = "text/plain",  # noqa: A002 - the field's name on the wire
+    anyway: bool = False,
     agent: str | None = None,
 ) -> Ask[schema.DmSent]:
     """Send a direct message."""
-    return Ask("dm.send", schema.DmSendParams(peer=peer, content=content, format=format, agent=agent), schema.DmSent)
+    params = schema.DmSendParams(peer=peer, content=content, format=format, anyway=anyway, agent=agent)
+    return Ask("dm.send", params, schema.DmSent)
 
 
 def dm_list(

@@ -175,6 +175,7 @@ class Nexus(_Asking):
         max_output_bytes: int = limits.INVOKE_MAX_OUTPUT_BYTES,
         max_price: str | None = None,
         tab: bool = False,
+        anyway: bool = False,
         agent: str | None = None,
     ) -> CallStream:
         """Call a capability and iterate over its output as it comes. `input` is the whole input; `pieces` are sent one
@@ -192,6 +193,7 @@ class Nexus(_Asking):
             max_output_bytes=max_output_bytes,
             max_price=max_price,
             tab=tab,
+            anyway=anyway,
             agent=agent,
         )
         link = self._links.take()

@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import (
@@ -30,6 +31,7 @@ from nexusd.host.ports import (
     UnsupportedError,
 )
 from nexusd.services.ports import Entropy, NameOf, Resolve, WallClock, refusal_of
+from nexusd.services.screening import Screen
 from nexusd.services.views import direct_message
 from nexusd.store import Store
 from nexusd.store.inbox import IncomingDm, SentStatus
@@ -91,7 +93,9 @@ class Inbox:
         admit: Resolve,
         resolve: Resolve,
         name_of: NameOf,
+        screen: Screen | None = None,
     ) -> None:
+        self._screen = screen or Screen()
         self._agents = agents
         self._local = PeerId(agents.first.id)
         self._streams = streams
@@ -189,6 +193,10 @@ class Inbox:
         peer = self._admit(params.peer)
         if isinstance(peer, Refusal):
             return peer
+        content = self._screen.text(params.content, meant=params.anyway)
+        if isinstance(content, Refusal):
+            return content
+        params = replace(params, content=content)
         size = len(params.content.encode())
         if size > limits.DM_CONTENT_BYTES:
             return Refusal("too_large", f"{size} bytes are over the {limits.DM_CONTENT_BYTES} of a direct message")

@@ -272,3 +272,18 @@ def test_a_tab_stops_at_what_the_call_may_cost(allowed: Market) -> None:
     paid, got = allowed.balances()
     assert len(pieces) * 1000 <= before[0] - paid <= cost
     assert got - before[1] == before[0] - paid
+
+
+def test_keys_are_not_sent_by_mistake(market: Market) -> None:
+    bob, alice = market.bob, market.alice
+    text = f"my password: {'hunter' * 3}"
+    refused = bob.cli_error("dm", "send", alice.peer_id, text)
+    assert refused["code"] == "key_material"
+    assert "hunter" not in refused["message"]
+    bob.cli("dm", "send", alice.peer_id, text, "--anyway")
+    (message,) = alice.cli("dm", "list")["messages"]
+    assert message["content"] == text
+    bob.cli("room", "join", "keys")
+    assert bob.cli_error("room", "send", "keys", text)["code"] == "key_material"
+    sent = bob.cli("room", "send", "keys", "hello")
+    assert bob.cli_error("room", "edit", "keys", sent["messageId"], text)["code"] == "key_material"

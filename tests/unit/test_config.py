@@ -62,6 +62,8 @@ LAYERS = {
     "exposure_total": (("1", "1"), ("0.5", "0.5"), ("20", "20"), "50"),
     "exposure_offline": (("0", "0"), ("0.5", "0.5"), ("0.25", "0.25"), "0.1"),
     "hold_above": (("1.5", "1.5"), ("0.5", "0.5"), ('"0"', "0"), "1"),
+    "key_material_messages": (("block", "block"), ("redact", "redact"), ('"allow"', "allow"), "ask"),
+    "key_material_calls": (("block", "block"), ("redact", "redact"), ('"ask"', "ask"), "allow"),
     "hold_strangers": ((False, False), ("off", False), ("false", False), True),
     "allow_capabilities": ((["x:y*"], ("x:y*",)), ("a, b-*", ("a", "b-*")), ('["*"]', ("*",)), ()),
 }

@@ -178,6 +178,7 @@ class AsyncNexus(_Asking):
         max_output_bytes: int = limits.INVOKE_MAX_OUTPUT_BYTES,
         max_price: str | None = None,
         tab: bool = False,
+        anyway: bool = False,
         agent: str | None = None,
     ) -> CallStream:
         """Call a capability, on entering the result with `async with`, and iterate over its output as it comes. `input`
@@ -196,6 +197,7 @@ class AsyncNexus(_Asking):
             max_output_bytes=max_output_bytes,
             max_price=max_price,
             tab=tab,
+            anyway=anyway,
             agent=agent,
         )
         return CallStream(self._open_links, params, pieces if split is None else split, timeout=self._timeout)

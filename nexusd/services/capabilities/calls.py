@@ -41,6 +41,8 @@ _CODES: Final = {
 _TOKENS: Final = Tokens()
 """For telling a price; what is paid is for whoever pays to know."""
 
+Look = Callable[[Any], Any]
+
 Pay = Callable[[events.PaymentDemanded], Awaitable[Payment | Refusal]]
 
 CHANNEL = Channel[events.CallerEvent, commands.CallerCommand]
@@ -57,8 +59,10 @@ class OutgoingCall:
         max_duration_ms: int,
         ended: Callable[[End], None],
         pay: Pay | None = None,
+        look: Look = lambda data: data,
     ) -> None:
-        """`pay` answers a demand for payment; without it nothing is paid."""
+        """`pay` answers a demand for payment; without it nothing is paid. `look` sees each piece of input that is sent
+        behind the opening, and gives it as it may go."""
         self.invocation = invocation
         self._channel = channel
         self._machine = machine
@@ -66,6 +70,7 @@ class OutgoingCall:
         self._deadline = self._began + max_duration_ms / 1000
         self._ended = ended
         self._pay = pay
+        self._look = look
         self.payment: Payment | None = None
         """What was signed for it, if anything was."""
         self._digest = hashlib.sha256()
@@ -79,8 +84,12 @@ class OutgoingCall:
         """See `ports.Call`."""
         if self._over or self._failure is not None:
             return
+        shown = self._look(data)
+        if isinstance(shown, Refusal):
+            await self._give_up(CallError(shown.code, shown.message), "the input is not sent")
+            return
         try:
-            await self._channel.send(commands.Chunk(data, final))
+            await self._channel.send(commands.Chunk(shown, final))
         except LimitExceededError as error:
             await self._give_up(CallError("too_large", str(error)), "input too large")
         except (LocalProtocolError, ConnectionLostError):

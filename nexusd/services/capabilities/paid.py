@@ -20,6 +20,7 @@ from nexusd.host.ports import HostError
 from nexusd.services.capabilities import serving
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
+from nexusd.services.screening import Screen
 from nexusd.services.trade import Closing, Failure, Sale
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LocalProtocolError
@@ -38,9 +39,15 @@ class PaidCall(serving.IncomingCall):
     """A call to a capability that has a price. See `ports.Incoming`, `trade.Counter`."""
 
     def __init__(
-        self, invocation: str, channel: serving.CHANNEL, opened: events.Opened, entry: Entry, sale: Sale
+        self,
+        invocation: str,
+        channel: serving.CHANNEL,
+        opened: events.Opened,
+        entry: Entry,
+        sale: Sale,
+        screen: Screen,
     ) -> None:
-        super().__init__(invocation, channel, opened, entry)
+        super().__init__(invocation, channel, opened, entry, screen)
         self._sale = sale
         self._digest = hashlib.sha256()
         self._paid: events.PaymentOffered | None = None
@@ -55,6 +62,7 @@ class PaidCall(serving.IncomingCall):
         """See `ports.Incoming`. What cannot be sent must fail before it is paid for."""
         if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
             raise CallFailed(serving.BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
+        data = self.shown(data)
         size = ndjson.json_size(data)
         if size + _FRAME_BYTES > limits.INVOKE_LINE_BYTES or len(ndjson.encode(data)) + _FRAME_BYTES > (
             limits.INVOKE_LINE_BYTES

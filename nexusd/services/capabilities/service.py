@@ -22,6 +22,7 @@ from nexusd.services.capabilities.ports import Call, End, Provider
 from nexusd.services.capabilities.registry import Entry, Registry
 from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, LiveEvent, PersonaOf, Resolve, WallClock, refusal_of
+from nexusd.services.screening import Screen
 from nexusd.services.trade import Offers, Purse, Till
 from nexusd.store import Store
 from nexusd.store.invocations import InvocationRow
@@ -76,6 +77,7 @@ class Capabilities:
         changed: Callable[[AgentId], Awaitable[None]],
         till: Till | None = None,
         purse: Purse | None = None,
+        screen: Screen | None = None,
     ) -> None:
         """Without a `till` nothing is sold, without a `purse` nothing is bought."""
         self._agents = agents
@@ -93,6 +95,7 @@ class Capabilities:
         self._changed = changed
         self._till = till
         self._purse = purse
+        self._screen = screen or Screen()
         self._registry = Registry()
         self._answering: set[serving.IncomingCall] = set()
         self._calling: set[calls.OutgoingCall] = set()
@@ -235,7 +238,7 @@ class Capabilities:
         self, agent: AgentId, channel: serving.CHANNEL, opened: events.Opened, entry: Entry
     ) -> serving.IncomingCall | Refusal:
         if not entry.offers:
-            return serving.IncomingCall(self._new_id(), channel, opened, entry)
+            return serving.IncomingCall(self._new_id(), channel, opened, entry, self._screen)
         assert self._till is not None
         seller = self._agents.find(agent)
         if isinstance(seller, Refusal):
@@ -244,7 +247,7 @@ class Capabilities:
             sale = self._till.sale(seller, channel.peer, opened, entry.offers, entry.options.description)
         except (TypeError, ValueError) as error:
             return Refusal("invalid_params", f"the call has no canonical form: {error}")
-        return PaidCall(self._new_id(), channel, opened, entry, sale)
+        return PaidCall(self._new_id(), channel, opened, entry, sale, self._screen)
 
     def _record(self, agent: AgentId, row: InvocationRow) -> None:
         """Have it written down; neither side of the call waits for the disk. Calls that end together share a commit."""
@@ -283,6 +286,11 @@ class Capabilities:
             return Refusal("invalid_name", f"{params.capability!r}: {error}")
         if params.input is not msgspec.UNSET and ndjson.too_deep(ndjson.encode(params.input)):
             return Refusal("invalid_params", f"The input nests over {limits.JSON_DEPTH} levels")
+        if params.input is not msgspec.UNSET:
+            screened = self._screen.data(params.input, meant=params.anyway)
+            if isinstance(screened, Refusal):
+                return screened
+            params = replace(params, input=screened)
         max_input = _max_input(params)
         invocation = self._new_id()
         machines: list[Caller] = []
@@ -334,7 +342,8 @@ class Capabilities:
             self._record(agent.id, row)
 
         pay = payer(self._purse, agent.id, peer, opening, params)
-        call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended, pay)
+        look = self._screened(params)
+        call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended, pay, look)
         try:
             await channel.send(opening)
             if params.input is not msgspec.UNSET or params.final:
@@ -353,6 +362,9 @@ class Capabilities:
         self._calling.add(call)
         self._started(call.invocation, "out", peer, opening.capability)
         return call
+
+    def _screened(self, params: InvokeParams) -> calls.Look:
+        return lambda data: self._screen.data(data, meant=params.anyway)
 
     # --- requests ---------------------------------------------------------------------------------------------------
     async def list(self, params: CapabilityListParams) -> CapabilityList | Refusal:

@@ -19,17 +19,21 @@ from nexusd.host.ports import Channel, ConnectionLostError, HostError
 from nexusd.services.capabilities.backlog import Backlog
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
+from nexusd.services.screening import Screen
 from nexusd.services.trade import Closing
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import Code
 from nexusd_protocols.ndjson import json_size
+from nexusd_protocols.rpc.codes import Refusal
 
 log = structlog.get_logger(__name__)
 
 BAD_OUTPUT: Final = "BAD_OUTPUT"
 """A provider's output cannot be sent: its own fault, in the word that commands use too."""
+
+KEY_MATERIAL: Final = "KEY_MATERIAL"
 
 _any: Final = msgspec.json.Decoder()
 
@@ -39,7 +43,10 @@ CHANNEL = Channel[events.ProviderEvent, commands.ProviderCommand]
 class IncomingCall:
     """A call to one capability. See `ports.Incoming`."""
 
-    def __init__(self, invocation: str, channel: CHANNEL, opened: events.Opened, entry: Entry) -> None:
+    def __init__(
+        self, invocation: str, channel: CHANNEL, opened: events.Opened, entry: Entry, screen: Screen | None = None
+    ) -> None:
+        self._screen = screen or Screen()
         self.invocation = invocation
         self.capability = str(entry.name)
         self.caller = str(opened.caller)
@@ -79,6 +86,7 @@ class IncomingCall:
         """See `ports.Incoming`."""
         if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
             raise CallFailed(BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
+        data = self.shown(data)
         try:
             await self._channel.send(commands.Event(event, data))
             self.output_bytes += json_size(data)
@@ -87,6 +95,13 @@ class IncomingCall:
         except (HostError, LocalProtocolError) as error:
             self.give_up(f"the caller is gone: {error}")
             await trio.lowlevel.checkpoint()  # raises Cancelled: the provider ends here
+
+    def shown(self, data: Any) -> Any:
+        """A piece of output as it may go. Raises CallFailed."""
+        shown = self._screen.data(data)
+        if isinstance(shown, Refusal):
+            raise CallFailed(KEY_MATERIAL, "the output holds what looks like key material")
+        return shown
 
     # --- for the service --------------------------------------------------------------------------------------------
     def give_up(self, reason: str) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import BlockExchange, Streams, Topics
@@ -33,6 +34,7 @@ from nexusd.services.rooms.sync import Sync
 from nexusd.services.rooms.verification import Verification
 from nexusd.services.rooms.views import room_stats
 from nexusd.services.rooms.voice import Voice
+from nexusd.services.screening import Screen
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import RoomId
@@ -94,6 +96,7 @@ class Rooms:
         referred: Referred,
         checkpointed: Checkpointed = lambda _room, _cid: None,
         changed: Callable[[], None] = lambda: None,
+        screen: Screen | None = None,
         log_budget: int = 1 << 30,
     ) -> None:
         """`log_budget` is how many bytes of signed messages one room may have."""
@@ -102,6 +105,7 @@ class Rooms:
         self._store = store
         self._name_of = name_of
         self._errands = Errands()
+        self._screen = screen or Screen()
         self._sequence = Sequence(store, clock)
         voice = Voice(topics, self._sequence)
         self._attendance = Attendance(
@@ -266,11 +270,17 @@ class Rooms:
     # --- what is said -----------------------------------------------------------------------------------------------
     async def send(self, params: RoomSendParams) -> RoomSent | Refusal:
         """Say something; what was answered is on disk."""
-        return await self._say(params, self._posting.send)
+        content = self._screen.text(params.content, meant=params.anyway)
+        if isinstance(content, Refusal):
+            return content
+        return await self._say(replace(params, content=content), self._posting.send)
 
     async def edit(self, params: RoomEditParams) -> RoomSent | Refusal:
         """Say something else in a message of this agent's."""
-        return await self._say(params, self._posting.edit)
+        content = self._screen.text(params.content, meant=params.anyway)
+        if isinstance(content, Refusal):
+            return content
+        return await self._say(replace(params, content=content), self._posting.edit)
 
     async def retract(self, params: RoomMessageParams) -> RoomSent | Refusal:
         """Take a message of this agent's back."""

@@ -102,6 +102,12 @@ _ROWS: Final = (
     ErrorCode("upload_unknown", -32023, "No such put is under way", "begin again: what was stored is not sent twice"),
     ErrorCode("bad_offset", -32024, "Those are not the next bytes", "go on where the put is"),
     ErrorCode("not_pinned", -32025, "It is not kept by this agent", "list what is with `nexus content ls`"),
+    ErrorCode(
+        "key_material",
+        -32026,
+        "It holds what looks like key material",
+        "leave it out; or send it --anyway, where the policy lets you",
+    ),
     # cannot reach
     ErrorCode(
         "content_not_found",

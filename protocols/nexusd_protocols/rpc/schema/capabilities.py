@@ -108,6 +108,8 @@ class InvokeParams(Acting, frozen=True, kw_only=True):
     """What the call may cost in all, in whole tokens; without it nothing is paid. The policy has its own word."""
     tab: bool = False
     """Pay as the output comes, where the provider asks for that."""
+    anyway: bool = False
+    """Send it though it holds what looks like key material, where the policy leaves that to the sender."""
 
 
 class Invocation(Result, frozen=True, kw_only=True):

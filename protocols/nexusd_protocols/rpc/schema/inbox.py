@@ -11,6 +11,8 @@ class DmSendParams(Acting, frozen=True, kw_only=True):
     peer: str
     content: str
     format: Format = "text/plain"
+    anyway: bool = False
+    """Send it though it holds what looks like key material, where the policy leaves that to the sender."""
 
 
 class DmSent(Result, frozen=True, kw_only=True):

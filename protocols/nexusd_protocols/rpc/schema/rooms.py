@@ -54,6 +54,8 @@ class RoomSendParams(Acting, frozen=True, kw_only=True):
     reply_to: str | None = None
     thread_id: str | None = None
     references: Annotated[list[str], Meta(max_length=limits.REFERENCES)] = []
+    anyway: bool = False
+    """Send it though it holds what looks like key material, where the policy leaves that to the sender."""
 
 
 class RoomSent(Result, frozen=True, kw_only=True):
