@@ -43,6 +43,10 @@ RETENTION: Final = "retained"
 FETCH_S: Final = 600.0
 WASTED_S: Final = 3600.0
 """How long what came and was not kept is on the disk all the same: the collector's grace."""
+LINK_BYTES: Final = 200
+"""What a link takes in the database, beside its block: five times what it takes in that."""
+FEW_LINKS: Final = 1000
+"""Of a file of 256 MB, or a directory as people make them: not counted."""
 UNSAID_BYTES: Final = 16 * limits.MIB
 """What is set aside for something that does not say how large it is."""
 
@@ -125,9 +129,12 @@ class Autopin:
                 try:
                     state = await self._fetches.wait(job, FETCH_S)
                 finally:
-                    fetched += job.fetcher.fetched
+                    fetched += job.fetcher.fetched + LINK_BYTES * job.links
                 if not state.done:
                     raise DeadlineError(f"It did not come in {FETCH_S:g} s")
+                if job.links > FEW_LINKS:
+                    size += LINK_BYTES * job.links
+                    await self._keeping.pin(self._agent, owner, cid, RETENTION, name=NAME, size=size)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await self._shelf.blocks.unpin(self._agent, owner, cid)

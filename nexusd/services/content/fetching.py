@@ -56,6 +56,8 @@ class Job:
     most: int | None
     waiters: int = 0
     left_at: float = 0.0
+    links: int = 0
+    """In all of its blocks."""
     done: bool = False
     error: Exception | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -189,7 +191,7 @@ class Fetches:
             elif (block := await self._shelf.blocks.get(step.cid)) is None:
                 missing.append(step)
             else:
-                job.walk.take(block, await at_leisure(len(block.data), partial(steps_below, block)))
+                await self._go_below(job, block)
         return missing
 
     async def _work(self, job: Job, steps: trio.MemoryReceiveChannel[Step], took: Callable[[], None]) -> None:
@@ -197,10 +199,16 @@ class Fetches:
             async for step in steps:
                 block = await self._persist(job, step.cid)
                 job.last_block = trio.current_time()
-                job.walk.take(block, await at_leisure(len(block.data), partial(steps_below, block)))
+                await self._go_below(job, block)
                 if job.most is not None and job.fetcher.fetched > job.most:
                     raise QuotaExceededError(f"{job.cid} has more than the {job.most} bytes that may be kept")
                 took()
+
+    @staticmethod
+    async def _go_below(job: Job, block: Block) -> None:
+        below = await at_leisure(len(block.data), partial(steps_below, block))
+        job.links += len(below)
+        job.walk.take(block, below)
 
     async def _persist(self, job: Job, cid: Cid) -> Block:
         """A block, from whoever has it, tried again while others come. Raises what `Fetcher.fetch` does."""

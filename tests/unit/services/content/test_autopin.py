@@ -9,9 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from nexusd.services.content import autopin
-from nexusd_protocols.content import dag_cbor
+from nexusd_protocols.content import dag_cbor, dag_pb
 from nexusd_protocols.content.block import Block
-from nexusd_protocols.content.cid import DAG_CBOR, RAW, Cid
+from nexusd_protocols.content.cid import DAG_CBOR, DAG_PB, RAW, Cid
 from nexusd_protocols.ids import RoomId
 from tests.harness.swarm import slowly
 
@@ -100,6 +100,22 @@ async def test_what_came_and_could_not_be_kept_counts_for_as_long_as_it_is_there
     bob.content.referred(LAB, alice.peer, [small])
     await settled(bob)
     assert set(await bob.kept()) == {small}
+
+
+@pytest.mark.parametrize("fits", [True, False])
+async def test_very_many_links_count(hosts, fits: bool, autojump_clock: MockClock):
+    alice = await hosts("alice")
+    links = autopin.FEW_LINKS + 100
+    total = 100_000 + autopin.LINK_BYTES * links * fits
+    bob = await hosts("bob", total=total, room=10_000_000)
+    leaf = Block.of(RAW, b"leaf")
+    raw = dag_pb.encode([dag_pb.Link(leaf.cid, f"{number:08}", 4) for number in range(links)], None)
+    full = Block.of(DAG_PB, raw, [leaf.cid])
+    await alice.store.blocks.put([leaf, full], now=alice.now[0])
+    bob.content.referred(LAB, alice.peer, [str(full.cid)])
+    await settled(bob)
+    assert set(await bob.kept()) == ({str(full.cid)} if fits else set())
+    assert (await bob.content.show()).others >= autopin.LINK_BYTES * links * fits
 
 
 async def test_what_nobody_has_is_not_kept(hosts, autojump_clock: MockClock):
