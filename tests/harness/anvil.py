@@ -21,7 +21,7 @@ from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.authorization import Account, Authorization
 from nexusd_protocols.payments.tokens import Token
 from tests.harness import js
-from tests.harness.process import LineProcess
+from tests.harness.process import LineProcess, poll
 
 FOLDER: Final = js.INTEROP / "anvil"
 BINARY: Final = FOLDER / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
@@ -53,6 +53,7 @@ class Anvil:
         self.token = token
         argv = [str(BINARY), "--port", "0", "--chain-id", str(chain_id), "--accounts", "1", *options]
         self._ids = itertools.count(1)
+        self._mines = True
         self.process = LineProcess(argv, log=directory / "anvil.log")
         try:
             line = self.process.expect(lambda line: line if line.startswith("Listening on") else None, "the chain")
@@ -94,6 +95,7 @@ class Anvil:
     def mining(self, on: bool) -> None:
         """Whether each transaction gets a block at once."""
         self.call("evm_setAutomine", on)
+        self._mines = on
 
     def snapshot(self) -> str:
         return self.call("evm_snapshot")
@@ -150,10 +152,9 @@ class Anvil:
             self.call("anvil_impersonateAccount", name)
         call = {"from": name, "to": self.token.asset, "data": f"0x{data.hex()}", "gas": hex(1_000_000)}
         transaction = self.call("eth_sendTransaction", call)
-        receipt = self.call("eth_getTransactionReceipt", transaction)
-        if receipt is None:
+        if not self._mines:
             self.mine()
-            receipt = self.call("eth_getTransactionReceipt", transaction)
+        receipt = poll(lambda: self.call("eth_getTransactionReceipt", transaction), "the block", every=0.005)
         if receipt["status"] != "0x1":
             raise RpcError("the transaction reverted")
         return transaction
