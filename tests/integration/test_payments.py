@@ -287,3 +287,19 @@ def test_keys_are_not_sent_by_mistake(market: Market) -> None:
     assert bob.cli_error("room", "send", "keys", text)["code"] == "key_material"
     sent = bob.cli("room", "send", "keys", "hello")
     assert bob.cli_error("room", "edit", "keys", sent["messageId"], text)["code"] == "key_material"
+
+
+def test_a_provider_that_is_killed_at_work_is_asked_again_and_paid_once(allowed: Market, tmp_path: Path) -> None:
+    before = allowed.balances()
+    begun = tmp_path / "begun"
+    allowed.serve("long", f"if [ -e {begun} ]; then cat; else touch {begun}; sleep 60; fi")
+    call = allowed.bob.spawn_cli("invoke", allowed.alice.peer_id, "long", "hello", "--max-price", "0.10", "--stream")
+    poll(begun.exists, "the work began")
+    allowed.alice.kill9()
+    allowed.alice.start()
+    last = call.item(lambda item: "end" in item or "error" in item)
+    assert "end" in last, last
+    assert [json.loads(line).get("data") for line in call.lines[:-1]] == ["hello"]
+    assert last["end"]["payment"]["receipt"] == "verified"
+    allowed.settled()
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from nexusd.services.capabilities.calls import Pay
+from nexusd.host.ports import Streams
+from nexusd.services.capabilities.calls import CHANNEL, Pay, Reopen
 from nexusd.services.capabilities.ports import End
 from nexusd.services.trade import Payment, Purse, Wish
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
-from nexusd_protocols.invoke.frames import OpenFrame
+from nexusd_protocols.invoke.caller import Caller
+from nexusd_protocols.invoke.frames import PROTOCOL, OpenFrame
 from nexusd_protocols.payments import binding
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import InvokeParams
@@ -41,6 +44,32 @@ def payer(
         return await purse.pay(wish)
 
     return pay
+
+
+def reopener(
+    streams: Streams, local: PeerId, peer: PeerId, opening: commands.Open, params: InvokeParams
+) -> Reopen | None:
+    """How the call is made again with what paid for it; None where its input is not at hand, or a tab is under way."""
+    if params.max_price is None or params.tab or not params.final:
+        return None
+
+    async def reopen(payment: Any) -> tuple[CHANNEL, Caller]:
+        machines: list[Caller] = []
+
+        def machine(_: str) -> Caller:
+            machines.append(Caller(local, peer))
+            return machines[-1]
+
+        channel = await streams.open(peer, [PROTOCOL], machine)
+        try:
+            await channel.send(replace(opening, payment=payment))
+            await channel.send(commands.Chunk(params.input, params.final))
+        except BaseException:
+            await channel.reset()
+            raise
+        return channel, machines[-1]
+
+    return reopen
 
 
 def _content(opening: commands.Open) -> bytes:

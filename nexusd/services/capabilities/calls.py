@@ -42,6 +42,14 @@ _TOKENS: Final = Tokens()
 """For telling a price; what is paid is for whoever pays to know."""
 
 Look = Callable[[Any], Any]
+Reopen = Callable[[Any], Awaitable[tuple["CHANNEL", Caller]]]
+
+CUT_SHORT: Final = "cut_short"
+"""The machine's word for a stream that ended before the call did."""
+TRIES: Final = 12
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 5.0
+"""Between them: most of a minute in all, for a daemon that is being restarted."""
 
 Pay = Callable[[events.PaymentDemanded], Awaitable[Payment | Refusal]]
 
@@ -60,9 +68,11 @@ class OutgoingCall:
         ended: Callable[[End], None],
         pay: Pay | None = None,
         look: Look = lambda data: data,
+        reopen: Reopen | None = None,
     ) -> None:
         """`pay` answers a demand for payment; without it nothing is paid. `look` sees each piece of input that is sent
-        behind the opening, and gives it as it may go."""
+        behind the opening, and gives it as it may go. `reopen` makes the same call again, on a new stream and with what
+        paid for it."""
         self.invocation = invocation
         self._channel = channel
         self._machine = machine
@@ -71,6 +81,8 @@ class OutgoingCall:
         self._ended = ended
         self._pay = pay
         self._look = look
+        self._reopen = reopen
+        self._tries = 0
         self.payment: Payment | None = None
         """What was signed for it, if anything was."""
         self._digest = hashlib.sha256()
@@ -119,6 +131,8 @@ class OutgoingCall:
                 case events.Finished(response=response):
                     self._response = response
                     return await self._end(None)
+                case events.Failed(Code.BUSY) if self._tries and await self._again():
+                    continue  # it is at it still, and will have it
                 case events.Failed(code, message, response):
                     self._response = response
                     return await self._end(CallError(_CODES.get(code, "invoke_failed"), message or code, code))
@@ -149,13 +163,39 @@ class OutgoingCall:
             await self._say(commands.TimedOut())
             return await self._end(CallError("timeout", "The provider did not finish in time"))
         except HostError as error:
-            return await self._end(CallError(refusal_of(error).code, str(error)))
+            if await self._again():
+                return None
+            return await self._end(self._failure or CallError(refusal_of(error).code, str(error)))
         except RemoteProtocolError as error:
+            if error.code == CUT_SHORT and await self._again():
+                return None
             message = f"The provider broke the protocol: {error}"
             return await self._end(CallError("invoke_failed", message, error.code))
         finally:
             self._waiting = None
         return None
+
+    async def _again(self) -> bool:
+        """The connection broke: ask again for what was paid for, of which nothing came yet. The same payment for the
+        same call costs nothing more; the provider knows it."""
+        if self._reopen is None or self.payment is None or self._pieces:
+            return False
+        while self._failure is None and self._tries < TRIES:
+            left = self._deadline - trio.current_time()
+            with trio.move_on_after(max(0.0, left)) as self._waiting:
+                await trio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**self._tries))
+                self._tries += 1
+                try:
+                    again = await self._reopen(self.payment.pay.payment)
+                except (HostError, LocalProtocolError) as error:
+                    log.debug("not_reopened", invocation=self.invocation, error=str(error))
+                    continue
+                lost, (self._channel, self._machine) = self._channel, again
+                await lost.reset()
+                return True
+            if left <= 0 or self._waiting.cancelled_caught:
+                return False
+        return False
 
     async def _answer(self, demanded: events.PaymentDemanded) -> CallError | None:
         """Pay what is asked for, which may take until a person has decided; or say why not."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from nexusd.agents import Agent, Agents
 from nexusd.host.ports import HostError, Streams
 from nexusd.services.capabilities import calls, serving
-from nexusd.services.capabilities.buying import paid, payer
+from nexusd.services.capabilities.buying import paid, payer, reopener
 from nexusd.services.capabilities.command import Command
 from nexusd.services.capabilities.inquiry import Inquiry
 from nexusd.services.capabilities.openai import OpenAi
@@ -342,8 +342,16 @@ class Capabilities:
             self._record(agent.id, row)
 
         pay = payer(self._purse, agent.id, peer, opening, params)
-        look = self._screened(params)
-        call = calls.OutgoingCall(opening.request_id, channel, machine, opening.max_duration_ms, ended, pay, look)
+        call = calls.OutgoingCall(
+            opening.request_id,
+            channel,
+            machine,
+            opening.max_duration_ms,
+            ended,
+            pay,
+            lambda data: self._screen.data(data, meant=params.anyway),
+            reopener(self._streams, self._local, peer, opening, params),
+        )
         try:
             await channel.send(opening)
             if params.input is not msgspec.UNSET or params.final:
@@ -362,9 +370,6 @@ class Capabilities:
         self._calling.add(call)
         self._started(call.invocation, "out", peer, opening.capability)
         return call
-
-    def _screened(self, params: InvokeParams) -> calls.Look:
-        return lambda data: self._screen.data(data, meant=params.anyway)
 
     # --- requests ---------------------------------------------------------------------------------------------------
     async def list(self, params: CapabilityListParams) -> CapabilityList | Refusal:
