@@ -97,7 +97,7 @@ class Identify:
         stream = None
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
-                stream = await self._opener.open(peer, [IDENTIFY])
+                stream = await self._opener.open(peer, [IDENTIFY], replayable=True)
                 message = decode(await _read_to_end(stream))
             await self._close(stream)
         except (HostError, ValueError, trio.TooSlowError) as error:
@@ -125,7 +125,7 @@ class Identify:
     async def _push(self, peer: PeerId) -> None:
         try:
             with trio.fail_after(EXCHANGE_SECONDS):
-                stream = await self._opener.open(peer, [PUSH])
+                stream = await self._opener.open(peer, [PUSH], replayable=True)
             await self._send(stream)
         except (HostError, trio.TooSlowError) as error:
             _log.debug("identify push to %s failed: %r", peer, error)

@@ -70,7 +70,7 @@ class Keepalive:
         stream: Any = None
         try:
             with trio.fail_after(PING_SECONDS):
-                stream = await self._opener.open(peer, [PING])
+                stream = await self._opener.open(peer, [PING], replayable=True)
                 payload = os.urandom(PING_BYTES)
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + PING_SECONDS):
                     await stream.write(payload)

@@ -3,8 +3,9 @@
     write -> proposal + data ->          the peer: agreement + answer, in one flight too
     read  <- agreement, then the answer
 
-Should the peer refuse after all, what was written is written again, once, on a stream that was asked for: a peer that
-refuses has not looked at it. If the stream breaks before the peer has answered, nobody knows, and nothing is repeated.
+Should the peer refuse after all, it has not looked at what was written. That is written again, once, on a stream that
+was asked for, if whoever opened this one allows it (`Opener.open`, `replayable`); else the refusal is his. If the
+stream breaks before the peer has answered, nobody knows, and nothing is repeated.
 (specs/multistream.md §4)
 """
 
@@ -30,7 +31,8 @@ LAZY_BYTES: Final = 64 * limits.KIB
 
 
 class LazyStream(Stream):
-    """`refused` opens the stream anew, asking first; `spawn` starts a task for it that nobody cancels."""
+    """`refused` opens the stream anew, asking first, or raises what the caller is told where nothing may be said
+    twice; `spawn` starts a task for it that nobody cancels."""
 
     def __init__(
         self,

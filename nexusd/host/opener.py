@@ -1,13 +1,15 @@
 """Opening streams, so that neither a slow peer nor a caller that gives up leaves one behind.
 
-Where the peer is known to speak a protocol, its stream is opened lazily: nothing is asked, and the proposal goes with
-the first data in one flight (`lazy_stream`). Otherwise the peer's answer is waited for.
+Where one protocol alone will do, and the peer is known to speak it, the stream is opened lazily: nothing is asked, and
+the proposal goes with the first data in one flight (`lazy_stream`). Otherwise the peer's answer is waited for: where it
+may be one of several, it may be a better one than the one that we know of.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -50,19 +52,23 @@ class Opener:
         for connection in self._connections(peer):
             connection.spoken = set(protocols)
 
-    async def open(self, peer: PeerId, protocols: Sequence[str], *, lazily: bool = True) -> Stream:
+    async def open(
+        self, peer: PeerId, protocols: Sequence[str], *, lazily: bool = True, replayable: bool = False
+    ) -> Stream:
         """A stream for the first of these protocols that the peer speaks; `get_protocol` tells which. Not `lazily`: it
-        is open on the peer's side too when this returns.
+        is open on the peer's side too when this returns. `replayable`: what is written before the peer has agreed may
+        be sent twice; where it is not, it is sent once, come what may.
 
         Raises UnsupportedError, ConnectionLostError, DeadlineError; a stream opened lazily may raise UnsupportedError
         later, from any call that waits for the peer: then nothing that was written has been looked at.
         """
         connection = await self._connection(peer)
-        known = next((protocol for protocol in protocols if protocol in connection.spoken), None)
-        if known is None or not lazily:
+        only = protocols[0] if len(protocols) == 1 else None
+        if not lazily or only not in connection.spoken:
             return await self._negotiate(connection, protocols)
         muxed = await self._open(connection)
-        return LazyStream(muxed, known, refused=lambda: self._again(connection, known), spawn=self._spawn)
+        refused = partial(self._again if replayable else self._give_up, connection, only)
+        return LazyStream(muxed, only, refused=refused, spawn=self._spawn)
 
     async def open_stock(self, peer_id: ID, protocol_ids: Sequence[str]) -> Stream:
         """As `BasicHost.new_stream`, for the parts of py-libp2p that open streams by themselves: it dials, waits for
@@ -112,6 +118,12 @@ class Opener:
         connection.spoken.discard(protocol)
         return await self._negotiate(connection, [protocol])
 
+    async def _give_up(self, connection: YamuxConnection, protocol: str) -> Stream:
+        """The same, and nothing may be said again. The next stream is asked for."""
+        connection.spoken.discard(protocol)
+        await trio.lowlevel.checkpoint()
+        raise UnsupportedError(_unsupported(connection.peer, [protocol]))
+
     async def _negotiate(self, connection: YamuxConnection, protocols: Sequence[str]) -> Stream:
         muxed = await self._open(connection)
         try:
@@ -137,6 +149,10 @@ class Opener:
         return stream
 
 
+def _unsupported(peer: PeerId, protocols: Sequence[str]) -> str:
+    return f"{peer} does not speak {' or '.join(protocols)}"
+
+
 async def _agree(muxed: YamuxStream, protocols: Sequence[str]) -> Stream:
     dialer = Dialer(protocols)
     await muxed.write(dialer.start())
@@ -148,7 +164,7 @@ async def _agree(muxed: YamuxStream, protocols: Sequence[str]) -> Stream:
             raise
         proposal = dialer.receive(data)
         if dialer.refused:
-            raise UnsupportedError(f"{muxed.muxed_conn.peer} does not speak {' or '.join(protocols)}")
+            raise UnsupportedError(_unsupported(muxed.muxed_conn.peer, protocols))
         if proposal:
             await muxed.write(proposal)
     return Stream(muxed, dialer.agreed, dialer.ahead)

@@ -163,13 +163,20 @@ class Streams(Protocol):
         ...
 
     async def open(
-        self, peer: PeerId, protocols: Sequence[str], machine: Callable[[str], StreamMachine[EventT, CommandT]]
+        self,
+        peer: PeerId,
+        protocols: Sequence[str],
+        machine: Callable[[str], StreamMachine[EventT, CommandT]],
+        *,
+        replayable: bool = False,
     ) -> Channel[EventT, CommandT]:
         """Open a stream, dialling the peer if need be; the first protocol that it speaks is used and handed to
         `machine`. Raises UnreachableError, UnsupportedError, ConnectionLostError, DeadlineError.
 
-        Where the peer is known to speak a protocol nothing is asked: the stream reaches it with the first data, and
-        UnsupportedError may come from `Channel.receive` instead. Then nothing that was sent has been looked at."""
+        Where one protocol is named and the peer is known to speak it, nothing is asked: the stream reaches it with the
+        first data, and UnsupportedError may come from `Channel.receive` instead. Then nothing that was sent has been
+        looked at. `replayable` is for what does no harm if it is sent twice, such as a question: should the peer
+        refuse, it is sent again, once, on a stream that was asked for. Anything else, such as a call, is sent once."""
         ...
 
     def pipeline(

@@ -82,7 +82,12 @@ class Router:
         self._changed()
 
     async def open(
-        self, peer: PeerId, protocols: Sequence[str], machine: Callable[[str], StreamMachine[EventT, CommandT]]
+        self,
+        peer: PeerId,
+        protocols: Sequence[str],
+        machine: Callable[[str], StreamMachine[EventT, CommandT]],
+        *,
+        replayable: bool = False,
     ) -> Channel[EventT, CommandT]:
         """Open a stream, as `ports.Streams.open`."""
         if not protocols:
@@ -93,7 +98,7 @@ class Router:
             ticket = await self._slots.wait(peer, protocols[0])
             release = partial(self._slots.release, peer, protocols[0], ticket)
             try:
-                stream = await self._opener.open(peer, protocols)
+                stream = await self._opener.open(peer, protocols, replayable=replayable)
             except BaseException:
                 release()
                 raise

@@ -146,7 +146,9 @@ class MemberStreams:
     def handle(self, protocol: str, machine: Any, handler: Any) -> None:
         self._world.handlers[self._own, protocol] = (machine, handler)
 
-    async def open(self, peer: PeerId, protocols: Sequence[str], machine: Any) -> MemoryChannel:
+    async def open(
+        self, peer: PeerId, protocols: Sequence[str], machine: Any, *, replayable: bool = False
+    ) -> MemoryChannel:
         world = self._world
         found = world.handlers.get((peer, protocols[0]))
         if found is None:

@@ -189,7 +189,10 @@ class Line:
         size = sum(len(block.data) for block in message.blocks)
         with trio.CancelScope(deadline=trio.current_time() + SEND_SECONDS + size / LEAST_RATE):
             if not await self._send_on_old(message):
-                self._channel = await self._streams.open(self.peer, [PROTOCOL], lambda _protocol: MessageStream())
+                # wants are said again with every stream, and blocks are checked against their names
+                self._channel = await self._streams.open(
+                    self.peer, [PROTOCOL], lambda _protocol: MessageStream(), replayable=True
+                )
                 await self._channel.send(message)
             self._breaks = 0
             return

@@ -70,7 +70,8 @@ class Requester:
         raise AssertionError("not reached")
 
     async def _exchange(self, peer: PeerId, question: Message) -> Message | None:
-        channel = await self._streams.open(peer, [PROTOCOL], lambda _protocol: MessageStream())
+        # a record that is there is put again without effect, and the rest are questions
+        channel = await self._streams.open(peer, [PROTOCOL], lambda _protocol: MessageStream(), replayable=True)
         async with channel:
             await channel.send(question)
             await channel.close_write()

@@ -83,7 +83,8 @@ class Line:
 
     async def _carry(self, outbox: Outbox) -> None:
         """Write what the outbox holds, the only writer of this stream. Raises what ends the stream."""
-        stream = await self._opener.open(self.peer, [self._protocol])
+        # a router knows a message that it has, and a subscription that stands
+        stream = await self._opener.open(self.peer, [self._protocol], replayable=True)
         try:
             stream.muxed_conn.when_spare.add(outbox.nudge)
             while (batch := await outbox.pop()) is not None:

@@ -82,8 +82,8 @@ class SyncRefusedError(HostError):
 @dataclass(slots=True)
 class Exchanged:
     """What a comparison came to. `received` are on disk here, `sent` there; `complete`: nothing was left for another.
-    `lower`, `upper`, `summary` are the common range and what was known in it at the end, `equal` whether the member
-    said at the end that it knows just that; `head` is its newest checkpoint, and `sealed` whether it names the closed
+    `lower`, `upper`, `summary` are the common range and what was known in it at the end, `equal` whether neither
+    lacked anything by then; `head` is its newest checkpoint, and `sealed` whether it names the closed
     hours of the range by the same checkpoint as we do (None: not asked)."""
 
     received: int = 0
@@ -126,7 +126,7 @@ class Exchange:
         closed hours sealed, compare the checkpoints over the common range too: sums can be steered by who has much
         time, and hashes cannot. Raises HostError, RemoteProtocolError, and OSError where the disk is full."""
         found = Exchanged()
-        channel: _CHANNEL = await self._streams.open(peer, [PROTOCOL], lambda _: SyncInitiator())
+        channel: _CHANNEL = await self._streams.open(peer, [PROTOCOL], lambda _: SyncInitiator(), replayable=True)
         async with channel:
             opened = await self._ask(channel, Open(joined.room, joined.horizon(self._clock())), Opened)
             found.head = opened.head
@@ -218,8 +218,9 @@ class _Session:
         self._haves: list[bytes] = []
 
     async def compare(self) -> bool:
-        """Returns whether nothing differed. Raises as `Exchange.run`, and LimitExceededError when a session is used
-        up."""
+        """Returns whether neither lacked anything. Tombstones that one has and the other does not are no difference:
+        anybody may have brought something to one member alone. Raises as `Exchange.run`, and LimitExceededError when a
+        session is used up."""
         lower, upper = self._found.lower, self._found.upper
         random = self._x._entropy(8 * CUTS)
         numbers = [int.from_bytes(random[at : at + 8], "big") for at in range(0, len(random), 8)]
@@ -232,7 +233,7 @@ class _Session:
         while request is not None:
             answer = await self._x._ask(self._channel, Compare(request), Compare)
             step = await self._x._read(self._joined, partial(self._machine.handle, answer.ranges))
-            differed |= bool(step.needs or step.haves or step.batches or step.request)
+            differed |= bool(step.needs or step.haves or step.batches)
             await self._take(step.needs, step.batches)
             self._haves += step.haves
             self._given_left -= len(step.haves)
@@ -241,7 +242,7 @@ class _Session:
         await self._flush(1)
         # what is left to give, the other side takes when it asks
         self._found.complete &= self._machine.complete or self._given_left <= 0
-        return not differed
+        return not differed and self._machine.complete and self._machine.all_noted
 
     async def _take(self, needs: Sequence[Item], batches: Sequence[BatchRef]) -> None:
         for item in needs:

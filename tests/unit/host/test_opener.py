@@ -131,10 +131,26 @@ async def test_what_is_not_known_is_asked_and_then_known(pair):
     assert stream.get_protocol() == TOY
     assert spoken(alice, bob.peer_id) == {TOY}
     await stream.reset()
-    stream = await alice._opener.open(bob.peer_id, ["/no/such", TOY])
+    stream = await alice._opener.open(bob.peer_id, [TOY])
     assert isinstance(stream, LazyStream)
     await stream.write(b"hello")
     assert await stream.read(10) == b"hello"
+    await stream.reset()
+
+
+async def test_of_several_the_peer_chooses_whatever_is_known(pair):
+    """It may have a better one by now than the one that was heard of."""
+    alice, bob = pair
+    serve_echo(bob)
+    bob._host.set_stream_handler("/nexus/toy/2.0.0", bob._host.get_mux().handlers[TOY])
+    told(alice, bob.peer_id, TOY)
+    stream = await alice._opener.open(bob.peer_id, ["/nexus/toy/2.0.0", TOY])
+    assert not isinstance(stream, LazyStream)
+    assert stream.get_protocol() == "/nexus/toy/2.0.0"
+    await stream.reset()
+    told(alice, bob.peer_id, "/nexus/toy/3.0.0")
+    stream = await alice._opener.open(bob.peer_id, ["/nexus/toy/3.0.0", TOY])
+    assert stream.get_protocol() == TOY, "and it may not have what it had"
     await stream.reset()
 
 
@@ -188,7 +204,7 @@ async def test_who_only_reads_proposes_too(scripted):
 async def test_a_refusal_is_answered_by_saying_it_again_once(scripted):
     alice, bob, script = scripted
     told(alice, bob.peer_id, TOY)
-    stream = await alice._opener.open(bob.peer_id, [TOY])
+    stream = await alice._opener.open(bob.peer_id, [TOY], replayable=True)
     await stream.write(b"hello")
     await stream.write(b" bob")
     await stream.close_write()
@@ -219,7 +235,7 @@ async def test_a_refusal_is_answered_by_saying_it_again_once(scripted):
 async def test_a_second_refusal_is_for_the_caller(scripted):
     alice, bob, script = scripted
     told(alice, bob.peer_id, TOY)
-    stream = await alice._opener.open(bob.peer_id, [TOY])
+    stream = await alice._opener.open(bob.peer_id, [TOY], replayable=True)
     await stream.write(b"hello")
     await (await script.next()).write(HEADER + NA)
     async with trio.open_nursery() as nursery:
@@ -237,10 +253,34 @@ async def test_a_second_refusal_is_for_the_caller(scripted):
     await stream.reset()
 
 
-async def test_what_breaks_before_the_answer_is_not_said_again(scripted):
+@pytest.mark.parametrize("ended", [True, False])
+async def test_what_must_not_be_said_twice_is_not(scripted, ended):
     alice, bob, script = scripted
     told(alice, bob.peer_id, TOY)
     stream = await alice._opener.open(bob.peer_id, [TOY])
+    assert isinstance(stream, LazyStream), "and takes no longer"
+    await stream.write(b"pay carol")
+    if ended:
+        await stream.close_write()
+    theirs = await script.next()
+    assert await exactly(theirs, len(AGREED) + 9) == AGREED + b"pay carol"
+    await theirs.write(HEADER + NA)
+    for _ in range(2):
+        with trio.fail_after(5), pytest.raises(UnsupportedError, match=f"does not speak {TOY}"):
+            await stream.read(100)
+    if not ended:
+        with pytest.raises(UnsupportedError):
+            await stream.write(b" more")
+    await until(lambda: theirs.reset_by == "peer")
+    assert len(script.streams) == 1
+    assert TOY not in spoken(alice, bob.peer_id), "the next stream is asked for"
+    await stream.reset()
+
+
+async def test_what_breaks_before_the_answer_is_not_said_again(scripted):
+    alice, bob, script = scripted
+    told(alice, bob.peer_id, TOY)
+    stream = await alice._opener.open(bob.peer_id, [TOY], replayable=True)
     await stream.write(b"once")
     theirs = await script.next()
     await theirs.reset()
@@ -292,7 +332,7 @@ async def test_more_than_is_kept_waits_for_the_answer(scripted):
 async def test_who_gives_up_while_it_is_said_again_leaves_nothing(scripted):
     alice, bob, script = scripted
     told(alice, bob.peer_id, TOY)
-    stream = await alice._opener.open(bob.peer_id, [TOY])
+    stream = await alice._opener.open(bob.peer_id, [TOY], replayable=True)
     await stream.write(b"hello")
     await (await script.next()).write(HEADER + NA)
     with trio.move_on_after(0.05):

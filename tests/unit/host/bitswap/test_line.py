@@ -50,7 +50,8 @@ class Streams:
         self.sent: list[Message] = []
         self.stuck = False
 
-    async def open(self, peer, protocols, machine) -> Stream:
+    async def open(self, peer, protocols, machine, *, replayable) -> Stream:
+        assert replayable
         await trio.lowlevel.checkpoint()
         error = self.errors.pop(0) if self.errors else None
         if isinstance(error, UnreachableError | UnsupportedError):

@@ -17,7 +17,8 @@ class Breaking:
         self._last = last or UnsupportedError("it has had enough")
         self.opened: list[float] = []
 
-    async def open(self, *_args: object) -> object:
+    async def open(self, *_args: object, replayable: bool) -> object:
+        assert replayable
         self.opened.append(trio.current_time())
         if not self._lives:
             raise self._last

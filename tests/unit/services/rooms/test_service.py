@@ -96,7 +96,7 @@ class FakeStreams:
     def handle(self, protocol: str, machine: Any, handler: Any) -> None:
         pass
 
-    async def open(self, peer: PeerId, protocols: Any, machine: Any) -> Any:
+    async def open(self, peer: PeerId, protocols: Any, machine: Any, *, replayable: bool) -> Any:
         raise UnreachableError("nobody is there")
 
     def pipeline(self, channel: Any, key: Any, requests: int) -> Any:
