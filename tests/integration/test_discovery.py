@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 import pytest
 
@@ -71,3 +72,39 @@ def test_mdns_on_loopback(own_home: Home) -> None:
         poll(lambda: erin.peer_id in dave.connected(), "dave sees erin", timeout=30, every=0.2)
         sources = {p["peerId"]: p["source"] for d in (dave, erin) for p in d.cli("peers")["peers"]}
         assert "mdns" in {sources[dave.peer_id], sources[erin.peer_id]}
+
+
+@pytest.mark.slow
+def test_direct_peers_talk_without_a_mesh_and_find_each_other_after_a_crash(own_home: Home) -> None:
+    with Daemon("dave", own_home) as dave:
+        address = dave.tcp
+        with Daemon("erin", own_home, "--direct", address) as erin:
+            # she listens where he is told that she does only once she ran: he learns of her at his next start
+            dave.stop()
+            dave.flags += ["--direct", erin.tcp]
+            dave.start()
+            for daemon in (dave, erin):
+                daemon.cli("room", "join", "yard")
+
+            def stats(daemon: Daemon) -> dict[str, int]:
+                (found,) = daemon.cli("room", "stats", "yard")["rooms"]
+                return found
+
+            def talk(word: str) -> None:
+                poll(lambda: erin.peer_id in dave.connected(), "connected", timeout=60, every=0.2)
+                everybody = (dave, erin)
+                poll(lambda: all(stats(d)["peers"] == 1 for d in everybody), "met in the room", timeout=30, every=0.2)
+                dave.cli("room", "send", "yard", word)
+                heard = partial(erin.cli, "room", "history", "yard")
+                poll(lambda: word in [m["content"] for m in heard()["messages"]], f"{word} was heard", every=0.1)
+                assert [stats(d)["mesh"] for d in everybody] == [0, 0]
+
+            talk("before")
+            dave_id = dave.peer_id
+            dave.kill9()
+            poll(lambda: not erin.connected(), "the loss is noticed", timeout=30, every=0.1)
+            (row,) = [each for each in erin.cli("peers")["peers"] if each["peerId"] == dave_id]
+            assert row["direct"]
+            assert not row["connected"]
+            dave.start()
+            talk("after")
