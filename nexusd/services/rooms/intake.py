@@ -42,9 +42,10 @@ COMMIT_AT_ONCE: Final = 512
 COMMIT_BYTES: Final = 4 << 20
 """And their bytes."""
 
-TOMBSTONES: Final = 100_000
-"""Of one room: 15 MB. Anybody can sign what is refused, and it takes no room of the log's; what is refused beyond them
-may come again, and costs its verification."""
+TOMBSTONES: Final = 10_000
+"""Of one room. Anybody can sign what is refused, and bring it to one member alone, whose comparisons then find these
+places again and again: so many take a hundred rounds of the 256 that there are. What is refused beyond them may come
+again, and costs its verification."""
 
 
 class _Dated(msgspec.Struct, frozen=True):

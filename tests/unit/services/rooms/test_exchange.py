@@ -87,7 +87,8 @@ async def test_who_is_far_behind_is_left_to_fetch(tmp_path: Path) -> None:
         messages = [said(alice.signer, ROOM, f"{n}", NOW - 3 * HOUR_MS + n, n) for n in range(GIVEN + 200)]
         await alice.intake.take(alice.joined, [Brought(message.encode()) for message in messages])
         await alice.publish()
-        assert (await alice.compare(bob.peer_id)).sent == 0
+        left = await alice.compare(bob.peer_id)
+        assert (left.sent, left.equal) == (0, False)
         found = await bob.compare(alice.peer_id)
         assert found.received == GIVEN + 200
         assert len(bob.blocks.asked) == (GIVEN + 200 + 99) // 100
@@ -455,3 +456,23 @@ async def test_two_who_name_the_same_batches_make_us_fetch_them_once(tmp_path: P
 
 def _all() -> tuple[Key, Key]:
     return Key(0, b""), MAX_KEY
+
+
+async def test_what_was_brought_to_one_member_alone_is_no_difference(tmp_path: Path) -> None:
+    async with members(tmp_path, "alice", "bob") as (alice, bob):
+        for number in range(40):
+            message = await alice.say(f"{number}", NOW - 1000 * number)
+            await bob.intake.take(bob.joined, [Brought(message.encode())])
+        # one that nobody reads, and one of somebody whom alice does not listen to
+        unreadable = SignedMessage.sign(
+            MALLORY, alice.joined.topic, b'{"version":9,"type":"x","timestamp":%d}' % NOW, 1
+        )
+        await alice.intake.take(alice.joined, [Brought(unreadable.encode())])
+        blocked = said(MALLORY, ROOM, "only for alice", NOW - 5500, 2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(alice.intake._policy, "allows", lambda _: False)
+            await alice.intake.take(alice.joined, [Brought(blocked.encode())])
+        assert await alice.store.log.tombstones(alice.agent.id, ROOM) == 2
+        for one, other in ((alice, bob), (bob, alice)):
+            found = await one.compare(other.peer_id)
+            assert (found.equal, found.complete, found.received, found.sent) == (True, True, 0, 0)
