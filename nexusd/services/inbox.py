@@ -269,6 +269,7 @@ class Inbox:
     async def _say_once(self, peer: PeerId, message: Message, delivery: _Delivery) -> DmSenderEvent | None:
         pipeline = self._pipelines.get(peer)
         if pipeline is None or pipeline.closed:
+            # either will do, so that the peer is asked: a message goes behind its agreement, and once
             channel: _SENDER = await self._streams.open(peer, [MANY, PROTOCOL], partial(self._machine, peer))
             if channel.protocol != MANY:
                 delivery.shared = False

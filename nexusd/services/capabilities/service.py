@@ -300,6 +300,7 @@ class Capabilities:
             return machines[-1]
 
         try:
+            # said once at most, and so not `replayable`: a peer that refuses the protocol is told nothing again
             channel = await self._streams.open(peer, [PROTOCOL], machine)
             opening = commands.Open(
                 request_id=invocation,
