@@ -33,8 +33,12 @@ RECEIVED_BACKLOG: Final = 1024
 COMMIT_AT_ONCE: Final = 256
 UNHEARD_POINTS: Final = 1
 """For a message of a neighbour that is not listened to for its faults, and goes on: a flood of them ends in a ban."""
+RECEIVED_BYTES: Final = 16 * limits.MIB
+"""And their bytes: a thousand of the largest are a quarter of a GiB."""
 VERDICTS: Final = 2048
 """Messages that were judged and not yet delivered, so that none is parsed twice."""
+VERDICT_BYTES: Final = 16 * limits.KIB
+"""Larger ones are: where a topic waits, what it drops would be remembered here."""
 
 FRESH_MS: Final = 60_000
 """Younger messages are told from their repetitions by the mesh, which remembers what it saw for twice as long."""
@@ -63,6 +67,8 @@ class Receiving:
         self._attendance = attendance
         self._admission = Admission()
         self._judged: OrderedDict[bytes, wire.RoomMessage] = OrderedDict()
+        self._received_bytes = 0
+        self._kept = trio.Event()
         self._received, self._to_commit = trio.open_memory_channel[_Received](RECEIVED_BACKLOG)
 
     # --- rooms ------------------------------------------------------------------------------------------------------
@@ -91,7 +97,8 @@ class Receiving:
         return "ignore" if known else self._accept(message, read)
 
     def _accept(self, message: SignedMessage, read: wire.RoomMessage) -> Verdict:
-        self._judged[message.signature] = read
+        if len(message.data) <= VERDICT_BYTES:
+            self._judged[message.signature] = read
         if len(self._judged) > VERDICTS:
             self._judged.popitem(last=False)
         return "accept"
@@ -106,6 +113,9 @@ class Receiving:
             read = again
         match read.payload:
             case wire.Chat() | wire.Edit() | wire.Retract() | wire.Meta():
+                while self._received_bytes > RECEIVED_BYTES:
+                    await self._kept.wait()
+                self._received_bytes += len(message.data)
                 await self._received.send((joined, message, read))
             case wire.Presence() as presence:
                 await self._attendance.hear(joined, read, presence)
@@ -121,7 +131,12 @@ class Receiving:
                     batch.append(self._to_commit.receive_nowait())
                 except trio.WouldBlock:
                     break
-            await self._keep(batch)
+            try:
+                await self._keep(batch)
+            finally:
+                self._received_bytes -= sum(len(message.data) for _, message, _ in batch)
+                self._kept.set()
+                self._kept = trio.Event()
 
     async def _keep(self, batch: Sequence[_Received]) -> None:
         entries: list[Entry] = []

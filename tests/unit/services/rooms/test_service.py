@@ -186,6 +186,31 @@ async def test_what_was_said_long_ago_goes_round_once(tmp_path: Path) -> None:
         assert await running.topics.hear(signer("bob"), "in 1970", at=5) == "ignore"
 
 
+async def test_no_more_waits_for_its_commit_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexusd.services.rooms.receiving.RECEIVED_BYTES", 10_000)
+    monkeypatch.setattr("nexusd.services.rooms.receiving.VERDICT_BYTES", 1000)
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        receiving = running.rooms._receiving
+        most = 0
+        append = running.store.log.append_many
+
+        async def watched(*args: Any, **named: Any) -> Any:
+            nonlocal most
+            most = max(most, receiving._received_bytes)
+            assert not receiving._judged
+            return await append(*args, **named)
+
+        monkeypatch.setattr(running.store.log, "append_many", watched)
+        async with trio.open_nursery() as nursery:
+            for number in range(30):
+                nursery.start_soon(running.topics.hear, signer("bob"), "x" * 3000, number)
+        assert len(await running.until_stored(30)) == 30
+        assert 0 < most < 20_000
+
+
 async def test_an_old_presence_goes_round_no_more(tmp_path: Path) -> None:
     async with alice(tmp_path) as running:
         await running.rooms.join(GENERAL)
