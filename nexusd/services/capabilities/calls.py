@@ -210,7 +210,7 @@ class OutgoingCall:
                 paid = Refusal("payment_refused", f"The payment could not be kept: {error}")
         self._waiting = None
         if paid is None:
-            return self._failure or CallError("timeout", "The payment was not decided in time")
+            return self._failure or CallError("timeout", "Nobody decided about the payment in time")
         if isinstance(paid, Refusal):
             return CallError(paid.code, paid.message)
         self.payment = paid

@@ -400,10 +400,7 @@ class Capabilities:
         priced = await self._priced(name, params)
         if isinstance(priced, Refusal):
             return priced
-        params = priced
-        offers = self._offers_of(name, params)
-        if isinstance(offers, Refusal):
-            return offers
+        params, offers = priced
         entry = _entry(agent, name, params, offers)
         async with self._serving:
             before = self._registry.find(agent.id, name)
@@ -417,14 +414,15 @@ class Capabilities:
         await self._changed(agent.id)
         return entry.view()
 
-    async def _priced(self, name: CapabilityName, options: OptionsT) -> OptionsT | Refusal:
-        """The options with their price filled in."""
-        if options.price is None:
-            return options
-        if self._till is None:
-            return Refusal("refused", "This daemon takes no payments")
-        price = await self._till.price(name, options.price, options.timeout_ms)
-        return price if isinstance(price, Refusal) else replace(options, price=price)
+    async def _priced(self, name: CapabilityName, options: OptionsT) -> tuple[OptionsT, Offers] | Refusal:
+        """The options with their price filled in, and its terms."""
+        if options.price is not None and self._till is not None:
+            price = await self._till.price(name, options.price, options.timeout_ms)
+            if isinstance(price, Refusal):
+                return price
+            options = replace(options, price=price)
+        offers = self._offers_of(name, options)
+        return offers if isinstance(offers, Refusal) else (options, offers)
 
     def _offers_of(self, name: CapabilityName, options: CapabilityOptions) -> Offers | Refusal:
         if options.price is None:
@@ -455,10 +453,8 @@ class Capabilities:
         priced = await self._priced(name, params)
         if isinstance(priced, Refusal):
             return priced
-        offers = self._offers_of(name, priced)
-        if isinstance(offers, Refusal):
-            return offers
-        entry = Entry(agent.id, name, "connection", provider, priced, params.streaming, owner=provider, offers=offers)
+        params, offers = priced
+        entry = Entry(agent.id, name, "connection", provider, params, params.streaming, owner=provider, offers=offers)
         if refusal := self._registry.add(entry):
             return refusal
         await self._changed(agent.id)
