@@ -310,6 +310,7 @@ async def _start(
         random=random,
         referred=content.referred,
         log_budget=config.room_log,
+        room_for=content.room_for,
         checkpointed=checkpointed,
         changed=rooms_changed,
         screen=spoken,

@@ -72,6 +72,8 @@ class Content:
         self._resolve = resolve
         path = store.blocks.database.path
         disk = Disk(directory, path.with_name(f"{path.name}-wal"), lambda: store.blocks.pending_bytes)
+        self.room_for: Final = disk.check
+        """For other services that write blocks: raises StorageFullError if so many bytes would leave too little."""
         self._shelf = Shelf(store.blocks, disk, exchange, clock)
         self._uploads = Uploads(self._shelf, clock, entropy)
         self._fetches = Fetches(self._shelf, names, emit, clock)

@@ -16,3 +16,6 @@ Checkpointed = Callable[[RoomId, Cid], None]
 
 Penalise = Callable[[PeerId, str, int], None]
 """Charge a peer's account: why, and how many points."""
+
+RoomFor = Callable[[int], None]
+"""Raises StorageFullError if so many more bytes of blocks would leave the disk less than stays free."""

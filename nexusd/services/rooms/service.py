@@ -24,7 +24,7 @@ from nexusd.services.rooms.exchange import Exchange
 from nexusd.services.rooms.intake import Intake
 from nexusd.services.rooms.joined import Joined
 from nexusd.services.rooms.membership import Membership
-from nexusd.services.rooms.ports import Checkpointed, Penalise, Referred
+from nexusd.services.rooms.ports import Checkpointed, Penalise, Referred, RoomFor
 from nexusd.services.rooms.posting import Posting
 from nexusd.services.rooms.published import Published
 from nexusd.services.rooms.receiving import Receiving
@@ -98,6 +98,7 @@ class Rooms:
         changed: Callable[[], None] = lambda: None,
         screen: Screen | None = None,
         log_budget: int = 1 << 30,
+        room_for: RoomFor = lambda _bytes: None,
     ) -> None:
         """`log_budget` is how many bytes of signed messages one room may have."""
         self._agents = agents
@@ -158,7 +159,14 @@ class Rooms:
             find=self._membership.of,
             served=self._sync.served,
         )
-        self._published = Published(streams=streams, store=store, clock=clock, find=self._membership.of)
+        self._published = Published(
+            streams=streams,
+            store=store,
+            clock=clock,
+            find=self._membership.of,
+            penalise=penalise,
+            room_for=room_for,
+        )
         self._verification = Verification(store=store, sync=self._sync, sealing=self._sealing, name_of=name_of)
         self._conversation = Conversation(store=store, name_of=name_of, resolve=resolve)
 

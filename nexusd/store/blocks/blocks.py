@@ -65,6 +65,19 @@ class Blocks:
                 new += await self.database.write(partial(_put, blocks=part, now=now))
         return new
 
+    async def renew(self, cids: Iterable[Cid], *, now: int) -> set[Cid]:
+        """Have those of them that are here count as stored now, and say which they are."""
+        asked = tuple(cids)
+
+        def write(connection: apsw.Connection) -> set[Cid]:
+            here = {cid for cid in asked if _is_here(connection, cid)}
+            connection.executemany(
+                "UPDATE blocks SET stored_at = ? WHERE digest = ?", [(now, cid.digest) for cid in here]
+            )
+            return here
+
+        return await self.database.write(write)
+
     async def get(self, cid: Cid, *, links: bool = True) -> Block | None:
         """The block, checked against its name, or None if it is not here. One that is damaged is dropped, counted and
         listed as damaged, and is not here. Without `links` nobody looks for any, which may be 45,000 and take a second
@@ -91,9 +104,18 @@ class Blocks:
 
     async def size(self, cid: Cid) -> int | None:
         """Its bytes, or None if it is not here."""
+        return (await self.sizes([cid])).get(cid)
+
+    async def sizes(self, cids: Iterable[Cid]) -> dict[Cid, int]:
+        """The bytes of those of them that are here."""
+        asked = tuple(cids)
         query = "SELECT size FROM blocks WHERE digest = ? AND data <> 0"
-        size: Any = await self.database.read(lambda connection: connection.execute(query, (cid.digest,)).get)
-        return None if size is None else int(size)
+
+        def read(connection: apsw.Connection) -> dict[Cid, int]:
+            found: Any = ((cid, connection.execute(query, (cid.digest,)).get) for cid in asked)
+            return {cid: int(size) for cid, size in found if size is not None}
+
+        return await self.database.read(read)
 
     async def missing(self, root: Cid, limit: int) -> list[Cid]:
         """Some of those that are not here of a block and all below it, as far as that is known; none if all are."""
