@@ -11,7 +11,7 @@ from nexusd_protocols.payments.tokens import parse_network
 def rpc_url(text: str) -> tuple[int, str]:
     """Chain id and URL of `base=https://…`. Raises ValueError."""
     network, mark, url = text.partition("=")
-    if not mark or not url.startswith(("http://", "https://")):
+    if not mark or not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
         raise ValueError("not a network and a URL")
     return parse_network(network), url
 

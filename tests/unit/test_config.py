@@ -102,9 +102,17 @@ def test_keys_in_the_addresses_of_nodes_are_not_told(environment):
     (row,) = [row for row in found.values() if row.key == "rpc_urls"]
     assert row.value == ["base=https://a.example/…", "polygon=http://b.example/…", "ethereum=http://c"]
     assert found.rpc_urls == tuple(urls)
-    with pytest.raises(ConfigError) as caught:
-        load({"rpc_urls": ["SECRET"]}, environment)
-    assert "SECRET" not in str(caught.value)
+    for wrong in (
+        ["SECRET"],
+        ["base=http://"],
+        ["moon=http://x"],
+        ["base=ftp://x"],
+        ["base=http://[x"],
+        [*urls, *urls],
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load({"rpc_urls": wrong}, environment)
+        assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", LAYERS)
