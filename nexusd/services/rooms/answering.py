@@ -53,14 +53,16 @@ bring more."""
 MEMBERS: Final = 1024
 """Of whom it is remembered how much they asked."""
 WORK_S: Final = (60.0, 0.1)
-"""Seconds that looking things up for one member may take: so many at once, and a second. Ten thousand differences in a
-million messages take five; who asks for more has every range asked about that there is."""
+"""Seconds that looking things up for one member, and taking what it puts, may take: so many at once, and a second. Ten
+thousand differences in a million messages take five; who asks for more has every range asked about that there is."""
 HEADS: Final = 8
 """Checkpoints named in one comparison, each of which may be made of 100,000 batches. One is enough to compare."""
 IDLE_S: Final = 60.0
 """Between two questions of one member, which verifies and stores a thousand batches meanwhile. A longer pause costs it
 another session."""
 SEND_S: Final = 30.0
+TAKE_S: Final = 0.0002
+"""Of that for each message that is put: to decode, verify, read and commit one takes 140 µs and more of the loop."""
 READ_AT_ONCE: Final = 32
 """Messages read from disk together, so that 256 of the largest are never in memory at once."""
 
@@ -148,11 +150,15 @@ class Answering:
 
         async with self._looking:
             found, seconds = await self._store.log.read_index(joined.agent.id, joined.room, timed)
+        await self._charge(channel, seconds)
+        return found
+
+    async def _charge(self, channel: _CHANNEL, seconds: float) -> None:
+        """Raises RemoteProtocolError `too_much_work` where that is more than the member may have."""
         if self._of(channel.peer).work.turn(trio.current_time(), seconds) > 0:
             self._penalise(channel.peer, "too_much_work", 10)
             await channel.send(Refused("busy"), timeout=SEND_S)
             raise RemoteProtocolError("too_much_work", f"over {WORK_S[0]:g} s", penalty=0)
-        return found
 
     async def _serve(self, channel: _CHANNEL, joined: Joined) -> None:
         agent, room = joined.agent.id, joined.room
@@ -201,6 +207,7 @@ class Answering:
         await channel.send(Messages(tuple(part), tuple(absent), last=True), timeout=SEND_S)
 
     async def _take(self, channel: _CHANNEL, joined: Joined, messages: Sequence[bytes]) -> int:
+        await self._charge(channel, TAKE_S * len(messages))
         try:
             taken = await self._intake.take(joined, [Brought(raw) for raw in messages])
         except OSError as error:

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from nexusd.host.ports import ConnectionLostError, HostError, UnsupportedError
+from nexusd.services.rooms import answering
 from nexusd.services.rooms.answering import AT_ONCE, AT_ONCE_EACH, HEADS
 from nexusd.services.rooms.exchange import GIVEN, SyncRefusedError
 from nexusd.services.rooms.intake import Brought
@@ -161,6 +162,24 @@ async def test_a_member_may_refuse(tmp_path: Path) -> None:
         alice.world.serve("bob", "/other", SyncResponder, _nothing)
         with pytest.raises(UnsupportedError):
             await alice.compare(bob.peer_id)
+
+
+async def test_what_is_put_costs_its_verifying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with members(tmp_path, "alice", "bob") as (alice, bob):
+        await alice.compare(bob.peer_id)  # alice is known, with all that she may ask for
+        for number in range(40):
+            await alice.say(f"{number}")
+        work = bob.answering._asked[alice.peer_id].work
+        work.turn(trio.current_time(), answering.WORK_S[0] - 1)
+        monkeypatch.setattr(answering, "TAKE_S", 0.02)
+        await alice.compare(bob.peer_id)
+        assert work.turn(trio.current_time(), 0) == 0, "that was within bounds"
+        for number in range(40, 80):
+            await alice.say(f"{number}")
+        with pytest.raises(SyncRefusedError, match="busy"):
+            await alice.compare(bob.peer_id)
+        assert ("alice", "too_much_work", 10) in alice.world.charged
+        assert len((await bob.store.log.history(bob.agent.id, ROOM, limit=500)).rows) == 40, "it was not verified"
 
 
 async def _nothing(_: Any) -> None:
