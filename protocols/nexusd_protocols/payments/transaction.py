@@ -29,8 +29,8 @@ class Fees(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """A signed transaction, as it is kept before it is sent. `network` is CAIP-2; `account` (lower hex, without 0x) pays
-    the gas; `hash` is 0x and lower hexadecimal; `made_at`: unix milliseconds, once it is kept."""
+    """A signed transaction, as it is kept before it is sent. `network` is CAIP-2; `account` (lower hex, without 0x)
+    pays the gas; `hash` is 0x and lower hexadecimal; `made_at`: unix milliseconds, once it is kept."""
 
     network: str
     account: str
