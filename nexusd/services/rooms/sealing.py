@@ -3,7 +3,8 @@
     dirty hour -> its messages -> batches -> blocks on disk -> named in the log -> day -> checkpoint -> pinned
 
 Whoever holds the same messages makes the same objects, so nothing here is said to anybody. What comes late for an hour
-makes it dirty again. The last checkpoint is pinned, with all below it; the one before it is let go.
+makes it dirty again. The last checkpoint is pinned, with all below it; the one before it is let go. The batches of a
+day that has more of them than its object has room for are in no checkpoint: they are pinned beside it, below shelves.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from nexusd.services.rooms.ports import Checkpointed
 from nexusd.store import Store
 from nexusd.store.blocks import Pin
 from nexusd_protocols import limits
+from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
 from nexusd_protocols.content.retention import expires_at
+from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.bounds import DAY_HOURS, closed_before, hour_of
 from nexusd_protocols.history.checkpoint import make_checkpoint
 from nexusd_protocols.history.day import DayRef, day_of, make_day
@@ -45,6 +48,12 @@ HOURS: Final = 1 << 20
 """More than there are since the first one that history has room for."""
 HOURS_AT_ONCE: Final = 48
 """Sealed before the days above them are made."""
+SHELF_BATCHES: Final = limits.DAY_BATCHES
+"""Named by one shelf: an object of 1 MiB."""
+PINS: Final = 4096
+"""Of one room that are looked at: a checkpoint, and a shelf for each two million messages in a day."""
+_DAY: Final = ", day "
+"""In the name of a shelf's pin, before its day. No room's id has a space."""
 AGAIN_BYTES: Final = (64.0 * limits.MIB, 256.0 * limits.KIB)
 """Written anew of hours that were sealed before: so many at once, and a second. What comes late for a full hour has
 all of it made again, and anybody may send one such message after the other."""
@@ -157,6 +166,7 @@ class Sealing:
         agent, room = joined.agent.id, joined.room
         refs: list[DayRef] = []
         blocks: list[Block] = []
+        shelves: dict[Cid, int] = {}
         for day in days:
             found = await self._store.batches.batch_refs(
                 agent, room, from_hour=day * DAY_HOURS, to_hour=(day + 1) * DAY_HOURS, limit=1 << 30
@@ -169,6 +179,10 @@ class Sealing:
             except HistoryError as error:
                 # more than one object has room for: the day's batches are to be had, and no checkpoint names them
                 log.warning("room_day_not_sealed", room=room, day=day, reason=str(error))
+                refs.append(DayRef(day, Cid.of(DAG_CBOR, b""), 0))
+                made = [_shelf(found[at : at + SHELF_BATCHES]) for at in range(0, len(found), SHELF_BATCHES)]
+                shelves |= dict.fromkeys((shelf.cid for shelf in made), day)
+                blocks += made
                 continue
             refs.append(ref)
             blocks.append(block)
@@ -176,24 +190,39 @@ class Sealing:
         kept = [ref for ref in whole.values() if ref.count]
         head = make_checkpoint(room, kept) if kept else None
         await self._store.blocks.put([*blocks, head] if head else blocks, now=now)
-        if head is not None:
-            await self._pin(joined, head.cid, now)
+        await self._pin(joined, head.cid if head else None, shelves, days, now)
         await self._store.batches.save_days(agent, room, refs, head.cid if head else None, sealed=sealed)
 
-    async def _pin(self, joined: Joined, head: Cid, now: int) -> None:
-        """Keep this one and let go those before it: in this order, so that at no moment there is none."""
-        agent = joined.agent.id
-        owner = f"{OWNER}{joined.room}"
-        pin = Pin(
-            agent=agent,
-            owner=owner,
-            cid=head,
-            retention=joined.retention,
-            name=f"history of {joined.room}",
-            size=joined.log_bytes,
-            expires_at=expires_at(joined.retention, now),
-        )
-        await self._store.blocks.pin(pin, now=now)
-        for old in (await self._store.blocks.pins(agent, owner, limit=100)).rows:
-            if old.cid != head:
+    async def _pin(
+        self, joined: Joined, head: Cid | None, shelves: Mapping[Cid, int], days: Sequence[int], now: int
+    ) -> None:
+        """Keep this checkpoint and the shelves of these days, and let go what was kept in their place: in this order,
+        so that at no moment there is none. Without a checkpoint the last one stays."""
+        agent, owner, name = joined.agent.id, f"{OWNER}{joined.room}", f"history of {joined.room}"
+        first = day_of(hour_of(joined.horizon(now)))
+        kept = {cid: f"{name}{_DAY}{day}" for cid, day in shelves.items()} | ({head: name} if head else {})
+        before = (await self._store.blocks.pins(agent, owner, limit=PINS)).rows
+        for old in before:
+            _, on_a_shelf, day = old.name.partition(_DAY)
+            if (int(day) >= first and int(day) not in days) if on_a_shelf else head is None:
+                kept[old.cid] = old.name
+        for cid, of in kept.items():
+            pin = Pin(
+                agent=agent,
+                owner=owner,
+                cid=cid,
+                retention=joined.retention,
+                name=of,
+                size=joined.log_bytes if of == name else 0,
+                expires_at=expires_at(joined.retention, now),
+            )
+            await self._store.blocks.pin(pin, now=now)
+        for old in before:
+            if old.cid not in kept:
                 await self._store.blocks.unpin(agent, owner, old.cid)
+
+
+def _shelf(batches: Sequence[BatchRef]) -> Block:
+    """Nobody asks for it: it names batches so that whatever keeps it keeps them."""
+    cids = [batch.cid for batch in batches]
+    return Block.of(DAG_CBOR, dag_cbor.encode(list(cids)), cids)

@@ -138,6 +138,47 @@ async def test_a_day_that_is_too_full_is_left_out(tmp_path: Path, monkeypatch: p
         assert await alice.store.batches.head(alice.agent.id, ROOM) is None
 
 
+async def test_the_batches_of_a_day_that_is_too_full_are_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members(tmp_path, "alice") as (alice,):
+        monkeypatch.setattr(limits, "DAY_BATCHES", 3)
+        monkeypatch.setattr(sealing, "SHELF_BATCHES", 2)
+        start = (NOW // (24 * HOUR_MS) - 2) * 24 * HOUR_MS
+        blocks, owner = alice.store.blocks, f"history:{ROOM}"
+
+        async def say(hours: Sequence[int]) -> None:
+            await take(alice, [said(CAROL, ROOM, "x", start + hour * HOUR_MS, hour) for hour in hours])
+            await alice.sealing.seal(alice.joined)
+
+        async def there() -> list[bool]:
+            alice.now += 2 * HOUR_MS
+            await blocks.collect(now=alice.now)
+            refs = await alice.store.batches.batch_refs(alice.agent.id, ROOM, limit=500)
+            return [await blocks.get(ref.cid) is not None for ref in refs]
+
+        await say([0, 1, 2])  # as many as there is room for
+        before = await alice.store.batches.head(alice.agent.id, ROOM)
+        await say([3, 4])
+        assert await there() == [True] * 5
+        assert await alice.store.batches.days(alice.agent.id, ROOM) == [], "no checkpoint says half of it"
+        await say([25, 26])  # of another day
+        assert await there() == [True] * 7
+        await say([5])
+        assert await there() == [True] * 8
+        pins = (await blocks.pins(alice.agent.id, owner, limit=10)).rows
+        head = await alice.store.batches.head(alice.agent.id, ROOM)
+        assert len(pins) == 1 + 3, "a checkpoint of the other day, and three shelves"
+        assert head in {pin.cid for pin in pins}
+        assert before not in {pin.cid for pin in pins}
+        assert (await verify(alice)).sound
+        alice.joined.retention = "cache"
+        await alice.sealing.trim(alice.joined)
+        await say([45])
+        pins = (await blocks.pins(alice.agent.id, owner, limit=10)).rows
+        assert [pin.name for pin in pins] == [f"history of {ROOM}"], "what nobody keeps any more has no shelves"
+
+
 async def test_what_ends_between_the_batches_and_the_day_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
