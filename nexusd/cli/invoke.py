@@ -57,6 +57,7 @@ def invoke(
     max_output: int = limits.INVOKE_MAX_OUTPUT_BYTES,
     max_price: str | None = None,
     tab: Flag = False,
+    again: str | None = None,
     anyway: Flag = False,
 ) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
     """Call a capability.
@@ -83,12 +84,17 @@ def invoke(
         What the call may cost, in whole tokens, such as 0.10; nothing is paid without it. The policy decides too.
     tab
         Pay as the output comes, at most --max-price; both sides stop where the other does not keep to it.
+    again
+        Id of an earlier call as `nexus pay history` shows it: ask again for what it paid for, which costs nothing more.
+        Everything else must be as it was.
     anyway
         Send the input though it holds what looks like key material, where the daemon looks and leaves that to you.
     """
     value = _input(input, as_text=text)
     if tab and max_price is None:
         raise UsageError("--tab needs --max-price", "say what the call may cost at most")
+    if again is not None and (tab or max_price is None):
+        raise UsageError("--again needs --max-price, and goes without --tab", "a tab is not taken up again")
     if max_duration is None:
         max_duration = limits.INVOKE_MAX_DURATION_MS / 1000 if max_price is None else PAID_DURATION_S
     call = current().nexus.stream(
@@ -101,6 +107,7 @@ def invoke(
         max_output_bytes=max_output,
         max_price=max_price,
         tab=tab,
+        again=again,
         anyway=anyway,
     )
     if stream:

@@ -175,6 +175,7 @@ class Nexus(_Asking):
         max_output_bytes: int = limits.INVOKE_MAX_OUTPUT_BYTES,
         max_price: str | None = None,
         tab: bool = False,
+        again: str | None = None,
         anyway: bool = False,
         agent: str | None = None,
     ) -> CallStream:
@@ -193,6 +194,7 @@ class Nexus(_Asking):
             max_output_bytes=max_output_bytes,
             max_price=max_price,
             tab=tab,
+            again=again,
             anyway=anyway,
             agent=agent,
         )

@@ -293,6 +293,12 @@ class Capabilities:
             params = replace(params, input=screened)
         max_input = _max_input(params)
         invocation = self._new_id()
+        if params.again is not None:
+            if params.max_price is None or params.tab:
+                return Refusal("invalid_params", "What is asked for again was paid for, and not by a tab")
+            if any(call.invocation == params.again for call in self._calling):
+                return Refusal("busy", f"The call {params.again!r} is under way")
+            invocation = params.again
         machines: list[Caller] = []
 
         def machine(_: str) -> Caller:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+import msgspec
 import structlog
 import trio
 
@@ -90,6 +91,9 @@ class Purse:
         account = self._account()
         if account is None:
             return Refusal("wallet_locked")
+        known = await self._purchases.get(wish.id)
+        if known is not None:
+            return await self._show_again(wish, demand, known, account)
         rules = await self._policies.of(wish.agent)
         refused: Refusal | None = None
         for offer in demand.offers:
@@ -102,6 +106,30 @@ class Purse:
             refused = refused or answer
         why = ", ".join(str(fault) for fault in demand.faults)
         return refused or Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}")
+
+    async def _show_again(
+        self, wish: Wish, demand: Required, known: PurchaseRow, account: Account
+    ) -> Payment | Refusal:
+        """What paid for the same call before: nothing is signed, so that no more is paid, whatever is asked now."""
+        was, signed = known.intent, known.signed
+        same = (was.agent, was.peer, was.capability, was.request)
+        if was.tab or same != (wish.agent, wish.peer, wish.capability, wish.request):
+            return Refusal("payment_refused", "Another call was paid for under this id")
+        if signed is None:
+            return Refusal("payment_refused", "Nothing was signed for this call: make a new one")
+        if await self._purchases.stopped():
+            return Refusal("payment_refused", policy.CODES[policy.STOPPED], {"reason": policy.STOPPED})
+        for offer in demand.offers:
+            terms = offer.terms
+            if signed.key == signed.authorization.key(terms.token) and terms.pay_to == was.pay_to:
+                bare = wish.demanded.required is None
+                pay = commands.Pay(payment=msgspec.json.decode(signed.payload))
+                if bare:
+                    pay = commands.Pay(
+                        proof=published.render_proof(signed.authorization, signed.signature, terms.token)
+                    )
+                return Payment(self, wish, Chosen(demand, offer, bare=bare), pay, signed, account, None)
+        return Refusal("payment_refused", "The provider takes another asset now, or another account's payments")
 
     def decided(self, purchase: str) -> None:
         """A person decided: whoever waits goes on."""
@@ -228,6 +256,11 @@ class Purse:
         """Unix seconds."""
         return self._clock() // 1000
 
+    async def _is_spent(self, id_: str) -> bool:
+        """So it is when a call is made again, and no later answer takes that back."""
+        row = await self._purchases.get(id_)
+        return row is not None and row.state is PurchaseState.SPENT
+
     async def _close(self, id_: str, outcome: str) -> None:
         await self._purchases.closed(id_, outcome, self._clock())
 
@@ -249,7 +282,7 @@ class Purse:
         if taken:
             raw = b"" if how.response is None else ndjson.encode(how.response)
             await self._purchases.spent(wish.id, receipt=jws.encode(), response=raw, now=self._clock())
-        elif settled is not None:
+        elif settled is not None and not await self._is_spent(wish.id):
             await self._close(wish.id, settled.error)
         state: Literal["paid", "pending", "unused", "unknown"] = "unknown"
         if settled is not None and settled.pending:

@@ -108,6 +108,9 @@ class InvokeParams(Acting, frozen=True, kw_only=True):
     """What the call may cost in all, in whole tokens; without it nothing is paid. The policy has its own word."""
     tab: bool = False
     """Pay as the output comes, where the provider asks for that."""
+    again: Annotated[str, Meta(min_length=1, max_length=limits.REQUEST_ID_CHARS, pattern="^[!-~]+$")] | None = None
+    """Id of an earlier call, and of what paid for it: the same call is made again and shows the same payment, so that
+    it costs nothing more. The rest must be as it was. Not with `tab`; needs `max_price`."""
     anyway: bool = False
     """Send it though it holds what looks like key material, where the policy leaves that to the sender."""
 

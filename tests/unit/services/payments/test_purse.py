@@ -26,7 +26,7 @@ from nexusd_protocols.payments.verify import Verified
 from nexusd_protocols.pointer.documents import Price
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
-from tests.harness.paying import NOW, PAYEE, PAYER, price, tab_price
+from tests.harness.paying import NOW, PAYEE, PAYER, THIEF, price, tab_price
 from tests.harness.people import ALICE, BOB, MALLORY
 
 AGENT = AgentId(ALICE.peer_id)
@@ -217,6 +217,46 @@ async def test_who_gives_up_waiting_for_a_person_has_bought_nothing(tmp_path: Pa
         assert isinstance(payment, Payment)
         # it holds from when a person agreed, not from when it was asked
         assert payment.pay.payment["payload"]["authorization"]["validBefore"] == str(NOW + 60 + 60)
+
+
+async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path: Path) -> None:
+    async with shopper(tmp_path, per_day="0.1") as alice:
+        first = await alice.purse.pay(alice.wish(id="one"))
+        assert isinstance(first, Payment)
+        before = await alice.store.purchases.get("one")
+        # whatever it costs by now, and though the budget is used up
+        alice.now += 3_600_000
+        dearer = terms.required([price(amount=999_999)], BOB.peer_id)
+        again = await alice.purse.pay(alice.wish(dearer, id="one"))
+        assert isinstance(again, Payment)
+        assert (again.pay.payment, again.amount) == (first.pay.payment, first.amount)
+        assert await alice.store.purchases.get("one") == before
+        for changes in ({"request": bytes(32)}, {"peer": MALLORY.peer_id}, {"agent": AgentId(MALLORY.peer_id)}):
+            demand = terms.required([price()], changes.get("peer", BOB.peer_id))
+            refused = await alice.purse.pay(alice.wish(demand, id="one", **changes))
+            assert isinstance(refused, Refusal)
+            assert "Another call" in refused.message
+        elsewhere = terms.required([price(pay_to=THIEF.address)], BOB.peer_id)
+        assert isinstance(await alice.purse.pay(alice.wish(elsewhere, id="one")), Refusal)
+        # what was delivered once stays so, whatever is said later
+        done = Ended(pieces=1, result=bytes(32), response=None, code="")
+        assert (await first.ended(done)).state == "paid"
+        response = {"success": False, "errorReason": "nothing", "transaction": "", "network": price().token.network}
+        await again.ended(Ended(pieces=0, result=bytes(32), response=response, code="x"))
+        row = await alice.store.purchases.get("one")
+        assert row is not None
+        assert row.state is PurchaseState.SPENT
+        await alice.store.purchases.stop(True)
+        assert isinstance(await alice.purse.pay(alice.wish(id="one")), Refusal)
+
+
+async def test_what_was_never_signed_is_not_shown_again(tmp_path: Path) -> None:
+    async with shopper(tmp_path, approve_above="0.01") as alice:
+        with trio.move_on_after(0.2):
+            await alice.purse.pay(alice.wish(id="one"))
+        refused = await alice.purse.pay(alice.wish(id="one"))
+        assert isinstance(refused, Refusal)
+        assert "Nothing was signed" in refused.message
 
 
 async def test_what_the_provider_did_not_take_still_counts(tmp_path: Path) -> None:
