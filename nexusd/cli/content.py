@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -14,7 +14,7 @@ from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer
 from nexusd.cli.progress import Bar
 from nexusd.cli.session import call, current
-from nexusd.cli.terminal import clean, size
+from nexusd.cli.terminal import clean
 from nexusd.cli.usage import UsageError
 from nexusd_protocols.content.retention import RetentionClass
 from nexusd_protocols.rpc.schema import (
@@ -28,6 +28,9 @@ from nexusd_protocols.rpc.schema import (
 )
 
 app = App(name="content", help="Content by its CID: put, get, keep, remove.", help_format="plaintext")
+
+USER: Final = "user"
+"""Who owns the pins of what this agent keeps; only these have names that somebody chose for a file."""
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Class = Annotated[RetentionClass, Parameter(name="--class")]
@@ -82,6 +85,8 @@ def put(
     from nexusd.cli import trees
     from nexusd.client import content
 
+    if not path:
+        raise UsageError("the path is empty", "give a file or a directory; . is the one you are in")
     nexus = current().nexus
     if path == STDIN:
         with Bar("standard input") as bar:
@@ -194,7 +199,11 @@ def _target(output: str | None, root: str, path: str, found: ContentStat, *, for
     """Where to write. Raises UsageError for a place that is taken."""
     from nexusd_protocols.content.names import check_name
 
-    own = path.rstrip("/").rpartition("/")[2] or next((pin.name for pin in found.pins if pin.name), "") or root
+    own = (
+        path.rstrip("/").rpartition("/")[2]
+        or next((pin.name for pin in found.pins if pin.name and pin.owner == USER), "")
+        or root
+    )
     try:
         check_name(own)
     except ValueError:
@@ -237,7 +246,8 @@ def ls(cid: str | None = None, /, *, everything: Annotated[bool, Parameter(alias
         pins += page.pins
         after = page.last
         if not page.more:
-            return Answer(ContentList(pins=pins, more=False, last=after), content_text.pins)
+            listed = ContentList(pins=pins, more=False, last=after)
+            return Answer(listed, lambda found: content_text.pins(found, everything=everything))
 
 
 @app.command(name="stat", help=summaries.of("content.stat", "nexus content stat bafybei…"))
@@ -309,7 +319,7 @@ def rm(cid: str, /) -> Answer[ContentCollected]:
         What to remove from this host. Others may have it all the same.
     """
     root, _ = content_text.split(cid, path=False)
-    return Answer(call("content.remove", cid=root), lambda gone: f"removed {gone.blocks} blocks, {size(gone.bytes)}")
+    return Answer(call("content.remove", cid=root), content_text.removed)
 
 
 @app.command(help=summaries.of("content.collect", "nexus content gc --dry-run"))

@@ -85,12 +85,12 @@ def directory(found: ContentStat) -> str:
     return table(["NAME", "SIZE", "CID"], rows, empty="an empty directory")
 
 
-def pins(found: ContentList) -> str:
+def pins(found: ContentList, *, everything: bool) -> str:
     """What is kept."""
+    whose = "nothing is kept" if everything else "you keep nothing"
+    also = "" if everything else "; -a shows what is kept for rooms, for others and for a while"
     rows = [[pin.cid, size(pin.size), _until(pin), pin.owner, pin.name] for pin in found.pins]
-    return table(
-        ["CID", "SIZE", "UNTIL", "FOR", "NAME"], rows, empty="nothing is kept; `nexus content put` puts a file"
-    )
+    return table(["CID", "SIZE", "UNTIL", "FOR", "NAME"], rows, empty=f"{whose}: `nexus content put` puts a file{also}")
 
 
 def stat(found: ContentStat) -> str:
@@ -112,6 +112,13 @@ def stat(found: ContentStat) -> str:
 def pinned(pin: ContentPin) -> str:
     """What is kept now."""
     return f"{pin.cid} is kept: {_until(pin)}"
+
+
+def removed(gone: ContentCollected) -> str:
+    """What went at once."""
+    if not gone.blocks:
+        return "removed nothing: all of it is part of something else that is kept, see `nexus content stat`"
+    return f"removed {gone.blocks} blocks, {size(gone.bytes)}"
 
 
 def collected(gone: ContentCollected, *, dry_run: bool) -> str:
