@@ -30,6 +30,7 @@ class Counted:
     """What was put or written so far. `skipped` are paths of what is neither file nor directory."""
 
     files: int = 0
+    directories: int = 0
     bytes: int = 0
     skipped: list[str] = field(default_factory=list)
 
@@ -118,8 +119,7 @@ class Writer:
     def _file(self, cid: str, target: Path) -> None:
         before = self.counted.bytes
         self.counted.files += 1
-        if self.counted.files > FILES:
-            raise NexusError.of("bad_content", f"It names more than {FILES} files")
+        self._check()
         self.counted.bytes += content.save(
             self._nexus,
             cid,
@@ -127,6 +127,10 @@ class Writer:
             peers=self._peers,
             progress=lambda done: self._progress(before + done, target.name),
         )
+
+    def _check(self) -> None:
+        if self.counted.files + self.counted.directories > FILES:
+            raise NexusError.of("bad_content", f"It names more than {FILES} files and directories")
 
     def _directory(self, found: schema.ContentStat, target: Path, depth: int) -> None:
         if depth > DEPTH:
@@ -144,8 +148,9 @@ class Writer:
             below: schema.ContentStat = self._nexus.call("content.stat", params)
             place = target / entry.name
             if below.kind == "directory":
+                self.counted.directories += 1
+                self._check()
                 place.mkdir()
-                self.counted.files += 1
                 self._directory(below, place, depth + 1)
             elif below.kind == "other":
                 raise NexusError.of("bad_content", f"{entry.name!r} ({entry.cid}) is a {below.note}: not written")

@@ -91,7 +91,11 @@ CID{" " * (len(CID) - 3)}  SIZE     UNTIL                FOR       NAME
     )
     assert [pin["cid"] for pin in nexus("content", "ls").data["pins"]] == [CID, OTHER]
     daemon.script["content.list"] = schema.ContentList(pins=[], more=False)
-    assert "nothing is kept" in nexus("content", "ls", tty=True).out
+    assert nexus("content", "ls", tty=True).out == (
+        "you keep nothing: `nexus content put` puts a file; "
+        "-a shows what is kept for rooms, for others and for a while\n"
+    )
+    assert nexus("content", "ls", "-a", tty=True).out == "nothing is kept: `nexus content put` puts a file\n"
 
 
 def test_what_something_is(nexus, daemon):
@@ -161,6 +165,13 @@ damaged  1 blocks, not fetched again yet
             schema.ContentCollected(blocks=2, bytes=2048, pins=1),
             schema.ContentParams(cid=CID),
             "removed 2 blocks, 2.0 KiB\n",
+        ),
+        (
+            ["rm", CID],
+            "content.remove",
+            schema.ContentCollected(blocks=0, bytes=0, pins=1),
+            schema.ContentParams(cid=CID),
+            "removed nothing: all of it is part of something else that is kept, see `nexus content stat`\n",
         ),
         (
             ["gc", "--dry-run"],
@@ -252,6 +263,10 @@ def test_getting_a_file(nexus, daemon, tmp_path, monkeypatch):
     assert shown.out == "report.pdf: 7 B, 7 B fetched\n", "its own name, which a pin knows"
     assert (tmp_path / "report.pdf").read_bytes() == b"content"
     assert nexus("content", "get", CID).error["message"] == "report.pdf is there already"
+    daemon.script["content.stat"] = msgspec.structs.replace(
+        FILE, pins=[msgspec.structs.replace(PASSING, name="referred"), PIN]
+    )
+    assert nexus("content", "get", CID, "--force").data["path"] == "report.pdf", "the name that its user gave it"
     assert nexus("content", "get", CID, "--force").data["path"] == "report.pdf"
     assert nexus("content", "get", CID, "-o", "other.txt", "--from", "bob").data["bytes"] == 7
     assert daemon.params("content.read").peers == ["bob"]
@@ -349,7 +364,7 @@ def test_a_directory_is_written_with_all_that_is_in_it(tmp_path):
     writer.write(holder.stat("root"), tmp_path / "copy")
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert found == ["copy", "copy/a.txt", "copy/docs", "copy/docs/empty"]
-    assert (writer.counted.files, writer.counted.bytes) == (3, 4)
+    assert (writer.counted.files, writer.counted.directories, writer.counted.bytes) == (1, 2, 4)
 
 
 def test_a_directory_names_as_many_files_as_it_likes(tmp_path, monkeypatch):
@@ -357,6 +372,15 @@ def test_a_directory_names_as_many_files_as_it_likes(tmp_path, monkeypatch):
     holder = Holder(root=[(str(number), "file") for number in range(10)])
     with pytest.raises(NexusError, match="more than 5 files"):
         trees.Writer(holder, (), lambda done, label: None).write(holder.stat("root"), tmp_path / "copy")
+
+
+def test_directories_that_hold_nothing_but_directories(tmp_path, monkeypatch):
+    """Thirty small blocks would name a thousand million of them."""
+    monkeypatch.setattr(trees, "FILES", 50)
+    holder = Holder(**{f"d{at}": [("a", f"d{at + 1}"), ("b", f"d{at + 1}")] for at in range(8)}, d8=[])
+    with pytest.raises(NexusError, match="more than 50 files and directories"):
+        trees.Writer(holder, (), lambda done, label: None).write(holder.stat("d0"), tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Taker:
