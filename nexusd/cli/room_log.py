@@ -10,6 +10,7 @@ from nexusd.cli import feed, stdin, times
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import block, clean, clock, who
+from nexusd.cli.usage import UsageError
 from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import NodeEvent, RoomHistory, RoomMessage, RoomSent, RoomVersion, RoomVersions
 
@@ -65,7 +66,9 @@ def history(
         author=author,
         thread_id=thread,
     )
-    return Answer(page, lambda found: _history(found, ids), feed.continuation(page, backward=after is None))
+    narrowed = any(given is not None for given in (since, before, after, author, thread))
+    aside = feed.continuation(page, backward=after is None)
+    return Answer(page, lambda found: _history(found, ids) or _silence(room, narrowed=narrowed), aside)
 
 
 def search(
@@ -86,10 +89,12 @@ def search(
     ids
         Show the messages' ids too.
     """
+    if not "".join(words).strip():
+        raise UsageError("there are no words to find", "write them behind the room: `nexus room search ROOM WORD…`")
     page = call("room.search", room=room, query=" ".join(words), limit=limit, before=before)
     return Answer(
         page,
-        lambda found: _history(found, ids) if found.messages else "nothing found",
+        lambda found: _history(found, ids) or "nothing found",
         feed.continuation(page, backward=True),
     )
 
@@ -188,7 +193,13 @@ def _references(message: RoomMessage) -> str:
 
 
 def _history(page: RoomHistory, ids: bool) -> str:
-    return "\n".join(message_text(message, ids) for message in page.messages) or "nothing was said yet"
+    return "\n".join(message_text(message, ids) for message in page.messages)
+
+
+def _silence(room: str, *, narrowed: bool) -> str:
+    if narrowed:
+        return "nothing that was said fits"
+    return f"nothing was said yet; if it is another room, `nexus room list` and `nexus find room {clean(room)}` tell"
 
 
 def _version(version: RoomVersion) -> str:

@@ -85,14 +85,14 @@ def mirror(
     Parameters
     ----------
     room
-        A room that was not joined.
+        A room; of one that was joined there is a copy, and only the class changes.
     retention
         How long what is said is kept: 1 hour, 1 day, 7 days, 30 days, for ever.
     off
         Stop; what was kept stays until its time.
     """
     found = call("room.mirror", room=room, retention=retention, off=off)
-    return Answer(found, _mirrored)
+    return Answer(found, lambda room: _mirrored(room, off=off))
 
 
 @app.command(name="list", help=summaries.of("room.list", "nexus room list"))
@@ -206,12 +206,13 @@ def _put(path: str) -> str:
     return content.put(path).data.cid
 
 
-def _mirrored(room: Room) -> str:
-    return (
-        f"keeps a copy of {clean(room.room)} ({room.retention})"
-        if room.mirror
-        else f"mirrors {clean(room.room)} no more"
-    )
+def _mirrored(room: Room, *, off: bool) -> str:
+    name = clean(room.room)
+    if off:
+        return f"mirrors {name} no more"
+    if room.mirror:
+        return f"keeps a copy of {name} ({room.retention})"
+    return f"this daemon is in {name} and keeps a copy already ({room.retention} from now on); it stays when you leave"
 
 
 def _rooms(found: RoomsList) -> str:
@@ -220,7 +221,7 @@ def _rooms(found: RoomsList) -> str:
             room.room,
             str(room.messages),
             str(room.members_online),
-            f"mirror, {clock(room.joined_at)}" if room.mirror else clock(room.joined_at),
+            "mirror" if room.mirror else clock(room.joined_at),
             room.retention,
             room.description,
         ]

@@ -43,6 +43,11 @@ def _explain(app: App, error: CycloptsError) -> UsageError:
     if isinstance(error, UnknownCommandError) or (isinstance(error, UnusedCliTokensError) and _commands(at)):
         word = (error.unused_tokens or ["?"])[0]
         return UsageError(f"{path} has no command {word!r}", _nearest(path, word, _commands(at)) or help_)
+    if isinstance(error, UnusedCliTokensError):
+        word = (error.unused_tokens or ["?"])[0]
+        return UsageError(
+            f"{path} takes no more, and {word!r} is left", f"{help_}; what has spaces in it goes in quotes"
+        )
     if isinstance(error, UnknownOptionError):
         word = error.token.keyword or error.token.value or "?"
         known = [flag for argument in at.assemble_argument_collection() for flag in argument.names]

@@ -302,7 +302,7 @@ general  12        2       2023-11-14 22:13:20  archival
         "room.history",
         schema.RoomHistory(messages=[], more=False),
         schema.RoomHistoryParams(room="general", after=0),
-        "nothing was said yet\n",
+        "nothing that was said fits\n",
     ),
     (
         ["room", "members", "general"],

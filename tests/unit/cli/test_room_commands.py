@@ -73,6 +73,13 @@ CASES = [
         "keeps a copy of lab (cache)\n",
     ),
     (
+        ["room", "mirror", "lab", "--class", "retained"],
+        "room.mirror",
+        replace(ROOM, retention="retained"),
+        schema.RoomMirrorParams(room="lab", retention="retained"),
+        "this daemon is in lab and keeps a copy already (retained from now on); it stays when you leave\n",
+    ),
+    (
         ["room", "mirror", "lab", "--off"],
         "room.mirror",
         ROOM,
@@ -85,8 +92,8 @@ CASES = [
         schema.RoomsList(rooms=[replace(ROOM, mirror=True, retention="mirrored", description="our lab")]),
         schema.ProfileGetParams(),
         """\
-ROOM  MESSAGES  ONLINE  JOINED                       KEPT      ABOUT
-lab   0         1       mirror, 2023-11-14 22:13:20  mirrored  our lab
+ROOM  MESSAGES  ONLINE  JOINED  KEPT      ABOUT
+lab   0         1       mirror  mirrored  our lab
 """,
     ),
     (

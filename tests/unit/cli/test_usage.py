@@ -19,7 +19,11 @@ from tests.harness.scripted import Reply
         (["room", "sned"], "nexus room has no command 'sned'", "did you mean `nexus room send`?"),
         (["peers", "blok", "x"], "nexus peers has no command 'blok'", "did you mean `nexus peers block`?"),
         (["peers", "--conected"], "nexus peers has no option --conected", "did you mean `nexus peers --connected`?"),
-        (["status", "extra"], "Unused Tokens: ['extra']", "see `nexus status --help`"),
+        (
+            ["status", "extra"],
+            "nexus status takes no more, and 'extra' is left",
+            "see `nexus status --help`; what has spaces in it goes in quotes",
+        ),
         (["dm", "send"], "nexus dm send needs PEER", "see `nexus dm send --help`"),
         (["connect"], "nexus connect needs ADDRESS", "see `nexus connect --help`"),
         (
@@ -43,6 +47,12 @@ from tests.harness.scripted import Reply
             'Invalid value "-" for --format. Choose from: "text/plain", "text/markdown", "application/json"',
             "see `nexus room send --help`",
         ),
+        (
+            ["room", "search", "x"],
+            "there are no words to find",
+            "write them behind the room: `nexus room search ROOM WORD…`",
+        ),
+        (["content", "put", ""], "the path is empty", "give a file or a directory; . is the one you are in"),
         (["profile", "set"], "there is nothing to set", "give --display-name, --description or --agent-type"),
         (
             ["rpc", "node.status", "{"],
