@@ -13,11 +13,11 @@ import trio
 from nexusd.agents import Agents
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.settlement import Settlement
-from nexusd.chain.views import ChainFault
+from nexusd.chain.views import Canceled, ChainFault, Paid
 from nexusd.config import Config
 from nexusd.nodes import millionths, rpc_url
 from nexusd.services.payments import Payments, Trust
-from nexusd.services.payments.ports import Funds, Health
+from nexusd.services.payments.ports import Fate, Funds, Health
 from nexusd.services.payments.purse import Advertised
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
@@ -36,6 +36,8 @@ _PASSWORD_BYTES: Final = 1024
 _BALANCE_S: Final = 5.0
 FIRST_PROBE_S: Final = 1.0
 LONGEST_PROBE_S: Final = 60.0
+REORGANISED_S: Final = 60
+"""So far behind the end of an authorisation the newest block has to be, before it never can be used."""
 LOOK_AGAIN_S: Final = 5.0
 """What was told between the look at the ledger and the wait is seen so much later."""
 
@@ -173,6 +175,23 @@ class Networks:
             log.warning("payment_not_checked", chain=chain.chain_id, reason=str(view))
             return PaymentFault(faults.UNEXPECTED_VERIFY, "the provider's chain does not answer")
         return view.refusal(payment.authorization) or Funds(view.balance)
+
+    async def fate(self, token: Token, authorization: Authorization, since_s: int) -> Fate | None:
+        """See `Chains`."""
+        chain = self._chains.get(token.chain_id)
+        if chain is None:
+            return None
+        match await chain.evidence(token, authorization, since_s=since_s):
+            case ChainFault() as fault:
+                log.warning("payment_not_traced", chain=chain.chain_id, reason=str(fault))
+                return None
+            case Paid(transaction, _, amount):
+                return Fate("paid", transaction, amount)
+            case Canceled(transaction, _):
+                return Fate("canceled", transaction)
+            case unused:
+                ended = unused.time_s >= authorization.valid_before + REORGANISED_S
+                return Fate("unused") if ended else None
 
     async def balance(self, token: Token, holder: Address) -> int | PaymentFault:
         """See `Chains`."""

@@ -104,9 +104,10 @@ class EvmChain:
         try:
             chain_id, used, block = await self._rpc.batch([_CHAIN_ID, state, _block("latest")], timeout=timeout)
             self._is_ours(chain_id)
+            head = read_head(block)
             if not flag(used):
-                return Unused()
-            last = read_head(block).number
+                return Unused(head.time_s)
+            last = head.number
             first = await self._block_before(since_s - CLOCK_SLACK_S, last, timeout)
             end = await self._find_end(token, authorization, first, last, timeout)
             if end.topics[0] == eip3009.CANCELED:

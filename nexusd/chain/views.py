@@ -94,7 +94,9 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """Neither."""
+    """Neither, up to the newest block, of `time_s`: what ended before that never can be used."""
+
+    time_s: int
 
 
 Evidence = Paid | Canceled | Unused

@@ -166,7 +166,7 @@ class FakeChain:
             return fault
         end = self.state.ends.get((authorization.from_, authorization.nonce))
         if end is None:
-            return Unused()
+            return Unused(self.time_s)
         name, block, amount = end
         return Canceled(name, block) if amount < 0 else Paid(name, block, amount)
 

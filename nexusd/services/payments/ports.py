@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tokens import Token
 from nexusd_protocols.payments.verify import Verified
@@ -17,6 +18,16 @@ class Funds:
     is no chain to ask."""
 
     balance: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of an authorisation, for good. `transaction` is the one that used it up; empty of one that ended
+    unused. `amount` is what its payee got, in the token's smallest unit."""
+
+    state: Literal["paid", "canceled", "unused"]
+    transaction: str = ""
+    amount: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,11 @@ class Chains(Protocol):
     async def check(self, payment: Verified) -> Funds | PaymentFault:
         """Ask the chain about a payment: the payer's balance, that the authorisation is unused, that it would go
         through. A chain that does not answer is a fault: fail closed."""
+        ...
+
+    async def fate(self, token: Token, authorization: Authorization, since_s: int) -> Fate | None:
+        """What became of an authorisation that was made at `since_s` (unix seconds); None while it is not known, or
+        may still be used."""
         ...
 
     async def balance(self, token: Token, holder: Address) -> int | PaymentFault:

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from nexusd.agents import Agents
+from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies, shown
 from nexusd.services.payments.ports import Chains, Health, Trust
 from nexusd.services.payments.purse import Advertised, Purse
@@ -38,8 +39,10 @@ from nexusd_protocols.rpc.codes import Refusal
 
 log = structlog.get_logger(__name__)
 
-UPKEEP_S: Final = 600.0
+UPKEEP_S: Final = 3600.0
 """How often what is over is forgotten."""
+TRACE_S: Final = 60.0
+"""How often the chain is asked what became of payments that nobody answered for, if there are any."""
 APPROVALS: Final = 500
 """Payments that may be listed as waiting: more calls do not run at once."""
 GAS_DECIMALS: Final = 18
@@ -73,6 +76,7 @@ class Payments:
         self._clock = clock
         self._resolve = resolve
         self._policies = Policies(store)
+        self._overdue = Overdue(store.purchases, chains, tokens, clock)
         self.wallet = Wallet(directory, opened, kdf=kdf)
         self.till = Till(
             ledger=store.ledger,
@@ -106,14 +110,27 @@ class Payments:
         await self.wallet.load(password)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Forget what is over, now and then."""
-        task_status.started()
+        """Forget what is over, and find out what became of what nobody answered for."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._forget)
+            nursery.start_soon(self._trace)
+            task_status.started()
+
+    async def _forget(self) -> None:
         while True:
             try:
                 await self._store.ledger.forget(self._clock())
             except OSError as error:
                 log.error("charges_not_forgotten", error=str(error))
             await trio.sleep(UPKEEP_S)
+
+    async def _trace(self) -> None:
+        while True:
+            try:
+                await self._overdue.round()
+            except OSError as error:
+                log.error("payments_not_traced", error=str(error))
+            await trio.sleep(TRACE_S)
 
     # --- the wallet -------------------------------------------------------------------------------------------------
     async def balance(self) -> schema.WalletBalances | Refusal:

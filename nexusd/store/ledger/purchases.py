@@ -39,7 +39,9 @@ STOPPED: Final = "pay.stopped"
 ALL: Final = PagedQuery(PURCHASE_SELECT + " WHERE agent = ?", purchase_row)
 WAITING: Final = PURCHASE_SELECT + " WHERE agent = ? AND state = 'waiting' ORDER BY position LIMIT ?"
 UNSIGNED: Final = PURCHASE_SELECT + " WHERE state IN ('waiting', 'intended') AND position > 0 ORDER BY position LIMIT ?"
-OVERDUE: Final = PURCHASE_SELECT + " WHERE state = 'signed' AND valid_before < ? ORDER BY valid_before LIMIT ?"
+OVERDUE: Final = (
+    PURCHASE_SELECT + " WHERE state = 'signed' AND valid_before < ? AND asset LIKE ? ORDER BY valid_before LIMIT ?"
+)
 BY_KEY: Final = PURCHASE_SELECT + " WHERE key = ? AND key <> '' LIMIT 1"
 
 
@@ -155,10 +157,10 @@ class Purchases:
         """What waits for a person, the oldest first."""
         return await self._rows(WAITING, agent, limit)
 
-    async def overdue(self, now: int, limit: int) -> list[PurchaseRow]:
+    async def overdue(self, now: int, limit: int, *, network: str | None = None) -> list[PurchaseRow]:
         """What was signed, whose window has closed, and of which nobody has said what became: the chain knows. Until it
-        is asked it counts as spent."""
-        return await self._rows(OVERDUE, now // 1000, limit)
+        is asked it counts as spent. `network`, such as `eip155:8453`: of that one."""
+        return await self._rows(OVERDUE, now // 1000, "%" if network is None else f"{network}/%", limit)
 
     async def spent_view(self, agent: AgentId, now: int, *, pay_to: Address | None = None) -> Spent:
         """What counts as spent now; `payee` of it to `pay_to`."""

@@ -138,7 +138,7 @@ def test_a_success_without_the_logs_proves_nothing():
         (Canceled("0xother", 80), Lose),
         (Canceled("0xother", 91), Postpone),
         (ChainFault("deadline"), Postpone),
-        (Unused(), None),
+        (Unused(0), None),
     ],
 )
 def test_what_the_logs_say(found, step):
@@ -297,7 +297,7 @@ def test_a_reorganisation_of_what_was_settled():
         (same, []),
         (replace(same, block=101), reopen),
         (Canceled("0x", 1), reopen),
-        (Unused(), reopen),
+        (Unused(0), reopen),
     ):
         assert queue.learn(settled, found, survey(settled), NOW) == steps
 

@@ -12,7 +12,7 @@ import trio
 
 from nexusd.agents import Agent
 from nexusd.host.ports import ConnectionLostError
-from nexusd.services.payments.ports import Funds, Health, Trust
+from nexusd.services.payments.ports import Fate, Funds, Health, Trust
 from nexusd.services.payments.sale import Sale, Shop
 from nexusd.services.trade import Closing, Failure
 from nexusd.store import Store
@@ -52,6 +52,9 @@ class FakeChains:
 
     async def balance(self, token: Any, holder: Any) -> int:
         return 0
+
+    async def fate(self, token: Any, authorization: Any, since_s: int) -> Fate | None:
+        return None
 
     async def gas(self, chain_id: int, holder: Any) -> int:
         return 0
