@@ -39,6 +39,8 @@ from nexusd_protocols.rpc.codes import Refusal
 
 log = structlog.get_logger(__name__)
 
+PATIENCE_MS: Final = 600_000
+"""Between two walks of all that is pinned: a busy room pins another checkpoint, and lets one go, each minute."""
 COLLECT_S: Final = 60.0
 """Between collections: the published figure."""
 MEND_S: Final = 30.0
@@ -328,7 +330,7 @@ class Content:
         while True:
             await trio.sleep(COLLECT_S)
             try:
-                gone = await self._blocks.collect(now=self._collectable())
+                gone = await self._blocks.collect(now=self._collectable(), patience_ms=PATIENCE_MS)
                 if gone.pins:
                     await self._keeping.withdraw_expired()
             except StorageError as error:

@@ -13,6 +13,7 @@ from nexusd.store.blocks import collection
 from nexusd.store.blocks.collection import Collected
 from nexusd.store.blocks.layout import PAGE_BYTES
 from nexusd.store.blocks.pins import OF_ROOT, Pin, drop_pin, pin_row, put_pin, read_pins
+from nexusd.store.blocks.searches import Searches
 from nexusd.store.blocks.usage import Pinned, Usage, free_bytes, read_owners, read_usage
 from nexusd.store.database import Database
 from nexusd.store.paging import Page
@@ -52,6 +53,7 @@ class Blocks:
         self.database: Final = database
         self._puts = trio.CapacityLimiter(PUTS)
         self._used: dict[bytes, None] = {}
+        self._searches = Searches()
         self.found_damaged = 0
         """Blocks that were damaged when they were read, since the opening."""
 
@@ -63,6 +65,7 @@ class Blocks:
         for part in _parts(blocks):
             async with self._puts:
                 new += await self.database.write(partial(_put, blocks=part, now=now))
+        self._searches.stored(now)
         return new
 
     async def renew(self, cids: Iterable[Cid], *, now: int) -> set[Cid]:
@@ -76,7 +79,9 @@ class Blocks:
             )
             return here
 
-        return await self.database.write(write)
+        found = await self.database.write(write)
+        self._searches.stored(now)
+        return found
 
     async def get(self, cid: Cid, *, links: bool = True) -> Block | None:
         """The block, checked against its name, or None if it is not here. One that is damaged is dropped, counted and
@@ -134,7 +139,12 @@ class Blocks:
 
     async def unpin(self, agent: AgentId, owner: str, cid: Cid) -> bool:
         """Returns whether there was such a pin. What it kept goes with a later collection, if nothing else keeps it."""
-        return await self.database.write(lambda connection: drop_pin(connection, agent, owner, cid))
+
+        def write(connection: apsw.Connection) -> bool:
+            self._searches.unpinned = True  # here, in the order of what is written
+            return drop_pin(connection, agent, owner, cid)
+
+        return await self.database.write(write)
 
     async def pins(
         self, agent: AgentId | None = None, owner: str | None = None, *, after: int = 0, limit: int
@@ -152,28 +162,42 @@ class Blocks:
         return await self.database.read(read)
 
     # --- all of it --------------------------------------------------------------------------------------------------
-    async def collect(self, *, now: int, dry_run: bool = False) -> Collected:
+    async def collect(self, *, now: int, dry_run: bool = False, patience_ms: int = 0) -> Collected:
         """Drop pins that have expired, then blocks that no pin keeps and nobody stored or used within the last hour,
         and give the room back to the disk. In many small commits, each of which makes sure again that nothing kept
-        goes. `dry_run` only says what would go."""
+        goes. To find what pins kept that went is to walk all that is pinned: within `patience_ms` of the last walk it
+        waits. `dry_run` only says what would go."""
         if dry_run:
             return await self.database.read(lambda connection: self._would_collect(connection, now))
         used, self._used = self._used, {}
+        searches, unpinned = self._searches, False
 
         def begin(connection: apsw.Connection) -> int:
+            nonlocal unpinned
             collection.note_used(connection, used, now)
-            return collection.drop_expired(connection, now)
+            expired = collection.drop_expired(connection, now)
+            unpinned = unpinned or searches.unpinned or expired > 0
+            searches.unpinned = False
+            return expired
 
-        pins = await self.database.write(begin)
         gone: list[int] = []
-        behind: bytes | None = b""
-        while behind is not None:
-            found = await self.database.read(partial(collection.find_loose, now=now, behind=behind))
-            for start in range(0, len(found), collection.REMOVED_AT_ONCE):
-                part = found[start : start + collection.REMOVED_AT_ONCE]
-                unused = [(digest, size) for digest, size in part if digest not in self._used]
-                gone += await self.database.write(partial(collection.remove_loose, found=unused, now=now))
-            behind = collection.last_of_full(found)
+        try:
+            pins = await self.database.write(begin)
+            search = searches.next(now, unpinned=unpinned, patience_ms=patience_ms)
+            behind: bytes | None = None if search is None else b""
+            while search is not None and behind is not None:
+                found = await self.database.read(partial(search, now=now, behind=behind))
+                for start in range(0, len(found), collection.REMOVED_AT_ONCE):
+                    part = found[start : start + collection.REMOVED_AT_ONCE]
+                    unused = [(digest, size) for digest, size in part if digest not in self._used]
+                    gone += await self.database.write(partial(collection.remove_loose, found=unused, now=now))
+                behind = collection.last_of_full(found)
+            if search is not None:
+                next_at = await self.database.read(lambda connection: collection.next_aging(connection, now))
+                searches.done(now, next_at, whole=search is collection.find_loose)
+        except BaseException:
+            searches.unpinned = True  # whatever was not looked at is found by looking at everything
+            raise
         while await self.database.write(collection.shrink):
             pass
         return Collected(len(gone), sum(gone), pins)

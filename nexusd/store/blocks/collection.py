@@ -29,6 +29,13 @@ _LOOSE: Final = (
     " AND digest NOT IN (SELECT digest FROM kept) AND digest > ?3 ORDER BY digest LIMIT ?4"
 )
 LOOSE: Final = _KEPT + _LOOSE
+AGED: Final = (
+    "SELECT digest, size FROM blocks WHERE stored_at <= ?2 AND used_at <= ?2 AND (stored_at > ?1 OR used_at > ?1)"
+    " AND digest > ?3 AND NOT EXISTS (WITH RECURSIVE above(digest) AS (VALUES (blocks.digest)"
+    " UNION SELECT l.parent FROM above CROSS JOIN block_links AS l ON l.child = above.digest)"
+    " SELECT 1 FROM above CROSS JOIN pins ON pins.digest = above.digest) ORDER BY digest LIMIT ?4"
+)
+NEXT_AGING: Final = "SELECT min(max(stored_at, used_at)) FROM blocks WHERE stored_at > ?1 OR used_at > ?1"
 STILL_LOOSE: Final = (
     "WITH RECURSIVE above(digest) AS (VALUES (?1)"
     " UNION SELECT l.parent FROM above CROSS JOIN block_links AS l ON l.child = above.digest)"
@@ -62,6 +69,19 @@ def find_loose(connection: apsw.Connection, now: int, behind: bytes) -> list[tup
     """Blocks, by digest from behind one on, that no pin keeps and nobody used of late, with their sizes."""
     rows: Any = connection.execute(LOOSE, (now, now - GRACE_MS, behind, ROUND))
     return list(rows)
+
+
+def find_aged(connection: apsw.Connection, now: int, behind: bytes, since: int) -> list[tuple[bytes, int]]:
+    """The same of those alone whose hour was not over at `since`: it is asked what is above each, and no more. All that
+    there are if no pin went since everything was looked at."""
+    rows: Any = connection.execute(AGED, (since - GRACE_MS, now - GRACE_MS, behind, ROUND))
+    return list(rows)
+
+
+def next_aging(connection: apsw.Connection, now: int) -> int:
+    """Before then no block's hour is over that is not over now."""
+    first: int | None = connection.execute(NEXT_AGING, (now - GRACE_MS,)).get
+    return (now if first is None else min(first, now)) + GRACE_MS
 
 
 def last_of_full(found: list[tuple[bytes, int]]) -> bytes | None:

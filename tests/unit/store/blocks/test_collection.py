@@ -171,3 +171,113 @@ async def test_a_collection_keeps_exactly_what_is_below_pins(tmp_path_factory, p
         await store.blocks.collect(now=LATER)
         found = await here(store, *blocks)
     assert found == [number in kept and number not in absent for number in range(12)]
+
+
+# --- how much is looked at --------------------------------------------------------------------------------------------
+MINUTE = 60_000
+
+
+@pytest.fixture
+def searched(monkeypatch) -> list[str]:
+    """Which searches there are from now on."""
+    found: list[str] = []
+
+    def watch(name: str, real) -> None:
+        def search(*args, **fields):
+            found.append(name)
+            return real(*args, **fields)
+
+        monkeypatch.setattr(collection, name, search)
+
+    watch("find_loose", collection.find_loose)
+    watch("find_aged", collection.find_aged)
+    return found
+
+
+async def test_nothing_is_looked_at_where_nothing_changed(store, searched) -> None:
+    block = raw("block")
+    await store.blocks.put([block], now=0)
+    await store.blocks.pin(pin(block), now=0)
+    for minute in range(120):
+        await store.blocks.collect(now=LATER + minute * MINUTE)
+    assert searched == ["find_loose"] * 2, "once at the start, and once an hour"
+
+
+async def test_those_alone_are_looked_at_whose_hour_is_over(store, searched) -> None:
+    kept = raw("kept")
+    above = node(kept)
+    await store.blocks.pin(pin(above), now=0)
+    await store.blocks.collect(now=50 * MINUTE)
+    for minute in range(51, 55):
+        await store.blocks.put([raw(f"loose {minute}"), kept, above], now=minute * MINUTE)
+    await store.blocks.collect(now=109 * MINUTE)
+    gone = [(await store.blocks.collect(now=minute * MINUTE)).blocks for minute in range(110, 116)]
+    assert gone == [0, 1, 1, 1, 1, 0]
+    assert searched.count("find_loose") == 2, "the walk of the hour, at 110"
+    assert await here(store, kept, above) == [True, True]
+
+
+async def test_a_walk_for_what_was_unpinned_waits_for_a_while(store, searched) -> None:
+    block = raw("block")
+    await store.blocks.put([block], now=0)
+    await store.blocks.pin(pin(block), now=0)
+    await store.blocks.collect(now=LATER)
+    await store.blocks.unpin(ALICE, "user", block.cid)
+    gone = [
+        (await store.blocks.collect(now=LATER + minute * MINUTE, patience_ms=5 * MINUTE)).blocks for minute in range(8)
+    ]
+    assert gone == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert searched == ["find_loose"] * 2
+
+
+async def test_after_a_collection_that_failed_everything_is_looked_at(store, searched, monkeypatch) -> None:
+    loose = raw("loose")
+    await store.blocks.collect(now=0)
+    await store.blocks.put([loose], now=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(collection, "remove_loose", lambda *_, **__: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await store.blocks.collect(now=GRACE_MS + 1)
+    assert (await store.blocks.collect(now=GRACE_MS + 2)).blocks == 1
+
+
+_NUMBER = st.integers(0, 7)
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), _NUMBER),
+        st.tuples(st.just("pin"), _NUMBER),
+        st.tuples(st.just("expire"), _NUMBER),
+        st.tuples(st.just("unpin"), _NUMBER),
+        st.tuples(st.just("remove"), _NUMBER),
+        st.tuples(st.just("wait"), st.sampled_from([1, MINUTE, GRACE_MS // 2, GRACE_MS, -GRACE_MS, -3 * GRACE_MS])),
+        st.tuples(st.just("collect"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(steps=_STEPS)
+async def test_a_collection_finds_what_a_walk_of_everything_does(tmp_path_factory, steps) -> None:
+    blocks: list[Block] = []
+    for number in range(8):
+        blocks.append(node(*blocks[number // 2 : number], name=f"{number}"))
+    now = 10 * GRACE_MS
+    async with Store.open(tmp_path_factory.mktemp("blocks") / "store.sqlite") as store:
+        for what, number in [*steps, ("collect", 0)]:
+            match what:
+                case "put":
+                    await store.blocks.put([blocks[number]], now=now)
+                case "pin":
+                    await store.blocks.pin(pin(blocks[number]), now=now)
+                case "expire":
+                    await store.blocks.pin(pin(blocks[number], expires_at=now + GRACE_MS // 2), now=now)
+                case "unpin":
+                    await store.blocks.unpin(ALICE, "user", blocks[number].cid)
+                case "remove":
+                    await store.blocks.remove(blocks[number].cid, before=now)
+                case "wait":
+                    now += number
+                case "collect":
+                    await store.blocks.collect(now=now)
+                    assert await store.blocks.collect(now=now, dry_run=True) == Collected(0, 0, 0)
