@@ -128,6 +128,7 @@ class Peers:
         self._due: list[_Due] = []
         self._wake = trio.Event()
         self._identified: list[Callable[[PeerIdentified], Awaitable[None]]] = []
+        self._readmitted: list[Callable[[], None]] = []
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def load(self) -> None:
@@ -168,10 +169,16 @@ class Peers:
         return known is not None and known.source in NAMED_BY_A_PERSON
 
     def readmit(self, peer: PeerId) -> None:
-        """A peer is refused no more: dial it, if it is known where."""
+        """A peer is refused no more: dial it, if it is known where, and tell who follows that."""
         if (known := self._known.get(peer)) is not None and not known.connected:
             known.failures = 0
             self._schedule(known, 0.0)
+        for follower in self._readmitted:
+            follower()
+
+    def on_readmit(self, follower: Callable[[], None]) -> None:
+        """Call this whenever somebody is refused no more."""
+        self._readmitted.append(follower)
 
     async def offer(self, peer: PeerId, addresses: Iterable[str], source: str) -> None:
         """A source found a peer: remember where, and dial unless it is connected or refused."""

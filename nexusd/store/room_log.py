@@ -86,6 +86,10 @@ KNOWN: Final = (
     "SELECT 1 FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.timestamp = ? AND i.digest = ?"
     " WHERE rooms.agent = ? AND rooms.room = ?"
 )
+BURIED_FOR: Final = (
+    "SELECT i.timestamp, i.digest FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.position = 0"
+    " WHERE rooms.agent = ? AND rooms.room = ? AND i.reason = ?"
+)
 TOMBSTONES: Final = (
     "SELECT count(*) FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.position = 0"
     " WHERE rooms.agent = ? AND rooms.room = ?"
@@ -143,6 +147,23 @@ class RoomLog:
                 )
 
         return await self._database.write(write)
+
+    async def forgive(self, agent: AgentId, room: RoomId, reason: str) -> int:
+        """Take all tombstones of that reason away, and return how many: what was refused may come now. Reads all that
+        is known of the room; in many commits, and what a crash leaves stays buried."""
+
+        def find(connection: apsw.Connection) -> list[tuple[int, bytes]]:
+            return list(connection.execute(BURIED_FOR, (agent, room, reason)))
+
+        def write(connection: apsw.Connection, part: list[tuple[int, bytes]]) -> int:
+            with scribe(connection) as writing:
+                return sum(writing.forgive(agent, room, timestamp, digest, reason) for timestamp, digest in part)
+
+        found = await self._database.read(find)
+        forgiven = 0
+        for start in range(0, len(found), EXPIRED_AT_ONCE):
+            forgiven += await self._database.write(partial(write, part=found[start : start + EXPIRED_AT_ONCE]))
+        return forgiven
 
     async def expire(self, agent: AgentId, room: RoomId, horizon: int) -> int:
         """Forget all that is dated before `horizon` (unix milliseconds): messages, tombstones, batches. Returns how

@@ -14,7 +14,7 @@ from nexusd.store.event_log import add_event
 from nexusd.store.paging import Appended
 from nexusd.store.room_rows import ROOM_SELECT, RoomKind, RoomRow, room_row
 from nexusd.store.room_search import digest_word, log_word
-from nexusd.store.room_spans import add_to_spans, drop_from_spans
+from nexusd.store.room_spans import add_to_spans, drop_from_spans, take_from_spans
 from nexusd_protocols.chatsync.index import Key
 from nexusd_protocols.history.bounds import DAY_HOURS, hour_of
 from nexusd_protocols.identity import AgentId
@@ -127,6 +127,18 @@ class Scribe:
             " VALUES (?, ?, ?, 0, 0, ?, ?)",
             (log.id, timestamp, digest, reason, now),
         )
+        return True
+
+    def forgive(self, agent: AgentId, room: RoomId, timestamp: int, digest: bytes, reason: str) -> bool:
+        """Take a tombstone of that reason away, so that the message may come. Returns whether there was one."""
+        log = self._log(agent, room)
+        self._connection.execute(
+            "DELETE FROM room_items WHERE log = ? AND timestamp = ? AND digest = ? AND position = 0 AND reason = ?",
+            (log.id, timestamp, digest, reason),
+        )
+        if not self._connection.changes():
+            return False
+        take_from_spans(self._connection, log.id, Key(timestamp, digest))
         return True
 
     def expire(self, agent: AgentId, room: RoomId, horizon: int, limit: int) -> int:

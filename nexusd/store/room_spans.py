@@ -61,6 +61,12 @@ def add_to_spans(connection: apsw.Connection, log: int, keys: Iterable[Key]) -> 
         del ordered[:added]
 
 
+def take_from_spans(connection: apsw.Connection, log: int, key: Key) -> None:
+    """Count one no more that was just taken out of room_items."""
+    start, count, total = _span_of(connection, log, key)
+    _put(connection, log, start, count - 1, total - digest_sum([key.digest]))
+
+
 def drop_from_spans(connection: apsw.Connection, log: int, horizon: Key) -> None:
     """Count no more what was filed before `horizon`, which was just taken out of room_items."""
     start, _, _ = _span_of(connection, log, horizon)

@@ -42,6 +42,7 @@ COMMIT_AT_ONCE: Final = 512
 COMMIT_BYTES: Final = 4 << 20
 """And their bytes."""
 
+AUTHOR_REFUSED: Final = "author_refused"
 TOMBSTONES: Final = 10_000
 """Of one room. Anybody can sign what is refused, and bring it to one member alone, whose comparisons then find these
 places again and again: so many take a hundred rounds of the 256 that there are. What is refused beyond them may come
@@ -134,7 +135,7 @@ class Intake:
                 return Turned(read.reason, lie=True)  # filed nowhere, so nobody can have offered it
             return Turned(read.reason, timestamp, bury=placement(timestamp, now, joined.horizon(now)) is None)
         if not self._policy.allows(message.sender):
-            return Turned("author_refused", read.timestamp, bury=True)
+            return Turned(AUTHOR_REFUSED, read.timestamp, bury=True)
         if timestamp is not None and read.timestamp != timestamp:
             return Turned("wrong_place", lie=True)  # there it would lack for ever
         return self.place(joined, message, read, now)

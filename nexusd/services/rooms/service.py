@@ -15,6 +15,7 @@ from nexusd.agents import Agent, Agents
 from nexusd.host.ports import BlockExchange, Streams, Topics
 from nexusd.services.policy import Policy
 from nexusd.services.ports import Emit, Entropy, NameOf, PersonaOf, Resolve, WallClock
+from nexusd.services.rooms.amnesty import Amnesty
 from nexusd.services.rooms.answering import Answering
 from nexusd.services.rooms.attendance import Attendance
 from nexusd.services.rooms.batches import Batches
@@ -167,6 +168,7 @@ class Rooms:
             penalise=penalise,
             room_for=room_for,
         )
+        self._amnesty = Amnesty(store=store, rooms=self._membership.all)
         self._verification = Verification(store=store, sync=self._sync, sealing=self._sealing, name_of=name_of)
         self._conversation = Conversation(store=store, name_of=name_of, resolve=resolve)
 
@@ -182,6 +184,7 @@ class Rooms:
             self._answering.start()
             self._published.start()
             nursery.start_soon(self._sync.run)
+            nursery.start_soon(self._amnesty.run)
             nursery.start_soon(self._sealing.run)
             task_status.started()
 
@@ -194,6 +197,10 @@ class Rooms:
         await self._attendance.publish_all(
             (joined for joined in self._membership.members() if joined.agent.id == agent), "online"
         )
+
+    def readmitted(self) -> None:
+        """A peer is refused no more: what it said may come. Never waits."""
+        self._amnesty.declare()
 
     # --- membership -------------------------------------------------------------------------------------------------
     def names(self) -> list[str]:

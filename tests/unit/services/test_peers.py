@@ -256,7 +256,10 @@ async def test_a_blocked_peer_is_cut_off_and_neither_dialled_nor_admitted(
         refusal = running.peers.admit(MALLORY)
         assert isinstance(refusal, Refusal)
         assert (refusal.code, "spam" in refusal.message) == ("peer_blocked", True)
+        told: list[bool] = []
+        running.peers.on_readmit(lambda: told.append(running.network.gate(MALLORY)))
         await running.peers.unblock(schema.PeersUnblockParams(peer=MALLORY))
+        assert told == [True], "whoever follows that finds it allowed"
         await trio.sleep(1)
         assert (await running.shown(MALLORY)).connected
 

@@ -34,6 +34,7 @@ items = st.tuples(timestamps, digests)
 changes = st.one_of(
     st.tuples(st.just("add"), st.lists(items, max_size=30, unique=True)),
     st.tuples(st.just("bury"), st.lists(items, max_size=4)),
+    st.tuples(st.just("forgive"), st.lists(items, max_size=4)),
     st.tuples(st.just("expire"), st.one_of(timestamps, st.integers(0, HOURS * HOUR_MS))),
     st.tuples(st.just("seal"), st.tuples(st.integers(0, HOURS - 1), st.integers(0, 3))),
 )
@@ -78,6 +79,18 @@ class Pair:
                 self.memory.bury(timestamp, digest)
                 if sealed and not was_here:
                     self.memory.seal(hour, sealed)  # what was not held was in no batch
+
+    def forgive(self, rows: list[tuple[int, bytes]]) -> None:
+        batches = dict(self.memory._batches)
+        items = self.memory.items(Key(0, b""), Key(1 << 60, b""), 999)
+        gone = {Item(timestamp, digest, True) for timestamp, digest in rows}
+        with scribe(self.connection) as writing:
+            for item in gone:
+                assert not writing.forgive(ALICE, LAB, *item[:2], "another reason")
+                assert writing.forgive(ALICE, LAB, *item[:2], "unwanted") == (item in items)
+        self.memory = MemoryIndex(item for item in items if item not in gone)
+        for hour, refs in batches.items():
+            self.memory.seal(hour, refs)  # no batch has what is not held
 
     def expire(self, horizon: int) -> None:
         while True:
