@@ -315,6 +315,7 @@ async def _start(
         changed=rooms_changed,
         screen=spoken,
     )
+    peers.on_readmit(rooms.readmitted)
     profiles.on_change(announce)
     directory = publication.directory(
         agents=agents,
