@@ -73,6 +73,7 @@ def run(
     storage_room: str | None = None,
     room_log: str | None = None,
     autopin: _Switch = None,
+    free_calls: int | None = None,
     rpc_urls: _Listed = (),
     wallet_password_file: Path | None = None,
     accept_unbound: _Switch = None,
@@ -151,6 +152,8 @@ def run(
         Messages kept of one room (default: 1GiB).
     autopin
         Keep content that messages of rooms refer to (default: yes).
+    free_calls
+        Calls an hour of one peer to a capability that is served for a price of 0 (default: 60).
     rpc_urls
         Node of a chain, such as base=https://mainnet.base.org; repeatable. It may hold a key: better in the file.
     wallet_password_file

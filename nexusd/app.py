@@ -277,6 +277,7 @@ async def _start(
         till=payments.till,
         purse=payments.purse,
         screen=Screen(config.key_material_calls),
+        free_calls=config.free_calls,
     )
     content = Content(
         agents=agents,

@@ -111,6 +111,8 @@ class Config:
     """Bytes of signed messages kept of one room: some three million."""
     autopin: bool = True
     """Whether to keep what messages refer to."""
+    free_calls: int = 60
+    """Calls an hour of one peer to a capability that is served for a price of 0."""
     rpc_urls: tuple[str, ...] = ()
     """Nodes of chains: `base=https://…`. A network without one takes payments unfunded, and settles nothing."""
     wallet_password_file: Path | None = None
@@ -288,6 +290,7 @@ _keys = one_of("redact", "block", "ask", "allow")
 _port = whole(0, 65535, " (choose one)")
 _connections = whole(4, 4096)
 _few = whole(1, 4096)
+_calls = whole(1, 1_000_000)
 _peers = listed(parse_peer_id, "peer ids, each whole: 12D3KooW…", beginnings=False)
 _rooms = listed(parse_room_id, "room names such as general, or beginnings of names such as work-*")
 _capabilities = listed(parse_capability_name, "capability names such as upper, or beginnings of names such as gpt-*")
@@ -323,6 +326,7 @@ SETTINGS: Final = (
     Setting("storage_room", "of these, for one room", check_bytes, check_bytes),
     Setting("room_log", "bytes of messages kept of one room: 1GiB", check_bytes, check_bytes),
     Setting("autopin", "keep content that messages refer to", read_bool, check_bool),
+    Setting("free_calls", "calls an hour of one peer to what has a price of 0", digits(_calls), _calls),
     Setting("rpc_urls", "nodes of chains: base=https://host/key", words(check_rpc_urls), check_rpc_urls, secret=True),
     Setting("wallet_password_file", "opens the wallet at the start", check_path, check_path),
     Setting("accept_unbound", "take payments that do not name the request", read_bool, check_bool),

@@ -65,7 +65,7 @@ def serve(
     max_input
         Bytes of input that a call may have (default: 1048576).
     price
-        What a call costs, in whole tokens, such as 0.10; nothing by default.
+        What a call costs, in whole tokens, such as 0.10; for 0 each peer has `free_calls` an hour. Without it, nothing.
     network
         Where it is paid: base (default), base-sepolia, ethereum, polygon.
     asset
@@ -145,14 +145,16 @@ def _price(
 def _served(served: Capability) -> str:
     price = served.price
     cost = ""
-    if price is not None:
+    if price is not None and served.free:
+        cost = " for nothing, each peer so often an hour (free_calls)"
+    elif price is not None:
         unit = "a piece, by a tab" if price.tab else "a call"
         cost = f" for {price.amount} {price.asset} on {price.network} {unit}, paid to {price.pay_to}"
     return f"serving {clean(served.name)}{clean(cost)}; it stays served until it is removed"
 
 
 def _cost(one: Capability) -> str:
-    if one.price is not None:
+    if one.price is not None and not one.free:
         return f"{one.price.amount} {one.price.asset}{' a piece' if one.price.tab else ''}"
     return "free" if one.free else "paid"
 

@@ -120,7 +120,7 @@ class Till(Protocol):
         ...
 
     def offers(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> Offers:
-        """The terms of a price that `price` gave. Raises ValueError."""
+        """The terms of a price that `price` gave; none of a price of 0. Raises ValueError."""
         ...
 
     def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:

@@ -303,3 +303,20 @@ def test_a_provider_that_is_killed_at_work_is_asked_again_and_paid_once(allowed:
     assert last["end"]["payment"]["receipt"] == "verified"
     allowed.settled()
     assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
+
+
+def test_what_is_free_is_so_many_times_an_hour() -> None:
+    """Neither side has a wallet, or a node of a chain."""
+    place = Home()
+    with Daemon("alice", place, "--free-calls", "2") as alice, Daemon("bob", place) as bob:
+        connect(bob, alice)
+        served = alice.cli("capability", "serve", "upper", "--price", "0", "--", "tr", "a-z", "A-Z")
+        assert (served["free"], served["price"]["amount"]) == (True, "0")
+        alice.restart()
+        connect(bob, alice)
+        for _ in range(2):
+            assert bob.cli("invoke", alice.peer_id, "upper", "hello")["output"] == "HELLO"
+        refused = bob.cli_error("invoke", alice.peer_id, "upper", "hello")
+        assert refused["code"] == "busy"
+        assert "2 calls an hour are free" in refused["message"]
+    place.remove()

@@ -51,6 +51,7 @@ LAYERS = {
     "storage_room": ((5, 5), ("0", 0), ("7", 7), 100_000_000),
     "room_log": (("64MiB", 64 << 20), ("1GB", 10**9), (2048, 2048), 1 << 30),
     "autopin": ((False, False), ("off", False), ("false", False), True),
+    "free_calls": ((1, 1), ("90", 90), (3600, 3600), 60),
     "rpc_urls": (
         (["base=http://x"], ("base=http://x",)),
         ("base=https://x,eip155:10=http://y", ("base=https://x", "eip155:10=http://y")),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
 import structlog
 import trio
 
@@ -13,6 +14,7 @@ from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostE
 from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
 from nexusd.services.trade import Ended, Payment, line_of
+from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
@@ -20,7 +22,7 @@ from nexusd_protocols.invoke.frames import Code
 from nexusd_protocols.payments.terms import PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Tokens, network_name
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import PaymentSummary
+from nexusd_protocols.rpc.schema import InvokeParams, PaymentSummary
 
 log = structlog.get_logger(__name__)
 
@@ -288,3 +290,12 @@ def _cost(terms: PriceTerms) -> str:
         return terms.token.show(terms.amount)
     price, cap = terms.token.show(terms.unit_price), terms.token.show(terms.amount)
     return f"{price} a {terms.unit}, by a tab of {cap} at most,"
+
+
+def max_input(params: InvokeParams) -> int:
+    """What to state: what the caller wants, else the published default or what is at hand."""
+    if params.max_input_bytes is not None:
+        return params.max_input_bytes
+    if params.input is msgspec.UNSET:
+        return limits.INVOKE_MAX_INPUT_BYTES if params.final else limits.INVOKE_INPUT_CEILING_BYTES
+    return max(limits.INVOKE_MAX_INPUT_BYTES, ndjson.json_size(params.input))

@@ -98,6 +98,11 @@ class Entry:
         self.mean_ms += (duration_ms - self.mean_ms) * (LEARNING_RATE if self.mean_ms else 1.0)
 
     @property
+    def rationed(self) -> bool:
+        """Whether it has a price of 0: free, so many times an hour."""
+        return self.options.price is not None and not self.offers
+
+    @property
     def queue_ms(self) -> int:
         """Estimated wait of a call that comes now."""
         ahead = self.running + self.waiting - self.options.max_concurrent + 1

@@ -15,6 +15,7 @@ from nexusd.host.ports import HostError, Streams
 from nexusd.services.capabilities import calls, serving
 from nexusd.services.capabilities.buying import paid, payer, reopener
 from nexusd.services.capabilities.command import Command
+from nexusd.services.capabilities.free import FreeTier
 from nexusd.services.capabilities.inquiry import Inquiry
 from nexusd.services.capabilities.openai import OpenAi
 from nexusd.services.capabilities.paid import PaidCall
@@ -78,8 +79,9 @@ class Capabilities:
         till: Till | None = None,
         purse: Purse | None = None,
         screen: Screen | None = None,
+        free_calls: int = 60,
     ) -> None:
-        """Without a `till` nothing is sold, without a `purse` nothing is bought."""
+        """Without a `till` nothing is sold, without a `purse` nothing is bought. `free_calls`: see `FreeTier`."""
         self._agents = agents
         self._local = PeerId(agents.first.id)
         self._streams = streams
@@ -96,6 +98,7 @@ class Capabilities:
         self._till = till
         self._purse = purse
         self._screen = screen or Screen()
+        self._free = FreeTier(free_calls)
         self._registry = Registry()
         self._answering: set[serving.IncomingCall] = set()
         self._calling: set[calls.OutgoingCall] = set()
@@ -200,6 +203,9 @@ class Capabilities:
         if self._closing or len(self._answering) >= CALLS_AT_ONCE:
             await channel.send(commands.Error(Code.BUSY, "try again later"))
             return
+        if entry.rationed and not self._free.allows(entry.name, channel.peer, trio.current_time()):
+            await channel.send(commands.Error(Code.BUSY, self._free.used_up))
+            return
         incoming = self._incoming(agent, channel, opened, entry)
         if isinstance(incoming, Refusal):
             await channel.send(commands.Error(Code.BAD_REQUEST, incoming.message))
@@ -291,7 +297,7 @@ class Capabilities:
             if isinstance(screened, Refusal):
                 return screened
             params = replace(params, input=screened)
-        max_input = _max_input(params)
+        max_input = calls.max_input(params)
         invocation = self._new_id()
         if params.again is not None:
             if params.max_price is None or params.tab:
@@ -493,12 +499,3 @@ def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams, of
         return Entry(agent.id, name, "command", Command(params.command), params, offers=offers)
     assert params.openai is not None
     return Entry(agent.id, name, "openai", OpenAi(params.openai), params, offers=offers)
-
-
-def _max_input(params: InvokeParams) -> int:
-    """What to state: what the caller wants, else the published default or what is at hand."""
-    if params.max_input_bytes is not None:
-        return params.max_input_bytes
-    if params.input is msgspec.UNSET:
-        return limits.INVOKE_MAX_INPUT_BYTES if params.final else limits.INVOKE_INPUT_CEILING_BYTES
-    return max(limits.INVOKE_MAX_INPUT_BYTES, ndjson.json_size(params.input))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -59,6 +60,10 @@ class Till:
         if isinstance(token, Refusal):
             return token
         own = self._wallet()
+        if _is_free(spec):
+            if spec.tab or spec.cap is not None or spec.pay_to is not None:
+                return Refusal("invalid_params", "What costs nothing has no tab, and nobody to pay to")
+            return msgspec.structs.replace(spec, amount="0", network=network_name(token.chain_id), asset=token.symbol)
         if spec.pay_to is None and own is None:
             return Refusal("no_wallet", "There is nobody to pay to")
         if self._chains.online(token.chain_id) and own is None:
@@ -66,11 +71,9 @@ class Till:
         try:
             pay_to = own if spec.pay_to is None else parse_address(spec.pay_to)
             assert pay_to is not None
-            amount = token.parse(spec.amount)
+            token.parse(spec.amount)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
-        if amount == 0:
-            return Refusal("invalid_params", "What costs nothing has no price")
         if spec.cap is not None and not spec.tab:
             return Refusal("invalid_params", "Only a tab has a cap")
         full = msgspec.structs.replace(
@@ -84,6 +87,8 @@ class Till:
 
     def offers(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> Offers:
         """See `trade.Till`."""
+        if _is_free(spec):
+            return ()
         token = self._token(spec)
         if isinstance(token, Refusal) or spec.pay_to is None:
             raise ValueError("a price in a token that is not known here, or for nobody")
@@ -138,3 +143,8 @@ class Till:
             return Refusal("invalid_params", str(error))
         token = self._tokens.named(chain_id, spec.asset.upper())
         return token or Refusal("invalid_params", f"There is no token {spec.asset!r} on {spec.network} that is known")
+
+
+def _is_free(spec: PriceSpec) -> bool:
+    """Whether the price is 0, however it is written. What is no number is not."""
+    return re.fullmatch(r"0+(\.0+)?", spec.amount) is not None

@@ -24,7 +24,8 @@ PurchaseId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 class PriceSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """What a call costs. `pay_to` is this daemon's wallet if it is left out. With `tab`, it is what each piece of the
-    output costs, and the caller pays as they come, `cap` at most (1 if it is left out)."""
+    output costs, and the caller pays as they come, `cap` at most (1 if it is left out). An `amount` of 0 is free, for
+    each peer so many times an hour as the daemon's `free_calls` says."""
 
     amount: Decimal
     network: Network = "base"

@@ -1,0 +1,67 @@
+"""Prices as they are given, and the terms that they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexusd.services.payments.ports import Trust
+from nexusd.services.payments.till import Till
+from nexusd.store import Store
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.schema import PriceSpec
+from tests.harness.paying import PAYEE
+
+NAME = CapabilityName("summarize")
+
+
+class Nowhere:
+    """No network has a node."""
+
+    def online(self, chain_id: int) -> bool:
+        return False
+
+
+def till(store: Store, wallet: Any = None) -> Till:
+    chains: Any = Nowhere()
+    return Till(
+        ledger=store.ledger,
+        chains=chains,
+        tokens=Tokens(),
+        trust=Trust(),
+        clock=lambda: 0,
+        wallet=lambda: wallet,
+    )
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "0.000000", "00"])
+async def test_a_price_of_0_has_no_terms_and_needs_no_wallet(tmp_path: Path, zero: str) -> None:
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        free = await till(store).price(NAME, PriceSpec(amount=zero), 1000)
+        assert free == PriceSpec(amount="0", network="base", asset="USDC")
+        assert till(store).offers(NAME, free, 1000) == ()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        PriceSpec(amount="0", tab=True),
+        PriceSpec(amount="0", cap="1"),
+        PriceSpec(amount="0", pay_to="0x" + "11" * 20),
+        PriceSpec(amount="0", asset="DOGE"),
+        PriceSpec(amount="0", network="moon"),
+        PriceSpec(amount="-0"),
+        PriceSpec(amount="0."),
+        PriceSpec(amount=""),
+        PriceSpec(amount="0.0000001"),
+    ],
+)
+async def test_what_is_no_price_of_0_is_refused(tmp_path: Path, spec: PriceSpec) -> None:
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        answer = await till(store, PAYEE).price(NAME, spec, 1000)
+        assert isinstance(answer, Refusal)
+        assert answer.code == "invalid_params"
