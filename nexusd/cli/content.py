@@ -143,8 +143,7 @@ def get(
     cid
         A CID, and perhaps a path below it: bafybei…/docs/readme.txt.
     output
-        Where to write it: a file, a directory to put it into, or - for standard output. Without it a file is written
-        here under its own name, and a value of JSON or DAG-CBOR is printed.
+        A file, a directory to put it into, or - for standard output; without it, here and under its own name.
     from_
         A peer to ask, beside those that are connected and those that the DHT names; repeatable.
     force

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from nexusd.cli import feed, stdin, times
 from nexusd.cli.outcome import Answer
@@ -19,13 +19,14 @@ SPOKEN: Final = ("message", "edited", "retracted")
 """Types of events that carry a message."""
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=limits.PAGE_ROWS))]
 
 
 def history(
     room: str,
     /,
     *,
-    limit: int = 50,
+    limit: Limit = 50,
     since: str | None = None,
     before: str | None = None,
     after: int | None = None,
@@ -42,7 +43,7 @@ def history(
     limit
         How many messages, 500 at most.
     since
-        Only those from then on: 2h ago, 7d ago, 2026-11-29, 2026-11-29T08:30.
+        Only those of the last 90s, 2h or 7d; or from 2026-11-29 on, or 2026-11-29T08:30.
     before
         Only those before then; or a position, as the end of a page names it.
     after
@@ -72,7 +73,7 @@ def history(
 
 
 def search(
-    room: str, /, *words: str, limit: int = 50, before: int | None = None, ids: Flag = False
+    room: str, /, *words: str, limit: Limit = 50, before: int | None = None, ids: Flag = False
 ) -> Answer[RoomHistory]:
     """Search.
 
@@ -199,7 +200,7 @@ def _history(page: RoomHistory, ids: bool) -> str:
 def _silence(room: str, *, narrowed: bool) -> str:
     if narrowed:
         return "nothing that was said fits"
-    return f"nothing was said yet; if it is another room, `nexus room list` and `nexus find room {clean(room)}` tell"
+    return f"nothing was said yet that has come here: `nexus room sync {clean(room)}` asks the members"
 
 
 def _version(version: RoomVersion) -> str:

@@ -73,6 +73,13 @@ CASES = [
         "keeps a copy of lab (cache)\n",
     ),
     (
+        ["room", "history", "lab"],
+        "room.history",
+        schema.RoomHistory(messages=[], more=False),
+        schema.RoomHistoryParams(room="lab"),
+        "nothing was said yet that has come here: `nexus room sync lab` asks the members\n",
+    ),
+    (
         ["room", "mirror", "lab", "--class", "retained"],
         "room.mirror",
         replace(ROOM, retention="retained"),

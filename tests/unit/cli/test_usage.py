@@ -31,6 +31,16 @@ from tests.harness.scripted import Reply
             'Invalid value for --limit: unable to convert "many" into int',
             "see `nexus room history --help`",
         ),
+        (
+            ["room", "history", "x", "--limit", "0"],
+            'Invalid value "0" for --limit. Must be >= 1',
+            "see `nexus room history --help`",
+        ),
+        (
+            ["dm", "list", "--limit", "501"],
+            'Invalid value "501" for --limit. Must be <= 500',
+            "see `nexus dm list --help`",
+        ),
         (["dm", "list", "--peer"], "nexus dm list needs --peer", "see `nexus dm list --help`"),
         (
             ["room", "send", "x", "--frmat", "y"],

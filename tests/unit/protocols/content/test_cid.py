@@ -100,6 +100,12 @@ def test_text_that_is_no_cid(text):
         Cid.parse(text)
 
 
+@pytest.mark.parametrize(("text", "base"), [("foo", "base16"), ("bafybeixxx", "base32"), ("z0", "base58btc")])
+def test_of_a_word_it_is_said_which_base_it_is_not(text, base):
+    with pytest.raises(ValueError, match=f"^not a CID: it is not whole, or not {base}"):
+        Cid.parse(text)
+
+
 @pytest.mark.parametrize(
     "fields", [(RAW, b"short"), (RAW, b"d" * 32, 0), (DAG_PB, b"d" * 32, 2), (-1, b"d" * 32), (1 << 63, b"d" * 32)]
 )
