@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import apsw
@@ -19,7 +19,8 @@ from nexusd_protocols.ids import CapabilityName
 class InvocationRow:
     """A finished invocation. `in`: the peer called us. Bytes are those that really went. `outcome` is 'ok', or the
     word of the error table. `payment` names what paid it: a charge's key (in) or a purchase's id (out); `amount`, in
-    the smallest unit of `asset`, is what was charged; `units` are what the price counts."""
+    the smallest unit of `asset`, is what was charged; `units` are what the price counts. Both are 0 of a call that was
+    made again: its payment is counted with the first that is recorded."""
 
     invocation: str
     direction: Literal["in", "out"]
@@ -107,6 +108,13 @@ USAGE: Final = (
 )
 
 
+def _is_counted(connection: apsw.Connection, agent: AgentId, row: InvocationRow) -> bool:
+    if not row.payment:
+        return False
+    query = "SELECT 1 FROM invocations WHERE payment = ? AND payment <> '' AND agent = ? AND direction = ? LIMIT 1"
+    return connection.execute(query, (row.payment, agent, row.direction)).get is not None
+
+
 class Invocations:
     """Each agent's record of calls."""
 
@@ -118,6 +126,9 @@ class Invocations:
         `row.position` is ignored."""
 
         def write(connection: apsw.Connection) -> int:
+            return store(connection, replace(row, amount=0, units=0) if _is_counted(connection, agent, row) else row)
+
+        def store(connection: apsw.Connection, row: InvocationRow) -> int:
             connection.execute(
                 "INSERT INTO invocations (agent, invocation, direction, peer, capability, started_at, duration_ms,"
                 " input_bytes, output_bytes, outcome, payment, asset, amount, units)"

@@ -32,9 +32,9 @@ def meter(**fields):
 async def test_calls_are_metered_both_ways_and_by_what_was_paid(store) -> None:
     await store.invocations.record(ALICE, invocation(1))
     await store.invocations.record(ALICE, invocation(2, outcome="timeout", input_bytes=70))
-    paid = {"payment": f"{USDC}/p/n", "asset": USDC, "units": 12}
     for number, amount in ((3, 1 << 200), (4, 7)):
-        await store.invocations.record(ALICE, invocation(number, direction="out", amount=amount, **paid))
+        paid = {"payment": f"{USDC}/p/{number}", "asset": USDC, "units": 12, "amount": amount}
+        await store.invocations.record(ALICE, invocation(number, direction="out", **paid))
     await store.invocations.record(ALICES_SECOND, invocation(5))
     assert await store.metering.sums(ALICE) == [
         meter(calls=2, failed=1, input_bytes=73, output_bytes=10, duration_ms=20, last_at=1002),
@@ -52,7 +52,22 @@ async def test_calls_are_metered_both_ways_and_by_what_was_paid(store) -> None:
     ]
     assert await faults(store) == []
     [*_, row] = (await store.invocations.list(ALICE, limit=9)).rows
-    assert (row.payment, row.asset, row.amount, row.units) == (f"{USDC}/p/n", USDC, 7, 12)
+    assert (row.payment, row.asset, row.amount, row.units) == (f"{USDC}/p/4", USDC, 7, 12)
+
+
+async def test_a_payment_is_counted_with_the_first_call_that_shows_it(store) -> None:
+    paid = {"payment": f"{USDC}/p/n", "asset": USDC, "units": 1, "amount": 7}
+    for number in (1, 2):
+        await store.invocations.record(ALICE, invocation(number, **paid))
+    (sums,) = await store.metering.sums(ALICE)
+    assert (sums.calls, sums.amount, sums.units) == (2, 7, 1)
+    # the other side of it, where both are agents here
+    await store.invocations.record(ALICES_SECOND, invocation(3, **paid))
+    await store.invocations.record(ALICE, invocation(4, direction="out", **paid))
+    assert sum(row.amount for row in await store.metering.sums(ALICE)) == 14
+    (sums,) = await store.metering.sums(ALICES_SECOND)
+    assert sums.amount == 7
+    assert await faults(store) == []
 
 
 async def test_sums_are_over_days(store) -> None:

@@ -231,7 +231,12 @@ async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path
         assert isinstance(again, Payment)
         assert (again.pay.payment, again.amount) == (first.pay.payment, first.amount)
         assert await alice.store.purchases.get("one") == before
-        for changes in ({"request": bytes(32)}, {"peer": MALLORY.peer_id}, {"agent": AgentId(MALLORY.peer_id)}):
+        others: list[dict[str, Any]] = [
+            {"request": bytes(32)},
+            {"peer": MALLORY.peer_id},
+            {"agent": AgentId(MALLORY.peer_id)},
+        ]
+        for changes in others:
             demand = terms.required([price()], changes.get("peer", BOB.peer_id))
             refused = await alice.purse.pay(alice.wish(demand, id="one", **changes))
             assert isinstance(refused, Refusal)
