@@ -20,7 +20,8 @@ def sync(room: str, /) -> Answer[RoomSynced]:
 
 
 def verify(room: str, /, *, peers: int = 3) -> Answer[RoomVerified]:
-    """Verify. Exit code 1 if anything is wrong here, or a member holds something else.
+    """Verify. Exit code 1 if anything is wrong here, or a member holds something else. A message that the disk has
+    damaged is had again from a member that has it.
 
     Parameters
     ----------
@@ -62,6 +63,9 @@ def _verified(found: RoomVerified) -> str:
         parts.append(
             table(["PEER", "NAME", "HOLDS", "MESSAGES", "SINCE", "NEW TO US"], map(_row, found.peers), empty="")
         )
+    if found.mended:
+        were = _some(found.mended, "message was", "messages were")
+        parts.append(f"{were} damaged on this disk, and had again from members")
     if found.faults:
         parts.append("\n".join(map(_fault, found.faults)))
     if not found.sound:

@@ -148,6 +148,15 @@ class RoomLog:
 
         return await self._database.write(write)
 
+    async def mend(self, agent: AgentId, room: RoomId, items: Sequence[tuple[int, bytes, bytes]]) -> int:
+        """Put (timestamp, digest, signed) in the places of what was found damaged, and return how many had one."""
+
+        def write(connection: apsw.Connection) -> int:
+            with scribe(connection) as writing:
+                return sum(writing.mend(agent, room, *item) for item in items)
+
+        return await self._database.write(write)
+
     async def forgive(self, agent: AgentId, room: RoomId, reason: str) -> int:
         """Take all tombstones of that reason away, and return how many: what was refused may come now. Reads all that
         is known of the room; in many commits, and what a crash leaves stays buried."""

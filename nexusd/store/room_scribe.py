@@ -141,6 +141,20 @@ class Scribe:
         take_from_spans(self._connection, log.id, Key(timestamp, digest))
         return True
 
+    def mend(self, agent: AgentId, room: RoomId, timestamp: int, digest: bytes, signed: bytes) -> bool:
+        """Put what was signed in the place of damaged bytes. Whoever calls it has made sure that the digest is that of
+        `signed`. Returns whether there was a place."""
+        log = self._log(agent, room)
+        position: int | None = self._connection.execute(FIND, (log.id, timestamp, digest)).get
+        # what was signed counts with its own length already, whatever became of it
+        self._connection.execute(
+            "UPDATE room_messages SET signed = ? WHERE position = ? AND digest = ?", (signed, position or 0, digest)
+        )
+        if not self._connection.changes():
+            return False
+        log.hours.add(hour_of(timestamp))  # its batches may have been made of the damaged bytes
+        return True
+
     def expire(self, agent: AgentId, room: RoomId, horizon: int, limit: int) -> int:
         """Forget what is dated before `horizon`, tombstones too, the oldest first and at most `limit`. Returns how
         many."""

@@ -153,6 +153,20 @@ class Exchange:
         found.summary = await self._read(joined, lambda index: index.summary(found.lower, found.upper))
         return found
 
+    async def fetch(self, joined: Joined, peer: PeerId, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What the member has of these messages, by digest: nothing else is known of them. Raises HostError,
+        RemoteProtocolError."""
+        found: dict[bytes, bytes] = {}
+        channel: _CHANNEL = await self._streams.open(peer, [PROTOCOL], lambda _: SyncInitiator(), replayable=True)
+        async with channel:
+            await self._ask(channel, Open(joined.room, joined.horizon(self._clock())), Opened)
+            for at in range(0, len(digests), limits.SYNC_WANTS):
+                await channel.send(Want(tuple(digests[at : at + limits.SYNC_WANTS])), timeout=ANSWER_S)
+                while not isinstance(event := await channel.receive(timeout=ANSWER_S), Undelivered):
+                    found |= dict(self._expect(event, Delivered).messages)
+            await channel.close_write()
+        return found
+
     async def _same_objects(
         self, channel: _CHANNEL, joined: Joined, found: Exchanged, seal: Callable[[], Awaitable[object]]
     ) -> bool | None:

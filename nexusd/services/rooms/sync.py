@@ -117,6 +117,14 @@ class Sync:
             self._news()
         return sorted(results, key=lambda result: result.peer)
 
+    async def fetch(self, joined: Joined, peer: PeerId, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What a member has of these messages, by digest; nothing if it does not answer."""
+        try:
+            return await self._exchange.fetch(joined, peer, digests)
+        except (HostError, RemoteProtocolError) as error:
+            log.debug("room_messages_not_had", room=joined.room, peer=peer, error=str(error))
+            return {}
+
     # --- inside -----------------------------------------------------------------------------------------------------
     def _look(self, nursery: trio.Nursery) -> float:
         """Begin what is due. Returns after how many seconds something may be again."""

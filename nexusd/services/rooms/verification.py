@@ -3,6 +3,7 @@
 every message: its digest, its author's signature, its place        (nobody has to be believed)
 every batch, day and checkpoint: made anew from the messages        (its name is what it should be)
 every object on the disk: still what its name says
+what the disk has damaged: had again from a member, if one has it   (its digest says what it was)
 members: compared with until nothing differs, then the same set     (equal fingerprints)
 """
 
@@ -15,6 +16,7 @@ from functools import partial
 from itertools import groupby
 from typing import Final, Literal
 
+import structlog
 import trio
 
 from nexusd.services.ports import NameOf
@@ -31,10 +33,13 @@ from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.checkpoint import make_checkpoint
 from nexusd_protocols.history.day import DayRef, day_of, make_day
+from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
 from nexusd_protocols.rpc.schema import RoomAgreement, RoomFault, RoomVerified
+
+log = structlog.get_logger(__name__)
 
 PAGE: Final = 256
 """Messages read together."""
@@ -44,6 +49,9 @@ FAULTS: Final = 100
 """Listed; the others are counted."""
 ROUNDS: Final = 4
 """Comparisons with one member until nothing differs: while messages are under way, something may."""
+MENDED: Final = 512
+"""Damaged messages that are had again in one go: 32 MiB of the largest."""
+DAMAGED: Final = "not what its digest says"
 _FOR_EVER: Final = 1 << 53
 
 What = Literal["message", "batch", "day", "checkpoint"]
@@ -57,6 +65,8 @@ class _Findings:
     head: Cid | None = None
     faults: list[RoomFault] = field(default_factory=list)
     fault_count: int = 0
+    damaged: dict[bytes, int] = field(default_factory=dict)
+    """Digests and dates of messages that are not what their digests say."""
 
     def fault(self, what: What, name: object, reason: str) -> None:
         self.fault_count += 1
@@ -80,6 +90,9 @@ class Verification:
         compared = await self._sync.ask(joined, peers, rounds=ROUNDS, seal=seal) if peers else []
         found = _Findings()
         await self._messages(joined, found)
+        if mended := await self._mend(joined, found.damaged, [each.peer for each in compared if each.found]):
+            found = _Findings()
+            await self._messages(joined, found)
         await self._objects(joined, found)
         agreements = [self._agreement(each) for each in compared]
         return RoomVerified(
@@ -87,6 +100,7 @@ class Verification:
             sound=not found.fault_count,
             agreed=all(each.outcome != "differs" for each in agreements),
             messages=found.messages,
+            mended=mended,
             batches=found.batches,
             days=found.days,
             head=str(found.head) if found.head else None,
@@ -109,8 +123,33 @@ class Verification:
                 found.messages += 1
                 if fault := _message_fault(joined.topic, item, signed.get(item.digest)):
                     found.fault("message", item.digest.hex(), fault)
+                if fault == DAMAGED and len(found.damaged) < MENDED:
+                    found.damaged[item.digest] = item.timestamp
             last = items[-1]
             lower = Key(last.timestamp, last.digest + b"\0")
+
+    async def _mend(self, joined: Joined, damaged: dict[bytes, int], peers: Sequence[PeerId]) -> int:
+        """Have damaged messages again from members that answered. Whatever nobody gives stays as it is: what is left
+        of it may still be of use to a person."""
+        mended = 0
+        left = dict(damaged)
+        for peer in peers:
+            if not left:
+                break
+            given = await self._sync.fetch(joined, peer, list(left))
+            items = [
+                (left.pop(digest), digest, raw)
+                for digest, raw in given.items()
+                if digest in left and hashlib.sha256(raw).digest() == digest
+            ]
+            try:
+                mended += await self._store.log.mend(joined.agent.id, joined.room, items)
+            except OSError as error:
+                log.warning("room_not_mended", room=joined.room, error=str(error))
+                break
+        if mended:
+            log.info("room_messages_mended", room=joined.room, count=mended)
+        return mended
 
     # --- objects ----------------------------------------------------------------------------------------------------
     async def _objects(self, joined: Joined, found: _Findings) -> None:
@@ -190,7 +229,7 @@ def _message_fault(topic: str, item: Item, raw: bytes | None) -> str | None:
     if raw is None:
         return "missing"
     if hashlib.sha256(raw).digest() != item.digest:
-        return "not what its digest says"
+        return DAMAGED
     try:
         message = SignedMessage.decode(raw)
     except RemoteProtocolError as error:

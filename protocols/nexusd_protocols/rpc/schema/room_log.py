@@ -147,12 +147,14 @@ class RoomAgreement(Result, frozen=True, kw_only=True):
 class RoomVerified(Result, frozen=True, kw_only=True):
     """Whether every message is signed by its author and every object is what its CID says, and whom that holds with.
     `sound` is false if there is a fault here; a member that differs is that member's affair until it is looked at, and
-    shows in `agreed`. At most 100 faults are listed."""
+    shows in `agreed`. At most 100 faults are listed. `mended` messages were damaged on this disk, and are whole again:
+    members gave them."""
 
     room: str
     sound: bool
     agreed: bool
     messages: int
+    mended: int = 0
     batches: int
     days: int
     head: str | None

@@ -332,6 +332,55 @@ async def test_what_was_changed_on_the_disk(tmp_path: Path, statement: str, what
         assert {fault.what for fault in found.faults} == what
 
 
+class Asking:
+    """What verification asks of `Sync`, of one member."""
+
+    def __init__(self, member: Member, other: Member) -> None:
+        self._member = member
+        self._other = other
+
+    async def ask(self, *_: object, **__: object) -> list[Compared]:
+        return [Compared(self._other.peer_id, await self._member.compare(self._other.peer_id))]
+
+    async def fetch(self, *args: Any) -> dict[bytes, bytes]:
+        return await self._member.exchange.fetch(*args)
+
+
+@pytest.mark.parametrize("sealed_first", [True, False])
+async def test_a_damaged_message_is_had_again_from_a_member(tmp_path: Path, sealed_first: bool) -> None:
+    async with members(tmp_path, "alice", "bob") as (alice, bob):
+        for member in (alice, bob):
+            await take(member, messages(20, hours=30))
+        if sealed_first:
+            await alice.sealing.seal(alice.joined)
+        before = await alice.store.log.log_bytes(alice.agent.id, ROOM)
+        await change(alice, "UPDATE room_messages SET signed = randomblob(200) WHERE position IN (7, 8)")
+        lost = messages(20, hours=30)[6]
+        await bob.store.log.bury(bob.agent.id, ROOM, [(_date(lost), lost.digest)], "removed", now=NOW)
+        if not sealed_first:
+            await alice.sealing.seal(alice.joined)
+        sync: Any = Asking(alice, bob)
+        verification = Verification(store=alice.store, sync=sync, sealing=alice.sealing, name_of=lambda _: None)
+        found = await verification.verify(alice.joined, 3)
+        assert found.mended == 1
+        faults = [(fault.name, fault.reason) for fault in found.faults if fault.what == "message"]
+        assert faults == [(lost.digest.hex(), "not what its digest says")], "what nobody has stays as it is"
+        kept = await alice.store.log.signed(alice.agent.id, ROOM, [lost.digest])
+        assert len(kept[lost.digest]) == 200
+
+        await bob.store.log.forgive(bob.agent.id, ROOM, "removed")
+        await take(bob, [lost])
+        found = await verification.verify(alice.joined, 3)
+        assert found.mended == 1
+        assert await alice.store.log.log_bytes(alice.agent.id, ROOM) == alice.joined.log_bytes == before
+        await alice.sealing.seal(alice.joined)
+        await bob.sealing.seal(bob.joined)
+        found = await verification.verify(alice.joined, 3)
+        assert (found.sound, found.mended) == (True, 0), found.faults
+        heads = [await member.store.batches.head(member.agent.id, ROOM) for member in (alice, bob)]
+        assert heads[0] == heads[1]
+
+
 async def test_a_block_that_was_lost(tmp_path: Path) -> None:
     async with members(tmp_path, "alice") as (alice,):
         await take(alice, messages(250, hours=30))
