@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from nexusd.cli.outcome import Verbatim
+
+BASH_ENDS: Final = "\ncomplete -F "
+BASH_FILES: Final = "\ncomplete -o bashdefault -o default -F "
+"""Where there is no command and no flag to complete, the names of files are: paths are text to the library."""
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> Verbatim:
@@ -22,7 +26,8 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> Verbatim:
 
     app = build()
     app.meta.default(_common)
-    return Verbatim(app.generate_completion(prog_name="nexus", shell=shell).rstrip("\n"))
+    script = app.generate_completion(prog_name="nexus", shell=shell).rstrip("\n")
+    return Verbatim(script.replace(BASH_ENDS, BASH_FILES) if shell == "bash" else script)
 
 
 def _common(

@@ -231,6 +231,10 @@ def test_completion(nexus, home, shell):
     script = nexus("completion", shell).out
     for word in ("room", "watch", "capability", "data-dir", "json", "unblock"):
         assert word in script
+    if shell == "bash":
+        assert script.splitlines()[-1] == "complete -o bashdefault -o default -F _nexus nexus", (
+            "files where no word fits"
+        )
 
 
 def commands(app, path=()):
