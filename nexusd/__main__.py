@@ -75,6 +75,7 @@ def run(
     autopin: _Switch = None,
     free_calls: int | None = None,
     rpc_urls: _Listed = (),
+    tokens: _Listed = (),
     wallet_password_file: Path | None = None,
     accept_unbound: _Switch = None,
     exposure_payer: str | None = None,
@@ -156,6 +157,9 @@ def run(
         Calls an hour of one peer to a capability that is served for a price of 0 (default: 60).
     rpc_urls
         Node of a chain, such as base=https://mainnet.base.org; repeatable. It may hold a key: better in the file.
+    tokens
+        EIP-3009 token besides USDC, such as base/0x…/EURC/6/2/EURC: network, contract, symbol, decimals, and version
+        and name of its EIP-712 domain; repeatable.
     wallet_password_file
         File with the wallet's password, to open it at the start.
     accept_unbound

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from nexusd import paths
-from nexusd.nodes import millionths, rpc_url
+from nexusd.nodes import millionths, rpc_url, token
 from nexusd_protocols.identity import parse_peer_id
+from nexusd_protocols.payments.tokens import Tokens
 
 _BYTES: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
 _MOST_BYTES: Final = 10**15
@@ -18,6 +19,10 @@ _MOST_LISTED: Final = 10_000
 """Entries of a trust list: they are all in memory, and a longer one is a program's business."""
 _MOST_DIRECT: Final = 64
 """Direct peers: each has a connection of its own for ever, and a copy of every message."""
+
+
+_MOST_TOKENS: Final = 64
+"""A node is asked about all of a chain in one batch."""
 
 
 class WrongError(Exception):
@@ -197,6 +202,25 @@ def check_rpc_urls(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def check_extra_tokens(value: Any) -> tuple[str, ...]:
+    wrong = (
+        "a list of EIP-3009 tokens that are not known yet, such as base/0x…/EURC/6/2/EURC: network, contract, symbol"
+    )
+    wrong += ", decimals, and version and name of its EIP-712 domain"
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise WrongError(wrong)
+    if len(value) > _MOST_TOKENS:
+        raise WrongError(f"at most {_MOST_TOKENS} tokens")
+    try:
+        tokens = list(Tokens(map(token, value)))
+    except ValueError as error:
+        raise WrongError(f"{wrong} ({error})") from None
+    names = {(each.chain_id, each.symbol) for each in tokens}
+    if len(names) != len(tokens):
+        raise WrongError("another symbol: one of them has that of another token on its network")
+    return tuple(value)
+
+
 def check_tokens(value: Any) -> str:
     text = str(value) if type(value) in (int, float) else value
     try:
@@ -204,6 +228,11 @@ def check_tokens(value: Any) -> str:
     except (ValueError, TypeError):
         raise WrongError("whole tokens, such as 0.5 or 20") from None
     return cast("str", text)
+
+
+def lines(check: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """Of entries that have blanks in them: `;` is between two."""
+    return lambda text: check([each.strip() for each in text.split(";") if each.strip()])
 
 
 def words(check: Callable[[Any], Any]) -> Callable[[str], Any]:

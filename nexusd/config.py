@@ -22,6 +22,7 @@ from nexusd.checks import (
     check_bootstrap,
     check_bytes,
     check_direct,
+    check_extra_tokens,
     check_listen,
     check_metrics,
     check_name,
@@ -31,6 +32,7 @@ from nexusd.checks import (
     check_tokens,
     digits,
     is_name,
+    lines,
     listed,
     metrics_address,
     one_of,
@@ -115,6 +117,8 @@ class Config:
     """Calls an hour of one peer to a capability that is served for a price of 0."""
     rpc_urls: tuple[str, ...] = ()
     """Nodes of chains: `base=https://…`. A network without one takes payments unfunded, and settles nothing."""
+    tokens: tuple[str, ...] = ()
+    """EIP-3009 tokens besides USDC: `base/0x…/EURC/6/2/EURC`, see `nodes.token`."""
     wallet_password_file: Path | None = None
     """A file with the wallet's password, to open it at the start."""
     accept_unbound: bool = False
@@ -328,6 +332,7 @@ SETTINGS: Final = (
     Setting("autopin", "keep content that messages refer to", read_bool, check_bool),
     Setting("free_calls", "calls an hour of one peer to what has a price of 0", digits(_calls), _calls),
     Setting("rpc_urls", "nodes of chains: base=https://host/key", words(check_rpc_urls), check_rpc_urls, secret=True),
+    Setting("tokens", "more EIP-3009 tokens: base/0x…/EURC/6/2/EURC", lines(check_extra_tokens), check_extra_tokens),
     Setting("wallet_password_file", "opens the wallet at the start", check_path, check_path),
     Setting("accept_unbound", "take payments that do not name the request", read_bool, check_bool),
     Setting("exposure_payer", "whole tokens that one payer may owe unsettled", check_tokens, check_tokens),

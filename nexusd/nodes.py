@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from nexusd_protocols.payments.address import parse_address
 from nexusd_protocols.payments.money import parse_decimal
-from nexusd_protocols.payments.tokens import parse_network
+from nexusd_protocols.payments.tokens import Token, parse_network
 
 
 def rpc_url(text: str) -> tuple[int, str]:
@@ -22,6 +23,27 @@ def without_key(url: str) -> str:
     parts = urlsplit(rest)
     hidden = "/…" if parts.path.strip("/") or parts.query or parts.fragment else ""
     return f"{network}={parts.scheme}://{parts.netloc.rpartition('@')[2]}{hidden}"
+
+
+def token(text: str) -> Token:
+    """Of `base/0x…/EURC/6/2/Euro Coin`: network, contract, symbol, decimals, version and name, the last two those of
+    the contract's EIP-712 domain. Raises ValueError."""
+    parts = text.split("/", 5)
+    if len(parts) != 6:
+        raise ValueError("six parts are a token")
+    network, address, symbol, decimals, version, name = parts
+    if not (decimals.isascii() and decimals.isdigit() and len(decimals) <= 2):
+        raise ValueError("decimals are a small number")
+    if symbol != symbol.upper():
+        raise ValueError("a symbol is in capitals, as policies name it")
+    return Token(
+        chain_id=parse_network(network),
+        address=parse_address(address),
+        symbol=symbol,
+        name=name,
+        version=version,
+        decimals=int(decimals),
+    )
 
 
 def millionths(text: str) -> int:

@@ -15,7 +15,7 @@ from nexusd.chain.evm import EvmChain
 from nexusd.chain.settlement import Settlement
 from nexusd.chain.views import Canceled, ChainFault, Paid
 from nexusd.config import Config
-from nexusd.nodes import millionths, rpc_url
+from nexusd.nodes import millionths, rpc_url, token
 from nexusd.services.payments import Payments, Trust
 from nexusd.services.payments.ports import Fate, Funds, Health
 from nexusd.services.payments.purse import Advertised
@@ -54,7 +54,7 @@ def payments(
     advertised: Advertised,
 ) -> tuple[Payments, Networks]:
     """The service, and the networks that it asks."""
-    tokens = Tokens()
+    tokens = Tokens(map(token, config.tokens))
     networks = Networks(map(rpc_url, config.rpc_urls), tokens, store, clock)
     trust = Trust(
         payer=millionths(config.exposure_payer),

@@ -16,6 +16,7 @@ from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary, PriceSpec
 
@@ -182,6 +183,11 @@ class Payment(Protocol):
 
 class Purse(Protocol):
     """Who pays for the calls of this node's agents."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """What is known here."""
+        ...
 
     async def pay(self, wish: Wish) -> Payment | Refusal:
         """Decide, reserve the budget, sign, keep; waits for a person where the policy says so. Cancelled, the purchase

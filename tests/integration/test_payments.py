@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nexusd_protocols.payments.address import Address, read_address
+from nexusd_protocols.payments.tokens import Token
 from tests.harness import anvil
 from tests.harness.daemon import Daemon, Home, Watch, connect
 from tests.harness.process import poll
@@ -319,4 +320,45 @@ def test_what_is_free_is_so_many_times_an_hour() -> None:
         refused = bob.cli_error("invoke", alice.peer_id, "upper", "hello")
         assert refused["code"] == "busy"
         assert "2 calls an hour are free" in refused["message"]
+    place.remove()
+
+
+EURX = Token(chain_id=31337, address=Address(b"\x44" * 20), symbol="EURX", name="Euro X", version="7", decimals=2)
+
+
+def test_a_token_of_the_configuration_is_paid_in_if_it_is_what_it_says(tmp_path: Path) -> None:
+    anvil.require()
+    place = Home()
+    place.env["NEXUS_WALLET_PASSWORD"] = PASSWORD
+    with anvil.Anvil(tmp_path, chain_id=EURX.chain_id, token=EURX) as chain:
+        options = ("--rpc-urls", f"{EURX.network}={chain.url}", "--tokens")
+        right = f"{EURX.network}/{EURX.asset}/EURX/2/7/Euro X"
+        with (
+            Daemon("alice", place, *options, right) as alice,
+            Daemon("bob", place, *options, right) as bob,
+            Daemon("carol", place, *options, right.replace("/7/", "/8/")) as carol,
+        ):
+            market = Market(chain, alice, bob)
+            connect(bob, alice)
+            alice.cli(
+                *("capability", "serve", "upper", "--price", "0.25", "--asset", "eurx", "--network", EURX.network),
+                *("--", "tr", "a-z", "A-Z"),
+            )
+            assert "0.25 EURX on eip155:31337" in market.refused("upper", "hello")["message"]
+            bob.cli("pay", "policy", "set", "--per-request", "1", "--allow-network", EURX.network)
+            paying = ("--max-price", "0.25")
+            assert "token" in market.refused("upper", "hello", *paying)["message"]
+            bob.cli("pay", "policy", "set", "--allow-asset", "EURX")
+            done = bob.cli("invoke", alice.peer_id, "upper", "hello", *paying)
+            assert (done["output"], done["payment"]["amount"], done["payment"]["asset"]) == ("HELLO", "0.25", "EURX")
+            assert market.balances() == (START - 25, 25)
+
+            carol.expected_errors.append("chain_not_usable")
+            # one of the wrong version would be signed for nothing: its node says so, and nothing is taken
+            def problem() -> str:
+                networks = carol.cli("pay", "settle", "--status")["networks"]
+                return "".join(each["problem"] for each in networks if each["network"] == EURX.network)
+
+            poll(lambda: "EURX" in problem(), "the token was compared with the chain's")
+            assert "another domain" in problem()
     place.remove()

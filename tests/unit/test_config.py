@@ -14,6 +14,7 @@ OTHER = "12D3KooWPT98FXMfDQYavZm66EeVjTqP9Nnehn1gyaydqV8L8BQw"
 DIAL = f"/ip4/192.168.1.5/tcp/4001/p2p/{PEER}"
 
 # key: (flag, environment text, TOML text) and the value each of them means
+EURC = "0x60a3E35Cc302bFA44Cb288Bc5a4F316Fdb1adb42"
 LAYERS = {
     "port": ((1, 1), ("2", 2), ("3", 3), 0),
     "listen": (
@@ -56,6 +57,15 @@ LAYERS = {
         (["base=http://x"], ("base=http://x",)),
         ("base=https://x,eip155:10=http://y", ("base=https://x", "eip155:10=http://y")),
         ('["polygon=https://x"]', ("polygon=https://x",)),
+        (),
+    ),
+    "tokens": (
+        ((f"base/{EURC}/EURC/6/2/Euro Coin",), (f"base/{EURC}/EURC/6/2/Euro Coin",)),
+        (
+            f"base/{EURC}/EURC/6/2/EURC; eip155:10/{EURC}/X/18//a/b",
+            (f"base/{EURC}/EURC/6/2/EURC", f"eip155:10/{EURC}/X/18//a/b"),
+        ),
+        (f'["base/{EURC}/EURC/6/2/EURC"]', (f"base/{EURC}/EURC/6/2/EURC",)),
         (),
     ),
     "accept_unbound": ((True, True), ("yes", True), ("true", True), False),
@@ -114,6 +124,31 @@ def test_keys_in_the_addresses_of_nodes_are_not_told(environment):
         with pytest.raises(ConfigError) as caught:
             load({"rpc_urls": wrong}, environment)
         assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["base"],
+        [f"moon/{EURC}/EURC/6/2/EURC"],
+        [f"base/{EURC.lower()[:-1]}/EURC/6/2/EURC"],
+        [f"base/{EURC.replace('C', 'c')}/EURC/6/2/EURC"],  # a typing error, by the capitals of EIP-55
+        [f"base/{EURC}/EURe/6/2/EURC"],
+        [f"base/{EURC}/EUR C/6/2/EURC"],
+        [f"base/{EURC}/EURC/-6/2/EURC"],
+        [f"base/{EURC}/EURC/99/2/EURC"],
+        [f"base/{EURC}/EURC/6/2/"],
+        [f"base/{EURC}/USDC/6/2/EURC"],  # that is another one there
+        [f"base/{EURC}/A/6/2/EURC", f"base/{EURC}/B/6/2/EURC"],
+        ["base/0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913/USDC/6/2/USDC"],  # known, by its right name
+        [f"eip155:{n}/{EURC}/EURC/6/2/EURC" for n in range(1, 99)],
+        [7],
+        "base",
+    ],
+)
+def test_what_is_no_token_or_another_one_is_refused(environment, wrong):
+    with pytest.raises(ConfigError, match="tokens"):
+        load({"tokens": wrong}, environment)
 
 
 @pytest.mark.parametrize("key", LAYERS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import trio
+
 from nexusd.host.ports import Streams
-from nexusd.services.capabilities.calls import CHANNEL, Pay, Reopen
+from nexusd.services.capabilities.calls import CHANNEL, Pay, Reopen, price_of
 from nexusd.services.capabilities.ports import End
 from nexusd.services.trade import Payment, Purse, Wish
 from nexusd_protocols.identity import AgentId, PeerId
@@ -22,10 +24,18 @@ from nexusd_protocols.rpc.schema import InvokeParams
 def payer(
     purse: Purse | None, agent: AgentId, peer: PeerId, opening: commands.Open, params: InvokeParams
 ) -> Pay | None:
-    """How a demand of this call is answered; None where it may cost nothing."""
+    """How a demand of this call is answered; None where nobody pays. Where it may cost nothing, with what it would."""
     max_price = params.max_price
-    if purse is None or max_price is None:
+    if purse is None:
         return None
+    if max_price is None:
+        tokens = purse.tokens
+
+        async def tell(demanded: events.PaymentDemanded) -> Refusal:
+            await trio.lowlevel.checkpoint()
+            return Refusal("payment_required", f"The provider asks for {price_of(demanded, tokens)}")
+
+        return tell
 
     async def pay(demanded: events.PaymentDemanded) -> Payment | Refusal:
         request = binding.request_digest(

@@ -272,9 +272,9 @@ class OutgoingCall:
         return end
 
 
-def price_of(demanded: events.PaymentDemanded) -> str:
+def price_of(demanded: events.PaymentDemanded, tokens: Tokens = _TOKENS) -> str:
     """What is asked for, in a few words; they are the provider's."""
-    found = read_required(demanded.required, _TOKENS) if demanded.required is not None else None
+    found = read_required(demanded.required, tokens) if demanded.required is not None else None
     if isinstance(found, Required) and found.offers:
         return " or ".join(
             f"{_cost(terms)} on {network_name(terms.token.chain_id)}"

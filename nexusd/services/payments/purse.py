@@ -83,6 +83,11 @@ class Purse:
         self._advertised = advertised
         self._waiting: dict[str, trio.Event] = {}
 
+    @property
+    def tokens(self) -> Tokens:
+        """See `trade.Purse`."""
+        return self._tokens
+
     async def pay(self, wish: Wish) -> Payment | Refusal:
         """See `trade.Purse`."""
         demand = _read(wish, self._tokens)
