@@ -8,7 +8,7 @@ from nexusd.cli import summaries
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import ago, clean, clock, duration, pairs, short, size, table
-from nexusd_protocols.rpc.schema import AgentFound, CapabilityFound, FoundMember, FoundProvider, RoomFound
+from nexusd_protocols.rpc.schema import AgentFound, CapabilityFound, FoundMember, FoundPrice, FoundProvider, RoomFound
 
 app = App(name="find", help="Find agents, rooms and capabilities.", help_format="plaintext")
 
@@ -144,4 +144,17 @@ def _price(provider: FoundProvider) -> str:
     if provider.price is None:
         return "unknown" if provider.free is None else "paid"
     price = provider.price
-    return f"{price.amount} {price.currency}" + (f" on {price.network}" if price.network else "")
+    return _amount(price) + (f" on {price.network}" if price.network else "")
+
+
+def _amount(price: FoundPrice) -> str:
+    """Whole tokens, as prices are told everywhere else; of a token that is not known its smallest units, said so."""
+    from nexusd_protocols.payments import money, tokens
+
+    for token in tokens.KNOWN:
+        if (token.v1_network, token.symbol) == (price.network, price.currency):
+            try:
+                return token.show(money.parse_uint(price.amount))
+            except ValueError:
+                break
+    return f"{price.amount} smallest units of {price.currency}"

@@ -127,10 +127,10 @@ MEMBER    NAME  STATE      SAID       SEES  HISTORY  DESCRIPTION
         schema.CapabilityFound(name="upper", providers=[UPPER, PAID, BARE]),
         schema.FindCapabilityParams(name="upper"),
         f"""\
-PROVIDER  NAME  AVAILABLE    PRICE                INPUT MAX  TIME MAX  RATE       QUEUE  SAID       DESCRIPTION
-{BOB[-8:]}  bob   yes          free                 64.0 KiB   10 min    4 at once  1.5 s  2 min ago  louder
-{MALLORY[-8:]}        yes          100000 USDC on base  64.0 KiB   10 min    4 at once  none   2 min ago  louder
-{MALLORY[-8:]}        unconfirmed  unknown              ?          ?         ?          ?      presence
+PROVIDER  NAME  AVAILABLE    PRICE             INPUT MAX  TIME MAX  RATE       QUEUE  SAID       DESCRIPTION
+{BOB[-8:]}  bob   yes          free              64.0 KiB   10 min    4 at once  1.5 s  2 min ago  louder
+{MALLORY[-8:]}        yes          0.1 USDC on base  64.0 KiB   10 min    4 at once  none   2 min ago  louder
+{MALLORY[-8:]}        unconfirmed  unknown           ?          ?         ?          ?      presence
 """,
     ),
     (
@@ -206,6 +206,21 @@ HOSTILE = [
         ),
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "network", "shown"),
+    [
+        ("12000000", "USDC", "polygon", "12 USDC on polygon"),
+        ("100000", "EURC", "base", "100000 smallest units of EURC on base"),
+        ("a lot", "USDC", "base", "a lot smallest units of USDC on base"),
+        ("5", "USDC", "", "5 smallest units of USDC"),
+    ],
+)
+def test_a_price_in_whole_tokens_where_the_token_is_known(nexus, daemon, amount, currency, network, shown):
+    price = schema.FoundPrice(amount=amount, currency=currency, network=network)
+    daemon.script["find.capability"] = schema.CapabilityFound(name="upper", providers=[replace(PAID, price=price)])
+    assert f"yes        {shown}  64.0 KiB" in nexus("find", "capability", "upper", tty=True).out
 
 
 @pytest.mark.parametrize(("args", "method", "result"), HOSTILE)
