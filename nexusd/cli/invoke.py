@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,6 +17,7 @@ from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, duration, piece, size
 from nexusd.cli.usage import UsageError
+from nexusd.cli.waiting import ApprovalNotice
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
@@ -111,8 +113,8 @@ def invoke(
         anyway=anyway,
     )
     if stream:
-        return Stream(_events(call), _Live().text)
-    return Answer(_whole(call), _result)
+        return Stream(_events(call, paid=max_price is not None), _Live().text)
+    return Answer(_whole(call, paid=max_price is not None), _result)
 
 
 def _input(given: str | None, *, as_text: bool) -> Any:
@@ -144,19 +146,26 @@ def _file(path: Path, limit: int) -> str:
     return stdin.decode(raw, limit, str(path))
 
 
-def _events(call: CallStream) -> Iterator[InvokeEvent | InvokeEnded]:
-    with call:
-        yield from call
+def _pieces(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent]:
+    """What comes of a call; of one that may cost something, the first may wait for a person."""
+    with call, ApprovalNotice(call.invocation) if paid else nullcontext() as notice:
+        for event in call:
+            if notice is not None:
+                notice.came()
+            yield event
+
+
+def _events(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent | InvokeEnded]:
+    yield from _pieces(call, paid=paid)
     assert call.end is not None
     yield InvokeEnded(end=call.end)
 
 
-def _whole(call: CallStream) -> InvokeResult:
+def _whole(call: CallStream, *, paid: bool) -> InvokeResult:
     output = Pieces()
-    with call:
-        for event in call:
-            if event.event != "progress":
-                output.add(event.data)
+    for event in _pieces(call, paid=paid):
+        if event.event != "progress":
+            output.add(event.data)
     end = call.end
     assert end is not None
     return InvokeResult(

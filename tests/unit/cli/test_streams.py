@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from nexusd.cli import waiting
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
@@ -81,8 +83,12 @@ def piece(event_name, data, seq=0):
     return "invoke.event", schema.InvokeEvent(invocation="i", seq=seq, event=event_name, data=data)
 
 
-def call(*then):
+def call_that(then):
     return Reply(schema.Invocation(invocation="i", credit=65536), then)
+
+
+def call(*then):
+    return call_that(then)
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -170,6 +176,55 @@ def test_invoke_shows_the_output(nexus, daemon):
         "outputBytes": 2048,
         "durationMs": 350,
     }
+
+
+def waits(id_):
+    return schema.PurchaseView(
+        id=id_,
+        cursor=1,
+        at=THEN,
+        state="waiting",
+        peer=BOB,
+        capability="upper",
+        amount="0.1",
+        signed="0",
+        counts="0.1",
+        asset="USDC",
+        network="base",
+        pay_to="0x",
+    )
+
+
+def once_told(daemon, *then):
+    """What comes of a call once whoever made it was told, or once it is known that nobody is."""
+    daemon.wait_for("pay.approvals")
+    for thread in threading.enumerate():
+        if thread.name == waiting.THREAD:
+            thread.join(10)
+            assert not thread.is_alive()
+    yield from then
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_invoke_says_that_it_waits_for_a_person_and_what_to_type(nexus, daemon, monkeypatch, stream):
+    monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr(waiting, "LOOK_AGAIN_S", 0.01)
+    looks = iter([[], [waits("other")], [waits("other"), waits("i")]])
+    daemon.script["pay.approvals"] = lambda _: schema.PurchaseList(purchases=next(looks))
+    daemon.script["capability.invoke"] = lambda _: call_that(once_told(daemon, piece("result", "LOUD"), ended()))
+    ran = nexus("invoke", BOB, "upper", "x", "--max-price", "0.10", *stream, tty=True)
+    assert ran.out.strip() == "LOUD"
+    assert ran.err.startswith("0.1 USDC wait for your word: nexus pay approve i (or nexus pay reject i)\n")
+
+
+def test_invoke_asks_nobody_about_what_is_free_and_ends_well_where_the_daemon_cannot_tell(nexus, daemon, monkeypatch):
+    monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.01)
+    daemon.script["capability.invoke"] = lambda _: call(piece("result", "LOUD"), ended())
+    assert nexus("invoke", BOB, "upper", "x", tty=True).out.strip() == "LOUD"
+    assert [name for name, _ in daemon.asked if name == "pay.approvals"] == []
+    daemon.script["capability.invoke"] = lambda _: call_that(once_told(daemon, piece("result", "LOUD"), ended()))
+    ran = nexus("invoke", BOB, "upper", "x", "--max-price", "0.10", tty=True)
+    assert (ran.out.strip(), ran.err) == ("LOUD", "")
 
 
 def test_invoke_joins_pieces_and_leaves_progress_out(nexus, daemon):

@@ -11,8 +11,8 @@ from nexusd_protocols.rpc.schema.shape import EventKind
 
 
 class NodeEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """`node.event`. `cursor` is set where the event is stored: subscribe with it to continue behind it. Presence, peer
-    and progress events are live only and have none. `data` depends on `kind` and `type`:
+    """`node.event`. `cursor` is set where the event is stored: subscribe with it to continue behind it. Presence, peer,
+    approval and progress events are live only and have none. `data` depends on `kind` and `type`:
 
     peer: connected | disconnected | discovered {peerId, address?, source?} | banned {peerId} + Ban | unbanned
         {peerId, reason: ended or lifted}
@@ -20,7 +20,8 @@ class NodeEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     presence: changed RoomMember + {room}
     dm: message DirectMessage
     invoke: started {invocation, direction, peer, capability} | finished the same and {outcome, inputBytes, outputBytes,
-        durationMs}
+        durationMs} | approval {id, peer, capability, amount}: a call of ours waits for a person's word on what it
+        costs; `id` is that of the call, and what `pay.approve` takes
     content: progress | fetched ContentFetched, of what is being fetched for somebody
     """
 
