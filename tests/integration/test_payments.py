@@ -354,6 +354,7 @@ def test_a_token_of_the_configuration_is_paid_in_if_it_is_what_it_says(tmp_path:
             assert market.balances() == (START - 25, 25)
 
             carol.expected_errors.append("chain_not_usable")
+
             # one of the wrong version would be signed for nothing: its node says so, and nothing is taken
             def problem() -> str:
                 networks = carol.cli("pay", "settle", "--status")["networks"]
