@@ -175,6 +175,15 @@ async def test_what_is_heard_is_stored_once(tmp_path: Path) -> None:
         assert room.messages == 3
 
 
+async def test_what_is_said_within_a_millisecond_stands_in_its_order(tmp_path: Path) -> None:
+    said = [f"word {number}" for number in range(30)]
+    async with alice(tmp_path) as running:
+        await running.rooms.join(GENERAL)
+        for content in said:
+            done(await running.rooms.send(schema.RoomSendParams(room="general", content=content)))
+        assert await running.contents() == said
+
+
 async def test_what_was_said_long_ago_goes_round_once(tmp_path: Path) -> None:
     async with alice(tmp_path) as running:
         await running.rooms.join(GENERAL)
