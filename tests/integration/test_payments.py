@@ -363,3 +363,24 @@ def test_a_token_of_the_configuration_is_paid_in_if_it_is_what_it_says(tmp_path:
             poll(lambda: "EURX" in problem(), "the token was compared with the chain's")
             assert "another domain" in problem()
     place.remove()
+
+
+def test_a_caller_whose_daemon_is_killed_makes_the_call_again_and_pays_once(allowed: Market, tmp_path: Path) -> None:
+    before, peer = allowed.balances(), allowed.alice.peer_id
+    begun = tmp_path / "begun"
+    allowed.serve("steady", f"touch {begun}; sleep 0.5; cat")
+    call = allowed.bob.spawn_cli("invoke", peer, "steady", "hello", "--max-price", "0.10")
+    poll(begun.exists, "the work began")
+    allowed.bob.kill9()
+    call.wait()
+    allowed.bob.start()
+    connect(allowed.bob, allowed.alice)
+    row = allowed.bob.cli("pay", "history")["purchases"][-1]
+    assert (row["state"], row["capability"]) == ("signed", "steady")
+    other = allowed.refused("steady", "hello", "--max-price", "0.10", "--again", row["id"], "--max-duration", "20")
+    assert other["code"] == "payment_refused"
+    for _ in range(2):
+        done = allowed.buy("steady", "hello", "--again", row["id"])
+        assert (done["output"], done["payment"]["id"], done["payment"]["receipt"]) == ("hello", row["id"], "verified")
+    allowed.settled()
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
