@@ -51,6 +51,7 @@ def test_parameters_say_whether_they_are_required() -> None:
         "replyTo": False,
         "threadId": False,
         "references": False,
+        "anyway": False,
     }
 
 
