@@ -17,6 +17,8 @@ import trio
 
 from nexusd.chain.views import ChainError, ChainFault
 from nexusd.chain.wire import ANSWER_BYTES, Exchange, Wire
+from nexusd.recursion import limit_kept
+from nexusd_protocols import ndjson
 
 BATCH_CALLS: Final = 100
 """In one batch. Public nodes take between a hundred and a thousand."""
@@ -149,7 +151,8 @@ class Rpc:
 
 def _encoder() -> Callable[[list[tuple[str, Any]]], bytes]:
     """What writes batches, with ids that go on from one to the next."""
-    from web3.providers.base import JSONBaseProvider
+    with limit_kept():
+        from web3.providers.base import JSONBaseProvider
 
     encode: Callable[[list[tuple[str, Any]]], bytes] = JSONBaseProvider().encode_batch_rpc_request
     return encode
@@ -163,8 +166,8 @@ def _first_id(body: bytes) -> int:
 def read_batch(body: bytes, first: int, count: int) -> list[Answer]:
     """The answers by their ids. Each call has exactly one, or the batch counts for nothing. Raises ChainError."""
     try:
-        answers = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
+        answers = ndjson.value(body)
+    except ValueError as error:
         raise ChainError("bad_answer", "not JSON") from error
     if isinstance(answers, dict) and answers.get("error"):
         raise ChainError("refused", _refusal(answers["error"]).message)

@@ -52,6 +52,17 @@ def too_deep(data: bytes, depth: int = limits.JSON_DEPTH) -> bool:
     return bool(brackets)
 
 
+def value(data: bytes, depth: int = limits.JSON_DEPTH) -> Any:
+    """Any JSON value. Raises ValueError for what is no JSON or nests deeper than `depth`: how deep a decoder goes by
+    itself, other libraries of the process may have changed."""
+    if too_deep(data, depth):
+        raise ValueError(f"more than {depth} levels")
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(explained(error)) from error
+
+
 def decode(
     data: bytes,
     decoder: msgspec.json.Decoder[T],

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from nexusd.services.capabilities.ports import CallFailed, Incoming
-from nexusd_protocols import limits
+from nexusd_protocols import limits, ndjson
+from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.rpc.schema import OpenAiSpec
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ async def _whole_input(incoming: Incoming) -> Any:
         if incoming.input_format != "application/json":
             return text
         try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError) as error:
+            return ndjson.value(text.encode())
+        except ValueError as error:
             raise CallFailed("BAD_REQUEST", "the input is not JSON") from error
     if len(pieces) != 1:
         raise CallFailed("BAD_REQUEST", "JSON input comes in one piece")
@@ -140,8 +141,8 @@ async def _tokens(response: httpx.Response) -> AsyncGenerator[str, None]:
 
 def _text(data: bytes) -> str:
     try:
-        chunk = _chunk.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        chunk = ndjson.decode(data, _chunk)
+    except RemoteProtocolError as error:
         raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent what is not a completion") from error
     if chunk.error is not None:
         raise CallFailed("UPSTREAM_FAILED", "the chat endpoint reported an error")
@@ -185,8 +186,8 @@ async def _explain(response: httpx.Response) -> str:
             if len(body) > 4 * limits.KIB:
                 break
     try:
-        words = str(msgspec.json.decode(body)["error"]["message"])[:512]
-    except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+        words = str(ndjson.value(body)["error"]["message"])[:512]
+    except (ValueError, KeyError, TypeError):
         words = ""
     status = f"the chat endpoint answered {response.status_code}"
     return f"{status}: {words}" if words else status

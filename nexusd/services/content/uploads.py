@@ -9,12 +9,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
 import trio
 
 from nexusd.services.content.shelf import Shelf
 from nexusd.services.ports import Entropy, WallClock
-from nexusd_protocols import limits
+from nexusd_protocols import limits, ndjson
 from nexusd_protocols.content import json_blocks
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import Cid
@@ -67,8 +66,8 @@ class JsonSink:
     def finish(self) -> tuple[list[Block], Cid, int]:
         """The block. Raises ValueError for what is no JSON."""
         try:
-            value = msgspec.json.decode(bytes(self._text))
-        except (msgspec.DecodeError, RecursionError) as error:
+            value = ndjson.value(bytes(self._text))
+        except ValueError as error:
             raise ValueError(f"not JSON: {error}") from error
         block = json_blocks.block_of(value)
         return [block], block.cid, len(block.data)

@@ -17,6 +17,8 @@ from typing import Any, Final, Literal
 import structlog
 import trio
 
+from nexusd.recursion import limit_kept
+from nexusd_protocols import ndjson
 from nexusd_protocols.payments.address import Address, checksummed, read_address
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.rpc import schema
@@ -121,9 +123,7 @@ class Wallet:
             account = Account(secret)
 
             def write() -> Refusal | None:
-                from eth_account import Account as Keystores  # half a second, for what is done once
-
-                text = json.dumps(Keystores.encrypt(secret, password, kdf=self._kdf))
+                text = json.dumps(_keystores().encrypt(secret, password, kdf=self._kdf))
                 return _write_new(self._path, text)
 
             refusal = await trio.to_thread.run_sync(write)
@@ -154,9 +154,17 @@ class Wallet:
             os.close(descriptor)
 
 
+def _keystores() -> Any:
+    """What reads and writes keystores: half a second of imports, for what is done once."""
+    with limit_kept():
+        from eth_account import Account as Keystores
+
+    return Keystores
+
+
 def _address_of(text: str) -> Address:
     """The address that a keystore names. Raises ValueError."""
-    found: Any = json.loads(text)
+    found = ndjson.value(text.encode())
     address = found.get("address") if isinstance(found, dict) else None
     if not isinstance(address, str):
         raise ValueError("not a keystore with an address")
@@ -165,10 +173,8 @@ def _address_of(text: str) -> Address:
 
 def _decrypt(text: str, password: str) -> bytes | Refusal:
     """The key of a keystore. Slow on purpose: call it in a thread."""
-    from eth_account import Account as Keystores
-
     try:
-        return bytes(Keystores.decrypt(text, password))
+        return bytes(_keystores().decrypt(text, password))
     except Exception as error:  # whatever a file that is no keystore makes of the library
         if isinstance(error, ValueError) and "MAC" in str(error):
             return Refusal("wrong_password")
