@@ -77,7 +77,7 @@ bench: $(READY) ## measure against other implementations doing the same work
 fuzz: $(READY) ## each parser's fuzz target, for FUZZ_SECONDS (30) each
 	@$(BIN)/python -m tests.fuzz --seconds $${FUZZ_SECONDS:-30}
 
-soak: $(READY) ## power cuts, full disks and flipped bits at every operation, in all their variants, and 200 kills (twenty minutes)
+soak: $(READY) ## power cuts, full disks and flipped bits at every operation, in all their variants, 200 kills, and 60 more at paid calls (half an hour)
 	@NEXUS_TEST_SOAK=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal --timeout=1800 tests/crash
 
 docs: $(READY) ## remake the pages of docs/reference that follow from the code

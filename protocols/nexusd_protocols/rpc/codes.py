@@ -55,7 +55,12 @@ _ROWS: Final = (
         "Another provider on this daemon serves this name",
         "choose another name",
     ),
-    ErrorCode("capability_unknown", -32010, "No such capability", "list them with `nexus capability list`"),
+    ErrorCode(
+        "capability_unknown",
+        -32010,
+        "No such capability",
+        "list them with `nexus capability list`, another's with `nexus capability list PEER`",
+    ),
     ErrorCode(
         "invocation_unknown",
         -32011,
@@ -157,7 +162,12 @@ _ROWS: Final = (
     # the wallet
     ErrorCode("no_wallet", -32060, "There is no wallet", "make one with `nexus wallet new`"),
     ErrorCode("wallet_exists", -32061, "There is a wallet already", "see `nexus wallet show`"),
-    ErrorCode("wallet_locked", -32062, "The wallet is locked", "open it with `nexus wallet unlock`"),
+    ErrorCode(
+        "wallet_locked",
+        -32062,
+        "The wallet is locked",
+        "open it with `nexus wallet unlock`, or make one with `nexus wallet new`",
+    ),
     ErrorCode("wrong_password", -32063, "That is not the password", "try again"),
     # storage
     ErrorCode(
