@@ -124,7 +124,6 @@ class DaemonMember:
         self.peer_id = daemon.peer_id
         self.address = daemon.tcp
         self.heard: Counter[str] = Counter()
-        self._after = 0
         self._room = ""
 
     async def _rpc(self, method: str, **params: Any) -> Any:
@@ -146,11 +145,14 @@ class DaemonMember:
         return {m["agent"] for m in found if m["agent"] != self.peer_id and m["status"] != "offline"}
 
     async def listen(self) -> None:
-        more = True
+        # from the beginning each time: the room's order is by time, and what comes late stands before what came first
+        heard: Counter[str] = Counter()
+        more, after = True, 0
         while more:
-            page = await self._rpc("room.history", room=self._room, after=self._after, limit=500)
-            more, self._after = page["more"], page["last"] or self._after
-            self.heard.update(row["messageId"] for row in page["messages"] if row["sender"] != self.peer_id)
+            page = await self._rpc("room.history", room=self._room, after=after, limit=500)
+            more, after = page["more"], page["last"] or after
+            heard.update(row["messageId"] for row in page["messages"] if row["sender"] != self.peer_id)
+        self.heard = heard
 
     async def scores(self) -> dict[str, float]:
         peers = (await self._rpc("peers.list", scores=True))["peers"]
