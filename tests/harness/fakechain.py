@@ -157,7 +157,7 @@ class FakeChain:
         return self._broken()
 
     async def check(self, payment: Presented, *, timeout: float = CHECK_S) -> ChainView | ChainFault:
-        raise NotImplementedError
+        raise NotImplementedError  # settlement asks for evidence only
 
     async def evidence(
         self, token: Token, authorization: Authorization, *, since_s: int, timeout: float = CHECK_S
