@@ -57,9 +57,16 @@ TICK_S: Final = 5.0
 TabInput = tab.Grown | tab.Tick
 
 _LATE: Final = frozenset(
-    {faults.VALID_BEFORE, faults.OFFER_EXPIRED, faults.INVALID_REQUIREMENTS, faults.VALUE_MISMATCH}
+    {
+        faults.VALID_BEFORE,
+        faults.OFFER_EXPIRED,
+        faults.INVALID_SCHEME,
+        faults.INVALID_NETWORK,
+        faults.INVALID_REQUIREMENTS,
+        faults.VALUE_MISMATCH,
+    }
 )
-"""What a retry meets when the price or the clock has moved on: what it paid for is given all the same."""
+"""What a retry meets when the prices or the clock have moved on: what it paid for is given all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,7 +378,7 @@ class Sale:
             request=self._context.request,
             authorization=payment.authorization,
             signature=payment.signature,
-            tab=self._offers[0].flow == "tab",
+            tab=payment.scheme == terms.TAB,
             bound=isinstance(payment, Verified) and payment.bound,
         )
 
@@ -379,7 +386,7 @@ class Sale:
         """How much trust there is. Without a chain nothing settles, so that waiting for it would be for ever: there
         exposure alone is the bound."""
         trust, token = self._shop.trust, payment.token
-        if self._offers[0].flow == "tab":
+        if payment.scheme == terms.TAB:
             return Delivery.TAB
         if not self._shop.chains.online(token.chain_id):
             return Delivery.DIRECT

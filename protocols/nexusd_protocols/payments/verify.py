@@ -45,6 +45,7 @@ class Presented:
     """An authorisation that its payer has signed, whatever it is for. `signature` is in its one form."""
 
     version: int
+    scheme: str = EXACT
     token: Token
     authorization: Authorization
     signature: bytes
@@ -108,6 +109,7 @@ def verify(
         return error.fault
     return Verified(
         version=envelope.version,
+        scheme=terms.scheme,
         token=terms.token,
         authorization=authorization,
         signature=signature,
@@ -129,7 +131,14 @@ def identify(payment: object, tokens: Tokens) -> Presented | PaymentFault:
         signature = _signature(envelope.inner, authorization, token)
     except PaymentError as error:
         return error.fault
-    return Presented(version=envelope.version, token=token, authorization=authorization, signature=signature, salt=salt)
+    return Presented(
+        version=envelope.version,
+        scheme=str(envelope.scheme),
+        token=token,
+        authorization=authorization,
+        signature=signature,
+        salt=salt,
+    )
 
 
 class _Envelope:

@@ -20,7 +20,7 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import PriceTerms, read_requirements
 from nexusd_protocols.payments.tokens import USDC_BASE_SEPOLIA, USDC_POLYGON, Tokens
 from nexusd_protocols.payments.verify import Presented, Verified, identify, read, verify
-from tests.harness.paying import NOW, PAYER, payment, price, tab_price
+from tests.harness.paying import NOW, PAYER, THIEF, payment, price, tab_price
 from tests.harness.people import BOB, CAROL
 from tests.harness.vectors import named, vectors
 
@@ -70,6 +70,30 @@ def test_signing_gives_the_same_signature(case):
     assert isinstance(verified, Verified)
     signature = sign(verified.authorization, verified.token, Account(bytes.fromhex(case["secret"][2:])))
     assert f"0x{signature.hex()}" == case["payment"]["payload"]["signature"]
+
+
+def test_each_offer_is_paid_by_its_own_terms_and_by_no_other():
+    offers = [
+        price(),
+        price(token=USDC_POLYGON, amount=120_000),
+        price(token=USDC_BASE_SEPOLIA, amount=90_000, pay_to=THIEF.address),
+        tab_price(),
+    ]
+    for offer in offers:
+        paid = payment(offer, context=CONTEXT)
+        verified = verify(paid, offers, now_s=NOW, context=CONTEXT)
+        assert isinstance(verified, Verified), verified
+        assert (verified.terms, verified.scheme) == (offer, offer.scheme)
+        shown = identify(paid, TOKENS)
+        assert isinstance(shown, Presented)
+        assert (shown.scheme, shown.key) == (verified.scheme, verified.key)
+        # the terms of one, and the authorisation of another
+        for other in offers:
+            if other is not offer:
+                mixed = {**paid, "accepted": other.requirements()}
+                assert isinstance(verify(mixed, offers, now_s=NOW, context=CONTEXT), PaymentFault)
+        rest = [each for each in offers if each is not offer]
+        assert isinstance(verify(paid, rest, now_s=NOW, context=CONTEXT), PaymentFault)
 
 
 @pytest.mark.parametrize("case", **named(DOC["refused"]))

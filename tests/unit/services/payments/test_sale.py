@@ -24,8 +24,9 @@ from nexusd_protocols.payments import binding, faults, receipt
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.charge import Delivered, State
 from nexusd_protocols.payments.faults import PaymentFault
-from nexusd_protocols.payments.tokens import Tokens
-from tests.harness.paying import NOW, PAYEE, payment, price
+from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.payments.tokens import USDC_POLYGON, Tokens
+from tests.harness.paying import NOW, PAYEE, payment, price, tab_price
 from tests.harness.people import ALICE, BOB
 
 ASSET = price().token
@@ -115,6 +116,8 @@ class Market:
         self.works = 0
         self.keys: list[str] = []
         self.price = price()
+        self.others: list[PriceTerms] = []
+        """What else it may be bought for."""
 
     def opened(self, request_id: str = "r1", *, stream: bool = False) -> events.Opened:
         frame = OpenFrame(
@@ -135,15 +138,8 @@ class Market:
     async def sell(
         self, call: Call, opened: events.Opened, paid: Any, *, during: Callable[[Sale], Awaitable[None]] | None = None
     ) -> Closing:
-        shop = Shop(
-            agent=Agent(AgentId(BOB.peer_id), BOB),
-            ledger=self.store.ledger,
-            chains=self.chains,
-            tokens=Tokens(),
-            trust=self.trust,
-            clock=lambda: self.now,
-        )
-        call.sale = Sale(shop, ALICE.peer_id, opened, [self.price], "")
+        shop = shop_of(self)
+        call.sale = Sale(shop, ALICE.peer_id, opened, [self.price, *self.others], "")
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 if during is not None:
@@ -155,6 +151,17 @@ class Market:
     async def row(self) -> Any:
         page = await self.store.ledger.list(AgentId(BOB.peer_id), limit=1)
         return page.rows[-1] if page.rows else None
+
+
+def shop_of(market: Market) -> Shop:
+    return Shop(
+        agent=Agent(AgentId(BOB.peer_id), BOB),
+        ledger=market.store.ledger,
+        chains=market.chains,
+        tokens=Tokens(),
+        trust=market.trust,
+        clock=lambda: market.now,
+    )
 
 
 @asynccontextmanager
@@ -215,6 +222,32 @@ async def test_what_was_paid_for_is_given_again_without_work_or_charge(tmp_path:
         assert again.came == ["one", "two"]
         assert (shop.works, second.key) == (1, first.key)
         assert responded(second)["extensions"] == responded(first)["extensions"]
+
+
+async def test_of_several_prices_the_one_that_was_chosen_is_charged(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        shop.chains.nodes = {8453, 137}
+        base, polygon = shop.price, price(token=USDC_POLYGON, amount=120_000)
+        shop.others = [polygon, tab_price()]
+        opened = shop.opened()
+        demanded = Sale(shop_of(shop), ALICE.peer_id, opened, [base, *shop.others], "").demand().required
+        assert [each["network"] for each in demanded["accepts"]] == ["eip155:8453", "eip155:137", "eip155:8453"]
+        shop.price = polygon
+        paid = shop.pay(opened)
+        shop.price = base
+        closing = await shop.sell(Call(shop, say_two), opened, paid)
+        assert (closing.outcome, closing.amount) == ("ok", 120_000)
+        assert closing.asset == f"eip155:137/{USDC_POLYGON.address.hex()}"
+        assert responded(closing)["network"] == "eip155:137"
+        # also when that network is paid on no more
+        shop.others = []
+        again = await shop.sell(Call(shop, say_two), opened, paid)
+        assert (again.outcome, again.key, shop.works) == ("ok", closing.key, 1)
+        new = shop.opened("r2")
+        shop.price = polygon
+        paid = shop.pay(new)
+        shop.price = base
+        assert (await shop.sell(Call(shop, say_two), new, paid)).outcome == faults.INVALID_NETWORK
 
 
 async def test_one_authorisation_buys_one_request(tmp_path: Path) -> None:
