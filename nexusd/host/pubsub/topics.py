@@ -14,6 +14,7 @@ message in a thread and 85 µs here, one of 100 cost 120 and 61.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +49,7 @@ from nexusd_protocols.gossipsub.inputs import (
     Validated,
 )
 from nexusd_protocols.gossipsub.outputs import Deliver as Delivery
-from nexusd_protocols.gossipsub.outputs import Output, Priority, Send
+from nexusd_protocols.gossipsub.outputs import ExplicitGraft, Output, Priority, Send
 from nexusd_protocols.gossipsub.outputs import Validate as Question
 from nexusd_protocols.gossipsub.params import Params
 from nexusd_protocols.gossipsub.router import GossipSub
@@ -79,10 +80,14 @@ takes nothing, which ends by itself."""
 UNKNOWN_SECONDS: Final = 7.0
 """How long what a peer says waits for our stream to it (`line.RETRY_SECONDS`): less than a peer waits for us."""
 WATCH_SECONDS: Final = 10.0
+ONE_SIDED_SECONDS: Final = 3600.0
+"""Between two lines of the log about a direct peer to which we are none: it asks again once a minute for each topic, for
+as long as nobody mends the configuration."""
 GRAYLIST_POINTS: Final = 100
 """Charged to a peer for each WATCH_SECONDS below the graylist threshold: its words are wasted work, and two minutes of
 them are a ban."""
 
+ONE_SIDED_HINT: Final = "that peer's `direct` does not name this host: an agreement is of both sides"
 SMALL_DEBT: Final = 100.0
 """Points: ten broken messages, or one flood. A tenth of a ban."""
 
@@ -159,6 +164,8 @@ class TopicMesh:
         self._backlog = Backlog()
         self._waiting_validators = 0
         self._nursery: trio.Nursery | None = None
+        self._one_sided: dict[PeerId, float] = {}
+        """When the log was last told of a direct peer."""
         self.drops = Drops()
         self._dropped: Counter[str] = Counter()
         """Of joined topics: copies of messages that found an outbox full."""
@@ -271,6 +278,8 @@ class TopicMesh:
                 questions.append(output)
             elif isinstance(output, Delivery) and (inbox := self._inboxes.get(output.message.topic)) is not None:
                 inbox.put(output.sender, output.message)
+            elif isinstance(output, ExplicitGraft):
+                self._complain_of(output)
         return questions
 
     def _send(self, send: Send) -> None:
@@ -282,6 +291,12 @@ class TopicMesh:
                 for message in rpc.messages:
                     if message.topic in self._inboxes:
                         self._dropped[message.topic] += 1
+
+    def _complain_of(self, graft: ExplicitGraft) -> None:
+        now = trio.current_time()
+        if now >= self._one_sided.get(graft.sender, -math.inf) + ONE_SIDED_SECONDS:
+            self._one_sided[graft.sender] = now
+            _log.warning("direct_peer_grafts", peer=graft.sender, topic=graft.topic, hint=ONE_SIDED_HINT)
 
     async def _beat(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from nexusd_protocols.gossipsub.chance import Chance, some
 from nexusd_protocols.gossipsub.counters import Counters
 from nexusd_protocols.gossipsub.inputs import Version
 from nexusd_protocols.gossipsub.outbox import Outbox
-from nexusd_protocols.gossipsub.outputs import PeerExchange
+from nexusd_protocols.gossipsub.outputs import ExplicitGraft, PeerExchange
 from nexusd_protocols.gossipsub.params import Params
 from nexusd_protocols.gossipsub.peers import Peer, PeerTable
 from nexusd_protocols.gossipsub.rpc import Graft, PeerInfo, Prune
@@ -127,7 +127,9 @@ class Meshes:
         """Whether a GRAFT is taken. If not, the peer is told by a PRUNE."""
         backoff = self._params.prune_backoff
         if not peer.meshable:
-            # "Explicit Peering Agreements": it "should be logged and rejected with a PRUNE"
+            # "Explicit Peering Agreements": "such an attempt should be logged and rejected with a PRUNE"
+            if peer.direct:
+                self._outbox.put(ExplicitGraft(topic, peer.id))
             self._send_prune(topic, peer, now, backoff, exchange=False)
             return False
         until = self.backoff.until(topic, peer.id)

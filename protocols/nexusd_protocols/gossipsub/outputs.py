@@ -56,4 +56,13 @@ class PeerExchange:
     sender: PeerId
 
 
-Output = Send | Validate | Deliver | PeerExchange
+@dataclass(frozen=True, slots=True)
+class ExplicitGraft:
+    """An explicit peer asked for a place in a mesh, and was answered with a PRUNE: it knows of no agreement.
+    gossipsub-v1.1 "Explicit Peering Agreements": "such an attempt should be logged"."""
+
+    topic: str
+    sender: PeerId
+
+
+Output = Send | Validate | Deliver | PeerExchange | ExplicitGraft

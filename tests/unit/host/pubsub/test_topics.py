@@ -8,18 +8,19 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils import encode_varint_prefixed
+from structlog.testing import capture_logs
 
 from nexusd.host.pubsub import outbox, topics
 from nexusd.host.pubsub.topics import Drops
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.gossipsub import codec
-from nexusd_protocols.gossipsub.inputs import ApplicationScore, PeerJoined, PeerLeft, Version
+from nexusd_protocols.gossipsub.inputs import ApplicationScore, PeerJoined, PeerLeft, Received, Version
 from nexusd_protocols.gossipsub.params import Params
-from nexusd_protocols.gossipsub.rpc import Control, Prune, Rpc, Subscription
+from nexusd_protocols.gossipsub.rpc import Control, Graft, Prune, Rpc, Subscription
 from nexusd_protocols.identity import peer_id_bytes
 from nexusd_protocols.multistream.messages import HEADER, encode
 from nexusd_protocols.pubsub.signed import SignedMessage
-from tests.harness.nodes import loopback, signer, until
+from tests.harness.nodes import loopback, loopback_node, running, signer, until
 from tests.unit.host.conftest import dial_stock, raw_stream, running_stock
 
 TOPIC = "/nexus/room/general"
@@ -97,6 +98,31 @@ async def test_a_malformed_message_is_dropped_alone(fault):
         await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
         assert await reader.has(1) == [b"message 2"]
         assert bob.connected()
+
+
+async def test_of_a_direct_peer_that_does_not_know_it_is_one_the_log_tells_once_in_a_while(monkeypatch):
+    """It asks for a place in our mesh, and goes on asking."""
+    direct = [f"/ip4/127.0.0.1/tcp/1/p2p/{signer('bob').peer_id}"]  # nobody listens there: he comes
+    async with loopback("bob") as (bob,):
+        alice = loopback_node("alice", direct=direct)
+        async with running(alice):
+            with capture_logs() as lines:
+                await bob.connect(alice.peer_id, alice.addresses())
+                await joined(alice, bob)
+                router = alice.topics.router
+                await until(lambda: router.counters.grafts_refused == 1)
+                again = Received(bob.peer_id, Rpc(control=Control(graft=(Graft(TOPIC),))))
+                for _ in range(100):
+                    alice.topics._tell(again)
+                told = [line for line in lines if line["event"] == "direct_peer_grafts"]
+                assert [(line["peer"], line["topic"]) for line in told] == [(bob.peer_id, TOPIC)]
+                assert told[0]["log_level"] == "warning"
+                assert "`direct` does not name this host" in told[0]["hint"]
+                monkeypatch.setattr(topics, "ONE_SIDED_SECONDS", 0.0)
+                alice.topics._tell(again)
+            assert router.counters.grafts_refused == 102
+            assert router.mesh(TOPIC) == ()
+    assert [line["event"] for line in lines].count("direct_peer_grafts") == 2
 
 
 async def test_a_forged_message_does_not_take_the_id_of_the_true_one():

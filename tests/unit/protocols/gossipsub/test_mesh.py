@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from nexusd_protocols.gossipsub.inputs import Version
-from nexusd_protocols.gossipsub.outputs import PeerExchange, Priority, Send
+from nexusd_protocols.gossipsub.outputs import ExplicitGraft, PeerExchange, Priority, Send
 from nexusd_protocols.gossipsub.params import ScoreParams
 from nexusd_protocols.gossipsub.rpc import Control, Graft, PeerInfo, Prune, Rpc, Subscription
 from nexusd_protocols.identity import peer_id_bytes
@@ -127,7 +127,9 @@ def test_an_explicit_peer_is_not_grafted_and_gets_everything():
     node.meet("carol")
     node.join()
     assert node.mesh == {"carol"}
-    assert controls(node.graft("bob"), "prune", "bob") == PRUNED
+    outputs = node.graft("bob")
+    assert controls(outputs, "prune", "bob") == PRUNED
+    assert ExplicitGraft(TOPIC, "bob") in outputs, "for the log"
     node.application_score("bob", -10_000)
     assert receivers(node.message("carol", said()), said()) == ["bob"]
     assert "bob" in receivers(node.publish(said(ME)), said(ME))
