@@ -81,8 +81,8 @@ UNKNOWN_SECONDS: Final = 7.0
 """How long what a peer says waits for our stream to it (`line.RETRY_SECONDS`): less than a peer waits for us."""
 WATCH_SECONDS: Final = 10.0
 ONE_SIDED_SECONDS: Final = 3600.0
-"""Between two lines of the log about a direct peer to which we are none: it asks again once a minute for each topic, for
-as long as nobody mends the configuration."""
+"""Between two lines of the log about a direct peer to which we are none: it asks again once a minute for each topic,
+for as long as nobody mends the configuration."""
 GRAYLIST_POINTS: Final = 100
 """Charged to a peer for each WATCH_SECONDS below the graylist threshold: its words are wasted work, and two minutes of
 them are a ban."""
