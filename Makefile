@@ -97,5 +97,5 @@ proto: $(READY) ## regenerate the committed protobuf modules
 
 clean: ## remove what the other targets made
 	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules tests/interop/helia/node_modules tests/interop/anvil/node_modules \
-		tests/interop/go/build
+		tests/interop/go/build tests/interop/.fail2ban
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

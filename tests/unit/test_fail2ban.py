@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from nexusd.host.limits.gate import Gate
 from nexusd.services.bans import Bans
 from nexusd.services.policy import Policy, TrustLists
 from nexusd_protocols.identity import PeerId
+from tests.harness import fail2ban
 from tests.harness.network import FakeNetwork
 from tests.harness.nodes import signer
 
@@ -119,16 +119,16 @@ async def test_the_filter_finds_whom_the_daemon_turned_away_and_nobody_else(
     assert found([JOURNAL + line for line in lines], mode) == expected
 
 
-@pytest.mark.skipif(shutil.which("fail2ban-regex") is None, reason="fail2ban is not installed")
 @pytest.mark.slow
+@pytest.mark.parametrize(("mode", "expected"), [("bans", BANNED), ("refused", REFUSED), ("all", BANNED + REFUSED)])
 @pytest.mark.parametrize("fmt", ["text", "json"])
-async def test_fail2ban_itself_agrees(log: io.StringIO, fmt: str, tmp_path: Path) -> None:
+async def test_fail2ban_itself_agrees(
+    log: io.StringIO, fmt: str, mode: str, expected: list[str], tmp_path: Path
+) -> None:
+    fail2ban.require()
     file = tmp_path / "nexusd.log"
     file.write_text("\n".join(await write(log, fmt)) + "\n")
-    shutil.copytree(FOLDER, tmp_path / "fail2ban")
-    argv = ["fail2ban-regex", "-c", str(tmp_path / "fail2ban"), "-o", "ip", str(file), "nexusd[mode=all]"]
-    ran = await trio.run_process(argv, capture_stdout=True, capture_stderr=True, check=False)
-    assert ran.stdout.decode().split() == BANNED + REFUSED, ran.stderr.decode()
+    assert await fail2ban.addresses(FOLDER, file, f"nexusd[mode={mode}]") == expected
 
 
 def test_the_jails_use_the_filter_in_modes_that_it_has() -> None:
