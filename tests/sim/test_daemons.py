@@ -341,7 +341,7 @@ async def test_a_cancel_passes_any_amount_of_input_that_nobody_takes(tmp_path: P
         await under_way.cancel("enough")
         assert (await outcome(under_way))[1].error is not None
         with trio.fail_after(30):
-            while alice.running.capabilities._answering:
+            while alice.running.capabilities.open_calls[1]:
                 await trio.sleep(0.1)
 
 
@@ -352,7 +352,7 @@ async def test_the_caller_goes_away(tmp_path: Path, clock: MockClock) -> None:
         await trio.sleep(0.2)
         await bob.stop()
         with trio.fail_after(60):
-            while alice.running.capabilities._answering:
+            while alice.running.capabilities.open_calls[1]:
                 await trio.sleep(0.1)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import trio
 
 from nexusd.host.ports import Streams
-from nexusd.services.capabilities.calls import CHANNEL, Pay, Reopen, price_of
+from nexusd.services.capabilities.outgoing import CHANNEL, Pay, Reopen, dial, price_of
 from nexusd.services.capabilities.ports import End
 from nexusd.services.trade import Payment, Purse, Wish
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
-from nexusd_protocols.invoke.frames import PROTOCOL, OpenFrame
+from nexusd_protocols.invoke.frames import OpenFrame
 from nexusd_protocols.payments import binding
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import InvokeParams
@@ -64,20 +64,14 @@ def reopener(
         return None
 
     async def reopen(payment: Any) -> tuple[CHANNEL, Caller]:
-        machines: list[Caller] = []
-
-        def machine(_: str) -> Caller:
-            machines.append(Caller(local, peer))
-            return machines[-1]
-
-        channel = await streams.open(peer, [PROTOCOL], machine)
+        channel, machine = await dial(streams, local, peer)
         try:
             await channel.send(replace(opening, payment=payment))
             await channel.send(commands.Chunk(params.input, params.final))
         except BaseException:
             await channel.reset()
             raise
-        return channel, machines[-1]
+        return channel, machine
 
     return reopen
 

@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from nexusd.host.ports import HostError
-from nexusd.services.capabilities import serving
+from nexusd.services.capabilities.incoming import BAD_OUTPUT, CHANNEL, IncomingCall, first
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
 from nexusd.services.screening import Screen
@@ -35,13 +35,13 @@ _FRAME_BYTES: Final = 1 * limits.KIB
 """What is around the data of an event's line."""
 
 
-class PaidCall(serving.IncomingCall):
+class PaidCall(IncomingCall):
     """A call to a capability that has a price. See `ports.Incoming`, `trade.Counter`."""
 
     def __init__(
         self,
         invocation: str,
-        channel: serving.CHANNEL,
+        channel: CHANNEL,
         opened: events.Opened,
         entry: Entry,
         sale: Sale,
@@ -61,7 +61,7 @@ class PaidCall(serving.IncomingCall):
     async def emit(self, event: str, data: Any) -> None:
         """See `ports.Incoming`. What cannot be sent must fail before it is paid for."""
         if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
-            raise CallFailed(serving.BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
+            raise CallFailed(BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
         data = self.shown(data)
         size = ndjson.json_size(data)
         if size + _FRAME_BYTES > limits.INVOKE_LINE_BYTES or len(ndjson.encode(data)) + _FRAME_BYTES > (
@@ -90,10 +90,10 @@ class PaidCall(serving.IncomingCall):
         try:
             await self._work()
         except* CallFailed as failures:
-            failed: CallFailed = serving.first(failures)
+            failed: CallFailed = first(failures)
             failure = Failure(failed.code, failed.message)
         except* HostError as errors:
-            failure = Failure(Code.CANCELLED, f"the caller is gone: {serving.first(errors)}")
+            failure = Failure(Code.CANCELLED, f"the caller is gone: {first(errors)}")
         except* Exception:
             log.exception("provider_failed", capability=self.capability, invocation=self.invocation)
             failure = Failure(Code.INTERNAL, "the provider failed")

@@ -186,8 +186,7 @@ async def test_what_cannot_be_kept_is_not_served(tmp_path: Path, monkeypatch: py
             with pytest.raises(StorageFullError):
                 await running.capabilities.serve(params(name, "tac"))
         assert running.names() == ["kept"]
-        entry = running.capabilities._registry.find(AgentId(ALICE), "kept")
-        assert entry is not None
+        (entry,) = running.capabilities.offers(AgentId(ALICE))
         assert isinstance(entry.options, schema.CapabilityServeParams)
         assert entry.options.command is not None
         assert entry.options.command.argv == ["cat"]

@@ -6,23 +6,22 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import msgspec
 import structlog
 import trio
 
-from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError
+from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError, Streams
 from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
 from nexusd.services.trade import Ended, Payment, line_of
-from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
+from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
-from nexusd_protocols.invoke.frames import Code
+from nexusd_protocols.invoke.frames import PROTOCOL, Code
 from nexusd_protocols.payments.terms import PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Tokens, network_name
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import InvokeParams, PaymentSummary
+from nexusd_protocols.rpc.schema import PaymentSummary
 
 log = structlog.get_logger(__name__)
 
@@ -272,6 +271,19 @@ class OutgoingCall:
         return end
 
 
+async def dial(streams: Streams, local: PeerId, peer: PeerId) -> tuple[CHANNEL, Caller]:
+    """A stream for one call, and the machine on it. Raises HostError."""
+    machines: list[Caller] = []
+
+    def machine(_: str) -> Caller:
+        machines.append(Caller(local, peer))
+        return machines[-1]
+
+    # said once at most, and so not `replayable`: a peer that refuses the protocol is told nothing again
+    channel = await streams.open(peer, [PROTOCOL], machine)
+    return channel, machines[-1]
+
+
 def price_of(demanded: events.PaymentDemanded, tokens: Tokens = _TOKENS) -> str:
     """What is asked for, in a few words; they are the provider's."""
     found = read_required(demanded.required, tokens) if demanded.required is not None else None
@@ -290,12 +302,3 @@ def _cost(terms: PriceTerms) -> str:
         return terms.token.show(terms.amount)
     price, cap = terms.token.show(terms.unit_price), terms.token.show(terms.amount)
     return f"{price} a {terms.unit}, by a tab of {cap} at most,"
-
-
-def max_input(params: InvokeParams) -> int:
-    """What to state: what the caller wants, else the published default or what is at hand."""
-    if params.max_input_bytes is not None:
-        return params.max_input_bytes
-    if params.input is msgspec.UNSET:
-        return limits.INVOKE_MAX_INPUT_BYTES if params.final else limits.INVOKE_INPUT_CEILING_BYTES
-    return max(limits.INVOKE_MAX_INPUT_BYTES, ndjson.json_size(params.input))
