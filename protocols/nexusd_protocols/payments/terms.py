@@ -4,7 +4,7 @@
     payer:    read_required(object, tokens) -> Required(offers: PriceTerms …)   what it can pay of what came
 
 A price is whole units of a token that this node knows. Two schemes: `exact`, over one amount, and `nexus-tab`, where
-`amount` is the most that one authorisation can grow to while the work goes on.
+`amount` is the most that one authorisation can grow to while the work goes on, and units of work have a price.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ Flow = Literal["authorization", "upfront", "tab"]
 Unit = Literal["request", "second", "chunk", "byte", "token_in", "token_out"]
 Binding = Literal["optional", "required"]
 
+UNITS: Final = 1_000_000_000
+"""For so many units a price is stated at most: a model's prices are those of a million tokens."""
+
 _FLOWS: Final = ("authorization", "upfront")
 _UNITS: Final = ("second", "chunk", "byte", "token_in", "token_out")
 _OFFER_ID: Final = re.compile(r"[\x21-\x7e]{0,64}")
@@ -41,9 +44,10 @@ _NEXUS: Final = "nexus"
 class PriceTerms:
     """A price. Raises ValueError for what cannot be offered.
 
-    `amount` is what a call costs, 0 for the free tier; of a tab the most that one authorisation grows to, while each
-    `unit` costs `unit_price` and the payer authorises at most `ahead` more than it got. `valid_until` is unix seconds,
-    0 for no end. With `binding` required, an authorisation must name this request.
+    `amount` is what a call costs, 0 for the free tier; of a tab the most that one authorisation grows to, while `per`
+    of `unit` cost `unit_price`, the payer authorises at most `ahead` more than it got, and the provider delivers at
+    most `credit` more than was authorised. `valid_until` is unix seconds, 0 for no end. With `binding` required, an
+    authorisation must name this request.
     """
 
     capability: str
@@ -54,7 +58,9 @@ class PriceTerms:
     flow: Flow = "authorization"
     unit: Unit = "request"
     unit_price: int = 0
+    per: int = 1
     ahead: int = 0
+    credit: int = 0
     binding: Binding = "optional"
     offer_id: str = ""
     valid_until: int = 0
@@ -74,9 +80,11 @@ class PriceTerms:
             raise ValueError("a tab is priced by the unit, and nothing else is")
         if tab and not 0 < self.unit_price <= self.amount:
             raise ValueError("a unit costs at least 1, and a tab must hold one")
-        if tab and not 0 <= self.ahead <= self.amount:
-            raise ValueError("what is authorised ahead fits into the tab")
-        if not tab and (self.unit_price or self.ahead):
+        if tab and not 1 <= self.per <= UNITS:
+            raise ValueError(f"a price is for 1 to {UNITS} units")
+        if tab and not (0 <= self.ahead <= self.amount and 0 <= self.credit <= self.amount):
+            raise ValueError("what is authorised ahead, and what is given on credit, fit into the tab")
+        if not tab and (self.unit_price or self.ahead or self.credit or self.per != 1):
             raise ValueError("only a tab has a price for a unit")
 
     @property
@@ -89,6 +97,19 @@ class PriceTerms:
         """Whether nothing is to be paid."""
         return self.amount == 0
 
+    @property
+    def step(self) -> int:
+        """Of a tab: half of what both sides risk. No piece costs more, and by so much it grows."""
+        return (self.ahead + self.credit) // 2
+
+    def cost(self, units: int) -> int:
+        """What so many units of a tab cost together: rounded up once, not for each."""
+        return -(-units * self.unit_price // self.per)
+
+    def units(self, amount: int) -> int:
+        """How many whole units of a tab an amount buys."""
+        return amount * self.per // self.unit_price
+
     def requirements(self) -> dict[str, Any]:
         """The entry of `accepts`, x402 version 2."""
         extra: dict[str, Any] = {"name": self.token.name, "version": self.token.version}
@@ -97,6 +118,10 @@ class PriceTerms:
         ours: dict[str, Any] = {}
         if self.flow == "tab":
             ours |= {"unit": self.unit, "unitPrice": str(self.unit_price), "ahead": str(self.ahead)}
+        if self.per != 1:
+            ours["per"] = self.per
+        if self.credit:
+            ours["credit"] = str(self.credit)
         if self.binding == "required":
             ours["binding"] = "required"
         if self.offer_id:
@@ -236,7 +261,9 @@ def _read(entry: object, tokens: Tokens, capability: str) -> PriceTerms:
         flow=flow,
         unit=unit,
         unit_price=money.parse_uint(nexus.get("unitPrice")) if tab else 0,
+        per=_whole(nexus.get("per", 1)) if tab else 1,
         ahead=money.parse_uint(nexus.get("ahead")) if tab else 0,
+        credit=money.parse_uint(nexus.get("credit", "0")) if tab else 0,
         binding=binding,
         offer_id=_text(nexus.get("offerId", "")),
         valid_until=_whole(nexus.get("validUntil", 0)),

@@ -46,6 +46,8 @@ PRICES = st.builds(
         amount=st.just(amount),
         unit_price=st.integers(1, amount),
         ahead=st.integers(0, amount),
+        credit=st.integers(0, amount),
+        per=st.integers(1, 10**9),
         unit=st.sampled_from(["second", "chunk", "byte", "token_in", "token_out"]),
         **COMMON,
     )
@@ -104,11 +106,32 @@ def test_demands(case):
         {"flow": "tab", "unit": "chunk", "unit_price": 100_001},
         {"flow": "tab", "unit": "chunk", "unit_price": 1, "ahead": 100_001},
         {"flow": "tab", "unit": "chunk", "unit_price": 1, "ahead": -1},
+        {"flow": "tab", "unit": "chunk", "unit_price": 1, "credit": -1},
+        {"flow": "tab", "unit": "chunk", "unit_price": 1, "credit": 100_001},
+        {"flow": "tab", "unit": "chunk", "unit_price": 1, "per": 0},
+        {"flow": "tab", "unit": "chunk", "unit_price": 1, "per": 10**9 + 1},
+        {"credit": 1},
+        {"per": 2},
     ],
 )
 def test_what_cannot_be_offered(changes):
     with pytest.raises(ValueError, match=r".+"):
         price(**changes)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(0, 10**6))
+def test_units_cost_no_less_than_they_buy(unit_price, per, units):
+    terms = tab_price(unit_price=unit_price, per=per, amount=10**9)
+    cost = terms.cost(units)
+    assert (cost - 1) * per < units * unit_price <= cost * per or cost == 0 == units
+    assert terms.units(cost) >= units
+    assert terms.cost(terms.units(cost)) <= cost
+
+
+def test_the_price_of_a_million_tokens():
+    terms = tab_price(unit="token_out", unit_price=150_000, per=10**6)
+    assert [terms.cost(units) for units in (0, 1, 6, 7, 1000, 10**6)] == [0, 1, 1, 2, 150, 150_000]
+    assert [terms.units(amount) for amount in (0, 1, 150_000)] == [0, 6, 10**6]
 
 
 def test_the_free_tier():
