@@ -132,7 +132,7 @@ class Config:
     key_material_messages: KeyMaterial = "ask"
     """What becomes of key material in what is said to rooms and peers."""
     key_material_calls: KeyMaterial = "allow"
-    """The same of what goes into calls, and comes out of them here. To look takes 70 ms a megabyte."""
+    """The same of what goes into calls, and comes out of them here. To look takes 80 ms a megabyte."""
     hold_strangers: bool = True
     """Whether it waits too for whoever has settled nothing here yet."""
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -8,9 +8,11 @@ redact  its place goes
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, Literal
 
-from nexusd_protocols import key_material
+from nexusd_protocols import key_material, ndjson
+from nexusd_protocols.key_material import Finding
 from nexusd_protocols.rpc.codes import Refusal
 
 Policy = Literal["redact", "block", "ask", "allow"]
@@ -18,53 +20,71 @@ Policy = Literal["redact", "block", "ask", "allow"]
 DEPTH: Final = 128
 """Of JSON that is looked through; nothing nests deeper that may be sent."""
 
+_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
+_MEANS: Final = {"\\n": "\n", "\\t": "\t", "\\r": "\r", '\\"': '"', "\\\\": "\\"}
+
 
 class Screen:
-    """Looks through text, and through the texts of JSON."""
+    """Looks through text, and through JSON."""
 
     def __init__(self, policy: Policy = "allow") -> None:
         self._policy = policy
 
     def text(self, text: str, *, meant: bool = False) -> str | Refusal:
         """The text as it may go, or why it may not. `meant`: who sends it says so."""
-        if self._policy == "allow" or (self._policy == "ask" and meant):
+        if self._lets_pass(meant):
             return text
         if self._policy == "redact":
             return key_material.redact(text)
         found = key_material.find(text)
-        if not found:
-            return text
-        kinds = ", ".join(dict.fromkeys(each.kind.replace("_", " ") for each in found))
-        return Refusal("key_material", f"It holds what looks like key material: {kinds}", {"kinds": kinds})
+        return _refusal(found) if found else text
 
     def data(self, data: Any, *, meant: bool = False) -> Any:
-        """The same of JSON: what may go, or a Refusal. Names of fields are looked through with their values."""
-        if self._policy == "allow":
-            return data
-        return self._look(data, meant, DEPTH)
-
-    def _look(self, data: Any, meant: bool, depth: int) -> Any:
+        """The same of JSON: what may go, or a Refusal. It is looked through as a whole, so that a field's name tells
+        what its value is, and words in a row are found in a list too; what cannot be taken out of it is refused."""
         if isinstance(data, str):
             return self.text(data, meant=meant)
-        if depth == 0 or not isinstance(data, list | dict):
+        if self._lets_pass(meant) or not (found := key_material.find(_plain(data))):
             return data
-        if isinstance(data, list):
-            items = [self._look(each, meant, depth - 1) for each in data]
-            return next((each for each in items if isinstance(each, Refusal)), items)
-        found: dict[str, Any] = {}
-        for name, value in data.items():
-            shown = self._look(value, meant, depth - 1)
-            if isinstance(value, str) and not isinstance(shown, Refusal):
-                shown = self._field(name, value, shown, meant=meant)
-            if isinstance(shown, Refusal):
-                return shown
-            found[name] = shown
-        return found
+        if self._policy == "redact":
+            data = _redacted(data, DEPTH)
+            found = key_material.find(_plain(data))
+        return _refusal(found) if found else data
 
-    def _field(self, name: str, value: str, shown: str, *, meant: bool) -> str | Refusal:
-        """A value that is key material by the name of its field: {"password": "…"}."""
-        line = f"{name}: {value}"
-        screened = self.text(line, meant=meant)
-        if isinstance(screened, Refusal):
-            return screened
-        return shown if screened == line else "[redacted]"
+    def _lets_pass(self, meant: bool) -> bool:
+        return self._policy == "allow" or (self._policy == "ask" and meant)
+
+
+def _refusal(found: list[Finding]) -> Refusal:
+    kinds = ", ".join(dict.fromkeys(each.kind.replace("_", " ") for each in found))
+    return Refusal("key_material", f"It holds what looks like key material: {kinds}", {"kinds": kinds})
+
+
+def _plain(data: Any) -> str:
+    """JSON as its text, and the texts in it as they are without escapes."""
+    text = ndjson.encode(data).decode()
+    return _ESCAPE.sub(_unescaped, text) if "\\" in text else text
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return _MEANS.get(match[0], " ")
+
+
+def _redacted(data: Any, depth: int) -> Any:
+    if isinstance(data, str):
+        return key_material.redact(data)
+    if depth == 0 or not isinstance(data, list | dict):
+        return data
+    if isinstance(data, list):
+        return [_redacted(each, depth - 1) for each in data]
+    return {
+        key_material.redact(name): _field(name, value) if isinstance(value, str) else _redacted(value, depth - 1)
+        for name, value in data.items()
+    }
+
+
+def _field(name: str, value: str) -> str:
+    """A value with its name before it: {"password": "…"} is key material, {"blockHash": "0x…"} is not."""
+    front = f"{name}: "
+    shown = key_material.redact(front + value)
+    return shown.removeprefix(front) if shown.startswith(front) else "[redacted]"
