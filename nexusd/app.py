@@ -1,4 +1,4 @@
-"""The composition root: everything is made here, once, and handed to what needs it.
+"""The life of a daemon: what starts after what, and how it ends. `composition` makes the services and wires them.
 
     start:  lock -> key -> store -> host -> services -> discovery -> socket (last: whoever can connect can work)
     stop:   socket first, so that nothing new begins; goodbyes; host; store (the last commit)
@@ -9,51 +9,35 @@ One nursery runs it all. A bug in any part ends the daemon, loudly: half a daemo
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
 import structlog
 import trio
 
-from nexusd import __version__, clock, discovery, keystore, listen, lockfile, paths, payment, publication
-from nexusd.agents import Agents
+from nexusd import __version__, clock, discovery, gauges, keystore, listen, lockfile, paths, payment
 from nexusd.api import metrics_http, socket
 from nexusd.api.ports import Services
 from nexusd.checks import metrics_address
+from nexusd.composition import Composition
 from nexusd.config import Config
 from nexusd.host.dht import PointerRecords
 from nexusd.host.limits import descriptors
 from nexusd.host.limits.figures import Figures
 from nexusd.host.node import Node
 from nexusd.ready import ReadyInfo
-from nexusd.services.bans import Bans
 from nexusd.services.capabilities import Capabilities
-from nexusd.services.content import Budgets, Content
 from nexusd.services.directory import Directory
-from nexusd.services.events import Events
-from nexusd.services.inbox import Inbox
-from nexusd.services.metrics import Gossip, LoopLag, Metrics, Sources, Storage
-from nexusd.services.node import Facts, Gauges, NodeInfo
-from nexusd.services.peers import Peers
-from nexusd.services.policy import Policy
-from nexusd.services.ports import LiveEvent, Persona, WallClock
-from nexusd.services.profile import Profiles
+from nexusd.services.metrics import LoopLag
+from nexusd.services.ports import WallClock
 from nexusd.services.rooms import Rooms
-from nexusd.services.screening import Screen
 from nexusd.store import Store
 from nexusd_bootstrap.cascade import Cascade
-from nexusd_protocols.content.cid import Cid
-from nexusd_protocols.identity import AgentId, PeerId, Signer
-from nexusd_protocols.ids import RoomId
-from nexusd_protocols.pointer.documents import Price
-from nexusd_protocols.rpc.schema import ConfigShow, ConnectionUsage
+from nexusd_protocols.identity import Signer
 
 log = structlog.get_logger(__name__)
 
@@ -212,158 +196,32 @@ async def _start(
     request_stop: Callable[[], None],
 ) -> Running:
     started_at = now()
-    agents = Agents(signer)
-    random = Random(secrets.randbits(64))  # noqa: S311 - for jitter; what must be unpredictable comes from `secrets`
-    profiles = Profiles(agents, store, config.agent_type)
-    await profiles.load()
+    parts = Composition(config, signer, store, node, now)
 
-    # a few of them need each other: what is only called later is named before it is made
-    def emit(event: LiveEvent) -> None:
-        events.emit(event)
+    # what was there before the last stop
+    await parts.profiles.load()
+    await parts.peers.load()
+    await parts.bans.load()
+    await parts.inbox.load()
+    await parts.payments.load(payment.password_of(config))
+    await parts.capabilities.load()
+    await nursery.start(parts.capabilities.run)
+    await nursery.start(parts.bans.run)
+    await nursery.start(parts.payments.run)
+    await nursery.start(parts.networks.run)
+    await parts.content.load()
+    node.exchange.set_source(parts.content.source())
 
-    def persona(agent: AgentId) -> Persona:
-        return Persona(profiles.shown_name(agent), profiles.of(agent).agent_type, tuple(capabilities.names(agent)))
-
-    async def announce(agent: AgentId) -> None:
-        directory.changed()
-        await rooms.announce(agent)
-
-    def checkpointed(room: RoomId, cid: Cid) -> None:
-        directory.checkpointed(room, cid)
-
-    def rooms_changed() -> None:
-        directory.changed()
-
-    def advertised(peer: PeerId, capability: str) -> Price | None:
-        return directory.advertised(peer, capability)
-
-    def name_of(agent: str) -> str | None:
-        return profiles.shown_name(AgentId(agent)) if agents.hosts(agent) else peers.name_of(agent)
-
-    policy = Policy(publication.trust_lists(config), now)
-    peers = Peers(node, store, emit, now, random, policy, node.topics.scores, node.direct)
-    bans = Bans(
-        policy=policy,
-        network=node,
-        store=store,
-        emit=emit,
-        clock=now,
-        resolve=peers.resolve,
-        readmit=peers.readmit,
-    )
-    events = Events(store, name_of)
-    payments, networks = payment.payments(
-        agents=agents,
-        config=config,
-        store=store,
-        clock=now,
-        entropy=secrets.token_bytes,
-        emit=emit,
-        resolve=peers.resolve,
-        advertised=advertised,
-    )
-    capabilities = Capabilities(
-        agents=agents,
-        streams=node.streams,
-        store=store,
-        emit=emit,
-        clock=now,
-        entropy=secrets.token_bytes,
-        admit=peers.admit,
-        policy=policy,
-        persona_of=persona,
-        learn_name=peers.named,
-        changed=announce,
-        till=payments.till,
-        purse=payments.purse,
-        screen=Screen(config.key_material_calls),
-        free_calls=config.free_calls,
-    )
-    content = Content(
-        agents=agents,
-        store=store,
-        exchange=node.exchange,
-        names=node.dht,
-        emit=emit,
-        clock=now,
-        entropy=secrets.token_bytes,
-        resolve=peers.resolve,
-        budgets=Budgets(config.storage_total, config.storage_room),
-        autopin=config.autopin,
-        directory=config.data_dir,
-    )
-    spoken = Screen(config.key_material_messages)
-    rooms = Rooms(
-        agents=agents,
-        topics=node.topics,
-        store=store,
-        emit=emit,
-        clock=now,
-        entropy=secrets.token_bytes,
-        persona_of=persona,
-        name_of=name_of,
-        learn_name=peers.named,
-        policy=policy,
-        penalise=node.penalise,
-        resolve=peers.resolve,
-        streams=node.streams,
-        exchange=node.exchange,
-        random=random,
-        referred=content.referred,
-        log_budget=config.room_log,
-        room_for=content.room_for,
-        checkpointed=checkpointed,
-        changed=rooms_changed,
-        screen=spoken,
-    )
-    peers.on_readmit(rooms.readmitted)
-    profiles.on_change(announce)
-    directory = publication.directory(
-        agents=agents,
-        config=config,
-        node=node,
-        store=store,
-        clock=now,
-        random=random,
-        policy=policy,
-        name_of=name_of,
-        profiles=profiles,
-        peers=peers,
-        rooms=rooms,
-        capabilities=capabilities,
-        content=content,
-    )
-    inbox = Inbox(
-        agents=agents,
-        streams=node.streams,
-        store=store,
-        clock=now,
-        entropy=secrets.token_bytes,
-        admit=peers.admit,
-        resolve=peers.resolve,
-        name_of=name_of,
-        screen=spoken,
-    )
-
-    await peers.load()
-    await bans.load()
-    await inbox.load()
-    node.set_known(lambda peer: peers.vouched(peer) or inbox.wrote_to(peer))
-    await payments.load(payment.password_of(config))
-    await capabilities.load()
-    await nursery.start(capabilities.run)
-    await nursery.start(bans.run)
-    await nursery.start(payments.run)
-    await nursery.start(networks.run)
-    await content.load()
-    node.exchange.set_source(content.source())
+    # from here on others reach us, and we them
     await nursery.start(node.run)
-    await nursery.start(content.run)
-    cascade = Cascade(discovery.sources(config, node, peers))  # it announces the addresses that we now listen on
-    await nursery.start(peers.run)
-    await nursery.start(rooms.run)
-    nursery.start_soon(directory.run)
-    nursery.start_soon(discovery.discover, cascade, peers)
+    await nursery.start(parts.content.run)
+    cascade = Cascade(discovery.sources(config, node, parts.peers))  # it announces the addresses that we now listen on
+    await nursery.start(parts.peers.run)
+    await nursery.start(parts.rooms.run)
+    nursery.start_soon(parts.directory.run)
+    nursery.start_soon(discovery.discover, cascade, parts.peers)
+    loop_lag = LoopLag()
+    nursery.start_soon(loop_lag.run)
 
     socket_path = paths.place_socket(config.data_dir)
     info = ReadyInfo(
@@ -376,19 +234,19 @@ async def _start(
         in_data_home=config.data_dir == paths.data_dir_of(config.name),
     )
     services = Services(
-        node=_node_info(config, signer, info, started_at, now, request_stop, node, peers, rooms, capabilities, cascade),
-        metrics=_metrics(nursery, started_at, now, node, peers, policy, rooms, capabilities, content, events),
-        peers=peers,
-        bans=bans,
-        profile=profiles,
-        rooms=rooms,
-        inbox=inbox,
-        capabilities=capabilities,
-        content=content,
-        directory=directory,
-        events=events,
-        payments=payments,
-        wallet=payments.wallet,
+        node=gauges.node_info(config, info, started_at, now, request_stop, node, parts, cascade),
+        metrics=gauges.metrics(started_at, now, node, parts, loop_lag),
+        peers=parts.peers,
+        bans=parts.bans,
+        profile=parts.profiles,
+        rooms=parts.rooms,
+        inbox=parts.inbox,
+        capabilities=parts.capabilities,
+        content=parts.content,
+        directory=parts.directory,
+        events=parts.events,
+        payments=parts.payments,
+        wallet=parts.payments.wallet,
     )
     if config.metrics_listen:
         address, port = metrics_address(config.metrics_listen)
@@ -396,106 +254,4 @@ async def _start(
         log.info("metrics", address=f"http://{config.metrics_listen}/metrics")
     door = _Door(socket_path, services)
     await nursery.start(door.run)
-    return Running(info, store, services, door, capabilities, rooms, directory)
-
-
-def _node_info(
-    config: Config,
-    signer: Signer,
-    info: ReadyInfo,
-    started_at: int,
-    now: WallClock,
-    request_stop: Callable[[], None],
-    node: Node,
-    peers: Peers,
-    rooms: Rooms,
-    capabilities: Capabilities,
-    cascade: Cascade,
-) -> NodeInfo:
-    facts = Facts(
-        name=config.name,
-        peer_id=signer.peer_id,
-        agent=AgentId(signer.peer_id),
-        role=config.role,
-        data_dir=config.data_dir,
-        socket=Path(info.socket),
-        started_at=started_at,
-        config=ConfigShow(values=config.values()),
-    )
-    gauges = Gauges(
-        addresses=node.addresses,
-        peers=lambda: peers.counts,
-        connections=lambda: _connections(node),
-        rooms=rooms.names,
-        capabilities=partial(capabilities.names, AgentId(signer.peer_id)),
-        discovery=lambda: {
-            source.name: f"{source.state}: {source.detail}" if source.detail else source.state
-            for source in cascade.describe()
-        },
-    )
-    return NodeInfo(facts, gauges, now, request_stop)
-
-
-def _metrics(
-    nursery: trio.Nursery,
-    started_at: int,
-    now: WallClock,
-    node: Node,
-    peers: Peers,
-    policy: Policy,
-    rooms: Rooms,
-    capabilities: Capabilities,
-    content: Content,
-    events: Events,
-) -> Metrics:
-    loop_lag = LoopLag()
-    nursery.start_soon(loop_lag.run)
-
-    def gossip() -> Gossip:
-        drops = node.topics.drops
-        return Gossip(node.topics.router.counters, drops.forwarded, drops.gossip, drops.verdicts_late)
-
-    async def storage() -> Storage:
-        usage = await content.usage()
-        return Storage(
-            blocks=usage.blocks,
-            bytes=usage.bytes,
-            file_bytes=usage.file_bytes,
-            others=usage.others,
-            others_limit=usage.others_limit,
-            disk_free=usage.disk_free,
-            damaged=usage.damaged_count,
-            found_damaged=content.found_damaged,
-            uploads=usage.uploads,
-            fetches=usage.fetches,
-            exchange=node.exchange.stats(),
-        )
-
-    return Metrics(
-        Sources(
-            version=__version__,
-            started_at=started_at,
-            connections=lambda: _connections(node),
-            peers=lambda: peers.counts,
-            bans=lambda: len(policy.bans.holding(now())),
-            streams=node.stream_usage,
-            gossip=gossip,
-            calls=lambda: capabilities.open_calls,
-            events=events.newest,
-            rooms=rooms.figures,
-            storage=storage,
-            loop_lag=loop_lag,
-        )
-    )
-
-
-def _connections(node: Node) -> ConnectionUsage:
-    usage = node.connection_usage()
-    return ConnectionUsage(
-        open=usage.open,
-        limit=usage.most,
-        inbound=usage.inbound,
-        inbound_limit=usage.most_inbound,
-        in_transit=usage.in_transit,
-        refused=usage.refused,
-    )
+    return Running(info, store, services, door, parts.capabilities, parts.rooms, parts.directory)

@@ -275,7 +275,7 @@ class EventsService(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """All of them, as `nexusd.app` composes them."""
+    """All of them, as `nexusd.app` hands them to a door."""
 
     node: NodeService
     metrics: MetricsService
