@@ -10,6 +10,7 @@ from nexusd.client import Nexus
 from tests.harness import js
 from tests.harness.daemon import Daemon, Home, connect
 from tests.harness.js import JsPeer
+from tests.harness.witness import Testimony, witnessed
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,14 @@ def carol(home: Home) -> Iterator[JsPeer]:
     js.require()
     with JsPeer("carol", home.directory) as peer:
         yield peer
+
+
+@pytest.fixture
+def watched(alice: Daemon, carol: JsPeer) -> Iterator[Testimony]:
+    """Carol visits alice for as long as a test lasts, and is let in. What alice may grow by, each test says itself."""
+    with witnessed(alice, carol, mebibytes=64) as told:
+        yield told
+    print(f"carol: {told}")
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from libp2p.peer.id import ID
 from tests.harness.daemon import Daemon
 from tests.harness.mallory import DM, HANDSHAKE, INVOKE, KAD, MESHSUB, Line, Mallory, framed, mallory, unharmed
 
+pytestmark = pytest.mark.usefixtures("watched")
+
 BITSWAP = "/ipfs/bitswap/1.2.0"
 PROTOCOLS = (
     "", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", KAD, MESHSUB, DM, INVOKE, HANDSHAKE, BITSWAP

@@ -13,6 +13,8 @@ from tests.harness.mallory import DM, HANDSHAKE, INVOKE, Mallory, mallory, unhar
 from tests.harness.nodes import until
 from tests.harness.process import poll
 
+pytestmark = pytest.mark.usefixtures("watched")
+
 OPEN: dict[str, Any] = {
     "type": "invoke.open",
     "version": 1,

@@ -13,6 +13,8 @@ from websockets.frames import BINARY, CLOSE, CONT, PING, TEXT, Frame
 from tests.harness.daemon import Daemon
 from tests.harness.mallory import unharmed
 
+pytestmark = pytest.mark.usefixtures("watched")
+
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
