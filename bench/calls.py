@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-from bench.figure import Figure, Group, Sample, percentile
+from bench.figure import Figure, Group, Sample, cost, percentile
 from bench.jspair import JsPair
+from bench.load import Spent
 from bench.pair import DaemonPair
 from nexusd.client import Nexus
 
@@ -35,6 +37,7 @@ def _bulk(quick: bool) -> int:
 
 
 def _many(pair: DaemonPair, count: int, at_once: int) -> tuple[float, list[float]]:
+    """Calls a second, and the seconds to the first event of each."""
     firsts: list[float] = []
     peer = pair.b.peer_id
 
@@ -68,40 +71,39 @@ def _stream(pair: DaemonPair, events: int, size: int) -> float:
 
 def _ours(pair: DaemonPair, quick: bool) -> Sample:
     with pair.provider():
-        sequential, firsts = _many(pair, _calls(quick), 1)
-        concurrent, _ = _many(pair, _calls(quick), AT_ONCE)
-        small = _stream(pair, _events(quick), LINE)
-        bulk = _stream(pair, _bulk(quick), BULK)
-    return _sample(sequential, concurrent, firsts, _events(quick) / small, _bulk(quick) * BULK / bulk)
+        return _sample(partial(_many, pair), partial(_stream, pair), quick)
 
 
 def _js(pair: JsPair, quick: bool) -> Sample:
-    def many(at_once: int) -> tuple[float, list[float]]:
-        done = pair.call(pair.a, "invokeMany", peer=pair.b.peer_id, count=_calls(quick), concurrency=at_once)
+    def many(count: int, at_once: int) -> tuple[float, list[float]]:
+        done = pair.call(pair.a, "invokeMany", peer=pair.b.peer_id, count=count, concurrency=at_once)
         return done["count"] / done["seconds"], [value / 1e9 for value in done["firsts"]]
 
-    def stream(events: int, size: int) -> dict[str, Any]:
+    def stream(events: int, size: int) -> float:
         done = pair.call(pair.a, "invokeStream", peer=pair.b.peer_id, events=events, bytes=size)
         assert (done["events"], done["bytes"]) == (events, events * size), done
-        return done
+        return float(done["ns"]) / 1e9
 
-    sequential, firsts = many(1)
-    concurrent, _ = many(AT_ONCE)
-    small = stream(_events(quick), LINE)
-    bulk = stream(_bulk(quick), BULK)
-    return _sample(
-        sequential, concurrent, firsts, small["events"] / small["ns"] * 1e9, bulk["bytes"] / bulk["ns"] * 1e9
-    )
+    return _sample(many, stream, quick)
 
 
-def _sample(sequential: float, concurrent: float, firsts: list[float], events: float, bulk: float) -> Sample:
-    return {
-        "call-1": sequential,
-        "call-16": concurrent,
-        "first": 1000 * percentile(firsts, 0.5),
-        "events": events,
-        "bulk": bulk / 1e6,
-    }
+def _sample(
+    many: Callable[[int, int], tuple[float, list[float]]], stream: Callable[[int, int], float], quick: bool
+) -> Sample:
+    found: dict[str, float] = {}
+    calls, events, bulk = _calls(quick), _events(quick), _bulk(quick)
+    with Spent() as spent:
+        found[SEQUENTIAL.key], firsts = many(calls, 1)
+    found[cost(SEQUENTIAL).key] = 1e6 * spent.seconds / calls
+    with Spent() as spent:
+        found[CONCURRENT.key], _ = many(calls, AT_ONCE)
+    found[cost(CONCURRENT).key] = 1e6 * spent.seconds / calls
+    with Spent() as spent:
+        found[EVENTS.key] = events / stream(events, LINE)
+    found[cost(EVENTS).key] = 1e6 * spent.seconds / events
+    found[FIRST.key] = 1000 * percentile(firsts, 0.5)
+    found[THROUGHPUT.key] = bulk * BULK / stream(bulk, BULK) / 1e6
+    return found
 
 
 NOTE = (
@@ -111,7 +113,7 @@ NOTE = (
 
 GROUP = Group(
     "calls",
-    (SEQUENTIAL, CONCURRENT, FIRST, EVENTS, THROUGHPUT),
+    (SEQUENTIAL, cost(SEQUENTIAL), CONCURRENT, cost(CONCURRENT), FIRST, EVENTS, cost(EVENTS), THROUGHPUT),
     _ours,
     _js,
     NOTE,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from bench.figure import Figure, Group, Sample
+from collections.abc import Callable
+from functools import partial
+
+from bench.figure import Figure, Group, Sample, cost
 from bench.jspair import JsPair
+from bench.load import Spent
 from bench.pair import DaemonPair
 from nexusd.client import Nexus
 
@@ -30,20 +34,25 @@ def _send(pair: DaemonPair, count: int, at_once: int) -> float:
 
 
 def _ours(pair: DaemonPair, quick: bool) -> Sample:
-    return {
-        "dm-1": _send(pair, _count(quick), 1),
-        "dm-16": _send(pair, _count(quick), AT_ONCE),
-    }
+    return _sample(partial(_send, pair), _count(quick))
 
 
 def _js(pair: JsPair, quick: bool) -> Sample:
-    def rate(at_once: int) -> float:
-        count = _count(quick)
+    def rate(count: int, at_once: int) -> float:
         done = pair.call(pair.a, "dmSend", peer=pair.b.peer_id, count=count, concurrency=at_once, bytes=BYTES)
         assert done["stored"] == count, done
         return float(done["stored"] / done["seconds"])
 
-    return {"dm-1": rate(1), "dm-16": rate(AT_ONCE)}
+    return _sample(rate, _count(quick))
+
+
+def _sample(rate: Callable[[int, int], float], count: int) -> Sample:
+    found: dict[str, float] = {}
+    for figure, at_once in ((SEQUENTIAL, 1), (CONCURRENT, AT_ONCE)):
+        with Spent() as spent:
+            found[figure.key] = rate(count, at_once)
+        found[cost(figure).key] = 1e6 * spent.seconds / count
+    return found
 
 
 NOTE = (
@@ -53,7 +62,7 @@ NOTE = (
 
 GROUP = Group(
     "dm",
-    (SEQUENTIAL, CONCURRENT),
+    (SEQUENTIAL, cost(SEQUENTIAL), CONCURRENT, cost(CONCURRENT)),
     _ours,
     _js,
     NOTE,

@@ -27,6 +27,11 @@ class Figure:
         return better / worse if worse else float("inf")
 
 
+def cost(of: Figure) -> Figure:
+    """The row beside it: processor time of all processes of a side, for each message, call or event of that work."""
+    return Figure(f"{of.key}-cpu", "… processor time of each", "µs", more_is_better=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Figures that one piece of work gives. Each side is called with its rig and `quick`."""

@@ -1,4 +1,5 @@
-"""What other processes take of the machine while a round runs: a disturbed round says so."""
+"""Processor time: what this program and the peers that it started take for a piece of work, and what other processes
+take of the machine meanwhile. A disturbed round says so."""
 
 from __future__ import annotations
 
@@ -11,6 +12,39 @@ import psutil
 
 DISTURBED = 0.12
 """Share of one core. Next to a neighbour that takes more, the same work was measured 1.6 to 2.3 times slower."""
+
+
+class Spent:
+    """`seconds`: processor time that this process and its children took between entering and leaving. It depends little
+    on what else the machine does, so figures of a busy machine can be compared by it."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._own = _tree()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds = _since(self._own)
+
+
+def _tree() -> dict[int, float]:
+    """Seconds so far of this process and each of its children that lives."""
+    found = {}
+    me = psutil.Process(os.getpid())
+    for process in (me, *me.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        found[process.pid] = times.user + times.system + times.children_user + times.children_system
+    return found
+
+
+def _since(before: dict[int, float]) -> float:
+    return sum(seconds - before.get(pid, 0.0) for pid, seconds in _tree().items())
 
 
 def _busy_total() -> float:
@@ -27,24 +61,11 @@ class Neighbours:
     def __enter__(self) -> Self:
         self._at = time.monotonic()
         self._busy = _busy_total()
-        self._own = self._tree()
+        self._own = _tree()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         elapsed = time.monotonic() - self._at
-        mine = self._tree()
-        own = sum(seconds - self._own.get(pid, 0.0) for pid, seconds in mine.items())
-        self.share = max(0.0, (_busy_total() - self._busy - own) / elapsed)
-
-    def _tree(self) -> dict[int, float]:
-        found = {}
-        me = psutil.Process(os.getpid())
-        for process in (me, *me.children(recursive=True)):
-            try:
-                times = process.cpu_times()
-            except psutil.Error:
-                continue
-            found[process.pid] = times.user + times.system + times.children_user + times.children_system
-        return found
+        self.share = max(0.0, (_busy_total() - self._busy - _since(self._own)) / elapsed)

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench.figure import Figure, Group, Sample, percentile
+from bench.figure import Figure, Group, Sample, cost, percentile
 from bench.jspair import JsPair
+from bench.load import Spent
 from bench.pair import DaemonPair
 
 BYTES = 200
@@ -81,10 +82,12 @@ def _send(pair: DaemonPair, count: int, rate: float | None) -> tuple[_Receiver, 
 
 
 def _ours(pair: DaemonPair, quick: bool) -> Sample:
-    burst, began = _send(pair, _burst(quick), None)
+    with Spent() as spent:
+        burst, began = _send(pair, _burst(quick), None)
     paced, _ = _send(pair, _paced(quick), PACED)
     return _sample(
         len(burst.latencies) / (burst.last - began),
+        1e6 * spent.seconds / _burst(quick),
         [1000 * value for value in paced.latencies],
         _burst(quick) + _paced(quick) - len(burst.latencies) - len(paced.latencies),
     )
@@ -96,18 +99,21 @@ def _js(pair: JsPair, quick: bool) -> Sample:
         sent = pair.call(pair.a, "roomSend", room="bench", count=count, bytes=BYTES, rate=rate)
         return pair.call(pair.b, "roomReceived", room="bench", timeoutMs=30_000), sent["begin"]
 
-    burst, began = send(_burst(quick), None)
+    with Spent() as spent:
+        burst, began = send(_burst(quick), None)
     paced, _ = send(_paced(quick), PACED)
     return _sample(
         burst["received"] / ((burst["last"] - began) / 1e9),
+        1e6 * spent.seconds / _burst(quick),
         [value / 1e6 for value in paced["latencies"]],
         _burst(quick) + _paced(quick) - burst["received"] - paced["received"],
     )
 
 
-def _sample(rate: float, latencies_ms: list[float], lost: int) -> Sample:
+def _sample(rate: float, cpu_us: float, latencies_ms: list[float], lost: int) -> Sample:
     return {
         "room": rate,
+        "room-cpu": cpu_us,
         "room-p50": percentile(latencies_ms, 0.5),
         "room-p99": percentile(latencies_ms, 0.99),
         "room-loss": lost,
@@ -121,7 +127,7 @@ NOTE = (
 
 GROUP = Group(
     "room",
-    (RATE, P50, P99, LOSS),
+    (RATE, cost(RATE), P50, P99, LOSS),
     _ours,
     _js,
     NOTE,
