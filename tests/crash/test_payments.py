@@ -20,9 +20,9 @@ from nexusd_protocols.payments.charge import Charge, State
 from nexusd_protocols.payments.purchase import PurchaseRow, PurchaseState
 from tests.crash import market
 from tests.crash.market import PRICE, Load, keep_wallet, serve
-from tests.harness import anvil
-from tests.harness.anvil import Anvil
+from tests.harness import chains
 from tests.harness.daemon import Daemon, Home
+from tests.harness.localchain import ETHER, LocalChain
 from tests.harness.paying import PAYEE, PAYER
 from tests.harness.process import poll
 from tests.harness.soundness import faults
@@ -48,13 +48,12 @@ def home() -> Iterator[Home]:
 def test_each_call_is_charged_once_however_often_either_side_dies(
     tmp_path: Path, home: Home, calls: int, kills: int
 ) -> None:
-    anvil.require()
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     choose = random.Random(seed)
     worked = tmp_path / "worked"
-    with Anvil(tmp_path) as chain:
-        chain.fund(PAYEE.address, 100 * anvil.ETHER)
+    with chains.some(tmp_path) as chain:
+        chain.fund(PAYEE.address, 100 * ETHER)
         chain.mint(PAYER.address, START)
         node = ("--rpc-urls", f"base={chain.url}", "--log-level", "warning")
         with Daemon("alice", home, *node) as alice, Daemon("bob", home, *node) as bob:
@@ -110,7 +109,7 @@ def _settled(alice: Daemon) -> None:
     poll(nothing_open, "everything settled", timeout=120, every=0.2)
 
 
-def _ask_again(load: Load, choose: random.Random, worked: Path, chain: Anvil) -> None:
+def _ask_again(load: Load, choose: random.Random, worked: Path, chain: LocalChain) -> None:
     """What was paid for is given again, to the letter, and nobody works or pays for it."""
     before = worked.read_text(), chain.balance(PAYEE.address)
     done = [task for task in load.tasks if task.result is not None]
@@ -119,7 +118,7 @@ def _ask_again(load: Load, choose: random.Random, worked: Path, chain: Anvil) ->
     assert (worked.read_text(), chain.balance(PAYEE.address)) == before
 
 
-async def _check(home: Home, load: Load, chain: Anvil, provider: AgentId, payer: AgentId) -> None:
+async def _check(home: Home, load: Load, chain: LocalChain, provider: AgentId, payer: AgentId) -> None:
     delivered = {task.id for task in load.tasks if task.result is not None}
     assert {task.number for task in load.tasks if task.failed} == {task.number for task in load.tasks if task.fails}
     results = [piece for task in load.tasks for piece in (task.result or ())[-1:]]

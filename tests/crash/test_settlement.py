@@ -15,8 +15,8 @@ from nexusd.chain import eip3009
 from nexusd.store.store import Store
 from nexusd_protocols.payments.charge import State
 from tests.crash import settler
-from tests.harness import anvil
-from tests.harness.anvil import Anvil
+from tests.harness import chains
+from tests.harness.localchain import ETHER
 from tests.harness.settling import GAS, PAYEE, owed_by, payer
 from tests.harness.soundness import faults
 
@@ -30,11 +30,10 @@ HOURS = 10
 async def test_each_payment_is_settled_once_however_often_the_provider_dies(
     tmp_path: Path, payments: int, kills: int
 ) -> None:
-    anvil.require()
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    with Anvil(tmp_path, "--block-time", "0.25") as process:
-        process.fund(GAS.address, 100 * anvil.ETHER)
+    with chains.some(tmp_path, block_s=0.25) as process:
+        process.fund(GAS.address, 100 * ETHER)
         for number in range(settler.PAYERS):
             process.mint(payer(number).address, 10**9)
         options = {

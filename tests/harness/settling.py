@@ -16,7 +16,7 @@ from nexusd.store.store import Store
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Account, Authorization, sign
 from nexusd_protocols.payments.charge import Charge, Exposure, Reservation, Reserved, Result, State
-from nexusd_protocols.payments.tokens import USDC_BASE, Tokens
+from nexusd_protocols.payments.tokens import USDC_BASE, Token, Tokens
 from tests.unit.protocols.payments.charges import entry
 
 PRICE = 100_000
@@ -33,7 +33,14 @@ def payer(number: int = 1) -> Account:
 
 
 def owed_by(
-    account: Account, number: int, *, until: int, amount: int = PRICE, to: Address = PAYEE, tab: bool = False
+    account: Account,
+    number: int,
+    *,
+    until: int,
+    amount: int = PRICE,
+    to: Address = PAYEE,
+    tab: bool = False,
+    token: Token = USDC_BASE,
 ) -> Reservation:
     """What the payer has signed for the call with that number."""
     authorization = Authorization(
@@ -46,23 +53,30 @@ def owed_by(
     )
     return entry(
         number,
-        key=authorization.key(USDC_BASE),
+        key=authorization.key(token),
         authorization=authorization,
-        signature=sign(authorization, USDC_BASE, account),
+        signature=sign(authorization, token, account),
         tab=tab,
     )
 
 
-def raised(one: Reservation, amount: int, account: Account) -> Reservation:
+def raised(one: Reservation, amount: int, account: Account, token: Token = USDC_BASE) -> Reservation:
     """The same tab, signed for more."""
     authorization = replace(one.authorization, value=amount)
-    return replace(one, authorization=authorization, signature=sign(authorization, USDC_BASE, account))
+    return replace(one, authorization=authorization, signature=sign(authorization, token, account))
 
 
 class Provider:
     """A ledger, and settlement over it."""
 
-    def __init__(self, store: Store, chain: Chain, account: Account | None = GAS, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        chain: Chain,
+        account: Account | None = GAS,
+        policy: Policy | None = None,
+        token: Token = USDC_BASE,
+    ) -> None:
         self.store = store
         self.ledger = store.ledger
         self.clock_off_ms = 0
@@ -70,7 +84,7 @@ class Provider:
         self.settlement = Settlement(
             chain,
             store.ledger,
-            Tokens(),
+            Tokens([token]),
             account=account,
             policy=policy or Policy(max_fee=10**11),
             clock=self.now,
@@ -106,12 +120,16 @@ class Provider:
 
 @asynccontextmanager
 async def provider(
-    path: Path, chain: Chain, account: Account | None = GAS, policy: Policy | None = None
+    path: Path,
+    chain: Chain,
+    account: Account | None = GAS,
+    policy: Policy | None = None,
+    token: Token = USDC_BASE,
 ) -> AsyncIterator[Provider]:
-    """Its store is at `path`."""
+    """Its store is at `path`; it knows `token` besides those that all do."""
     async with Store.open(path) as store:
         await store.ledger.recover(1)
-        yield Provider(store, chain, account, policy)
+        yield Provider(store, chain, account, policy, token)
 
 
 @asynccontextmanager

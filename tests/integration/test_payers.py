@@ -21,9 +21,9 @@ from nexusd_protocols.payments.authorization import sign
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.tokens import Tokens
 from tests.crash.market import PASSWORD, keep_wallet
-from tests.harness import anvil, official_x402
-from tests.harness.anvil import Anvil
+from tests.harness import chains, official_x402
 from tests.harness.daemon import Daemon, Home, connect
+from tests.harness.localchain import ETHER, LocalChain
 from tests.harness.mallory import INVOKE, Mallory, mallory
 from tests.harness.paying import PAYEE, PAYER
 from tests.harness.process import poll
@@ -47,10 +47,9 @@ def place() -> Iterator[Home]:
 
 
 @pytest.fixture
-def chain(tmp_path: Path) -> Iterator[Anvil]:
-    anvil.require()
-    with Anvil(tmp_path) as process:
-        process.fund(PAYEE.address, 100 * anvil.ETHER)
+def chain(tmp_path: Path) -> Iterator[LocalChain]:
+    with chains.some(tmp_path) as process:
+        process.fund(PAYEE.address, 100 * ETHER)
         process.mint(PAYER.address, START)
         yield process
 
@@ -58,7 +57,7 @@ def chain(tmp_path: Path) -> Iterator[Anvil]:
 class Shop:
     """A daemon with the payee's wallet that serves `upper`, and writes down what it works on."""
 
-    def __init__(self, name: str, home: Home, chain: Anvil, *flags: str, off_s: int = 0) -> None:
+    def __init__(self, name: str, home: Home, chain: LocalChain, *flags: str, off_s: int = 0) -> None:
         keep_wallet(home, name, PAYEE)
         through = wrong(off_s)
         self.worked = home.directory / f"{name}.worked"
@@ -171,7 +170,7 @@ def v2(demand: dict[str, Any]) -> dict[str, Any]:
     return official_x402.client_payment(demand["accepts"][0], PAYER)
 
 
-async def test_the_official_client_pays_in_both_versions(place: Home, chain: Anvil) -> None:
+async def test_the_official_client_pays_in_both_versions(place: Home, chain: LocalChain) -> None:
     with Shop("alice", place, chain, "--accept-unbound") as shop:
         async with mallory(shop.daemon) as payer:
             for number, make in enumerate((v2, v1), 1):
@@ -198,7 +197,7 @@ async def test_the_official_client_pays_in_both_versions(place: Home, chain: Anv
             assert shop.worked.read_text() == "xx"
 
 
-async def test_a_hundred_at_once_show_one_payment(place: Home, chain: Anvil) -> None:
+async def test_a_hundred_at_once_show_one_payment(place: Home, chain: LocalChain) -> None:
     with Shop("alice", place, chain, "--accept-unbound") as shop:
         async with AsyncExitStack() as stack:
             # one peer alone may not have so many streams
@@ -224,7 +223,7 @@ async def test_a_hundred_at_once_show_one_payment(place: Home, chain: Anvil) -> 
         assert chain.balance(PAYEE.address) == PRICE
 
 
-async def test_one_payment_is_shown_to_several_providers_of_one_wallet(place: Home, chain: Anvil) -> None:
+async def test_one_payment_is_shown_to_several_providers_of_one_wallet(place: Home, chain: LocalChain) -> None:
     with (
         Shop("alice", place, chain) as alice,
         Shop("bob", place, chain) as bob,
@@ -254,7 +253,7 @@ async def test_one_payment_is_shown_to_several_providers_of_one_wallet(place: Ho
         assert chain.balance(PAYEE.address) == PRICE
 
 
-async def test_two_daemons_settle_with_one_wallet(place: Home, chain: Anvil) -> None:
+async def test_two_daemons_settle_with_one_wallet(place: Home, chain: LocalChain) -> None:
     """They use the same account's numbers at once, and neither loses anything by it."""
     with Shop("alice", place, chain) as alice, Shop("carol", place, chain) as carol:
         async with mallory(alice.daemon, carol.daemon) as payer:
@@ -278,7 +277,7 @@ async def test_two_daemons_settle_with_one_wallet(place: Home, chain: Anvil) -> 
 
 @pytest.mark.parametrize("off_s", [-OFF_S, OFF_S])
 @pytest.mark.parametrize("whose", ["provider", "payer"])
-def test_a_clock_ten_minutes_wrong_costs_nothing(place: Home, chain: Anvil, whose: str, off_s: int) -> None:
+def test_a_clock_ten_minutes_wrong_costs_nothing(place: Home, chain: LocalChain, whose: str, off_s: int) -> None:
     """Such a payment would be over before it is settled, or hold for longer than was asked: nobody begins with it."""
     keep_wallet(place, "bob", PAYER)
     node = ("--rpc-urls", f"base={chain.url}")

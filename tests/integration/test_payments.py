@@ -12,8 +12,9 @@ import pytest
 
 from nexusd_protocols.payments.address import Address, read_address
 from nexusd_protocols.payments.tokens import Token
-from tests.harness import anvil
+from tests.harness import chains
 from tests.harness.daemon import Daemon, Home, Watch, connect
+from tests.harness.localchain import LocalChain
 from tests.harness.process import poll
 
 PASSWORD = "correct horse battery staple"
@@ -24,7 +25,7 @@ START = 5_000_000
 class Market:
     """alice sells, bob buys; both settle on one chain."""
 
-    def __init__(self, chain: anvil.Anvil, alice: Daemon, bob: Daemon) -> None:
+    def __init__(self, chain: LocalChain, alice: Daemon, bob: Daemon) -> None:
         self.chain = chain
         self.alice = alice
         self.bob = bob
@@ -62,10 +63,9 @@ def _wallet(daemon: Daemon) -> Address:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    anvil.require()
     place = Home()
     place.env["NEXUS_WALLET_PASSWORD"] = PASSWORD
-    with anvil.Anvil(tmp_path_factory.mktemp("chain")) as chain:
+    with chains.some(tmp_path_factory.mktemp("chain")) as chain:
         node = ("--rpc-urls", f"base={chain.url}")
         with Daemon("alice", place, *node) as alice, Daemon("bob", place, *node) as bob:
             connect(bob, alice)
@@ -327,10 +327,9 @@ EURX = Token(chain_id=31337, address=Address(b"\x44" * 20), symbol="EURX", name=
 
 
 def test_a_token_of_the_configuration_is_paid_in_if_it_is_what_it_says(tmp_path: Path) -> None:
-    anvil.require()
     place = Home()
     place.env["NEXUS_WALLET_PASSWORD"] = PASSWORD
-    with anvil.Anvil(tmp_path, chain_id=EURX.chain_id, token=EURX) as chain:
+    with chains.some(tmp_path, token=EURX) as chain:
         options = ("--rpc-urls", f"{EURX.network}={chain.url}", "--tokens")
         right = f"{EURX.network}/{EURX.asset}/EURX/2/7/Euro X"
         with (

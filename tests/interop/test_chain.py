@@ -1,5 +1,5 @@
-"""What a chain says of a payment, against a real one: paid, taken back, drained, shown by somebody else; and nodes that
-lie in front of it."""
+"""What a chain says of a payment, against real ones: paid, taken back, drained, shown by somebody else; and nodes that
+lie in front of them. On anvil and on py-evm, but for what needs a pool of transactions that wait."""
 
 from __future__ import annotations
 
@@ -17,37 +17,46 @@ from nexusd.chain import eip3009
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.ports import Question
 from nexusd.chain.views import Canceled, ChainFault, ChainView, Paid, Survey, Unused
-from nexusd_protocols.payments import faults, tokens
+from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Account, Authorization, sign
+from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.transaction import Fees
 from nexusd_protocols.payments.transaction import sign as sign_transaction
 from nexusd_protocols.payments.verify import Presented
-from tests.harness import anvil
-from tests.harness.anvil import TOKEN, Anvil
+from tests.harness import chains
+from tests.harness.localchain import RUNTIME, TOKEN, LocalChain
 from tests.harness.rpcnode import RpcNode, Visit
 
 PRICE = 100_000
 
 
-@pytest.fixture(scope="module")
-def chain_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
-    anvil.require()
-    with Anvil(tmp_path_factory.mktemp("anvil")) as process:
+on_anvil = pytest.mark.parametrize("chain_process", ["anvil"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=chains.BOTH)
+def chain_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+    with chains.start(request.param, tmp_path_factory.mktemp(request.param)) as process:
         yield process
 
 
 @pytest.fixture
-def process(chain_process: Anvil) -> Iterator[Anvil]:
+def process(chain_process: LocalChain) -> Iterator[LocalChain]:
     """The chain, undone behind each test."""
     before = chain_process.snapshot()
     yield chain_process
     chain_process.revert(before)
 
 
+def connect(process: LocalChain, url: str = "", chain_id: int = 0) -> EvmChain:
+    """As a daemon has it, whose configuration adds the chain's token to those that are known."""
+    known = Tokens([process.token])
+    return EvmChain(chain_id or process.token.chain_id, url or process.url, known)
+
+
 @pytest.fixture
-def chain(process: Anvil) -> Iterator[EvmChain]:
-    chain = EvmChain(TOKEN.chain_id, process.url, tokens.KNOWN)
+def chain(process: LocalChain) -> Iterator[EvmChain]:
+    chain = connect(process)
     yield chain
     chain.close()
 
@@ -55,7 +64,7 @@ def chain(process: Anvil) -> Iterator[EvmChain]:
 class Payer:
     """Alice, who pays bob, who has money if not said otherwise."""
 
-    def __init__(self, process: Anvil, name: int = 1, money: int = 10 * PRICE) -> None:
+    def __init__(self, process: LocalChain, name: int = 1, money: int = 10 * PRICE) -> None:
         self.process = process
         self.account = Account(name.to_bytes(32, "big"))
         self.bob = Account(bytes(30) + b"bo").address
@@ -74,8 +83,9 @@ class Payer:
             nonce=nonce or self.nonces.to_bytes(32, "big"),
         )
         authorization = replace(authorization, **changes)
-        signature = sign(authorization, TOKEN, self.account)
-        return Presented(version=2, token=TOKEN, authorization=authorization, signature=signature, salt=None)
+        token = self.process.token
+        signature = sign(authorization, token, self.account)
+        return Presented(version=2, token=token, authorization=authorization, signature=signature, salt=None)
 
 
 async def code_of(chain: EvmChain, payment: Presented) -> str:
@@ -87,42 +97,42 @@ async def code_of(chain: EvmChain, payment: Presented) -> str:
 
 
 async def evidence(chain: EvmChain, payment: Presented, since_s: int = 0):
-    return await chain.evidence(TOKEN, payment.authorization, since_s=since_s or int(time.time()))
+    return await chain.evidence(payment.token, payment.authorization, since_s=since_s or int(time.time()))
 
 
 def test_the_committed_code_is_what_the_source_compiles_to():
     vyper = shutil.which("vyper")
     if vyper is None:
         pytest.skip("vyper is not installed")
-    source = anvil.RUNTIME.with_suffix(".vy")
+    source = RUNTIME.with_suffix(".vy")
     made = subprocess.run([vyper, "-f", "bytecode_runtime", str(source)], capture_output=True, text=True, check=True)
-    assert made.stdout.strip() == anvil.RUNTIME.read_text().strip()
+    assert made.stdout.strip() == RUNTIME.read_text().strip()
 
 
-async def test_the_right_chain_with_the_right_tokens(chain: EvmChain, process: Anvil):
+async def test_the_right_chain_with_the_right_tokens(chain: EvmChain, process: LocalChain):
     assert await chain.probe() is None
-    process.call("anvil_setCode", TOKEN.asset, "0x")
+    process.set_code(process.token.address, b"")
     assert (await chain.probe()).code == "wrong_token"
     payment = Payer(process, money=0).presents()
     assert (await chain.check(payment)).code == "wrong_token"
 
 
-async def test_another_chain(process: Anvil):
-    other = EvmChain(1, process.url, tokens.KNOWN)
+async def test_another_chain(process: LocalChain):
+    other = connect(process, chain_id=1)
     found = await other.probe()
-    assert (found.code, found.detail) == ("wrong_chain", "8453, not 1")
+    assert (found.code, found.detail) == ("wrong_chain", f"{process.token.chain_id}, not 1")
     assert (await other.check(Payer(process).presents())).code == "wrong_chain"
     other.close()
 
 
-async def test_a_token_under_another_name(process: Anvil):
-    wrong = replace(TOKEN, name="USDC")
-    chain = EvmChain(TOKEN.chain_id, process.url, [wrong])
+async def test_a_token_under_another_name(process: LocalChain):
+    wrong = replace(process.token, name="USDC")
+    chain = EvmChain(wrong.chain_id, process.url, [wrong])
     assert (await chain.probe()).code == "wrong_token"
     chain.close()
 
 
-async def test_a_payment_that_would_go_through(chain: EvmChain, process: Anvil):
+async def test_a_payment_that_would_go_through(chain: EvmChain, process: LocalChain):
     payment = Payer(process).presents()
     view = await chain.check(payment)
     assert view == ChainView(funded=True, balance=10 * PRICE)
@@ -130,12 +140,12 @@ async def test_a_payment_that_would_go_through(chain: EvmChain, process: Anvil):
     assert isinstance(await evidence(chain, payment), Unused)
 
 
-async def test_too_little_money(chain: EvmChain, process: Anvil):
+async def test_too_little_money(chain: EvmChain, process: LocalChain):
     payment = Payer(process, money=PRICE - 1).presents()
     assert await code_of(chain, payment) == faults.INSUFFICIENT_FUNDS
 
 
-async def test_used_by_whoever_shows_it(chain: EvmChain, process: Anvil):
+async def test_used_by_whoever_shows_it(chain: EvmChain, process: LocalChain):
     payer = Payer(process)
     payment = payer.presents()
     transaction = process.pay(payment.authorization, payment.signature)
@@ -144,7 +154,7 @@ async def test_used_by_whoever_shows_it(chain: EvmChain, process: Anvil):
     assert process.balance(payer.bob) == PRICE
 
 
-async def test_taken_back(chain: EvmChain, process: Anvil):
+async def test_taken_back(chain: EvmChain, process: LocalChain):
     payer = Payer(process)
     payment = payer.presents()
     transaction = process.cancel(payer.account, payment.authorization.nonce)
@@ -152,7 +162,7 @@ async def test_taken_back(chain: EvmChain, process: Anvil):
     assert await evidence(chain, payment) == Canceled(transaction, process.number)
 
 
-async def test_used_for_somebody_else_or_for_less(chain: EvmChain, process: Anvil):
+async def test_used_for_somebody_else_or_for_less(chain: EvmChain, process: LocalChain):
     payer = Payer(process)
     nonce = bytes([7]) * 32
     payment = payer.presents(nonce=nonce)
@@ -170,14 +180,14 @@ async def test_used_for_somebody_else_or_for_less(chain: EvmChain, process: Anvi
     assert found.amount == PRICE // 4
 
 
-async def test_a_payer_that_is_a_contract(chain: EvmChain, process: Anvil):
+async def test_a_payer_that_is_a_contract(chain: EvmChain, process: LocalChain):
     payer = Payer(process)
     payment = payer.presents()
-    process.call("anvil_setCode", "0x" + payer.account.address.hex(), "0x00")
+    process.set_code(payer.account.address, b"\0")
     assert await code_of(chain, payment) == faults.SIGNATURE
 
 
-async def test_a_token_that_is_paused_says_why(chain: EvmChain, process: Anvil):
+async def test_a_token_that_is_paused_says_why(chain: EvmChain, process: LocalChain):
     payment = Payer(process).presents()
     process.pause(True)
     view = await chain.check(payment)
@@ -186,7 +196,7 @@ async def test_a_token_that_is_paused_says_why(chain: EvmChain, process: Anvil):
     assert "paused" in refusal.detail
 
 
-async def test_a_signature_of_another_form_or_a_time_that_is_over(chain: EvmChain, process: Anvil):
+async def test_a_signature_of_another_form_or_a_time_that_is_over(chain: EvmChain, process: LocalChain):
     payer = Payer(process)
     payment = payer.presents()
     other = replace(payment, signature=bytes(64) + b"\x1b")
@@ -194,7 +204,8 @@ async def test_a_signature_of_another_form_or_a_time_that_is_over(chain: EvmChai
     assert await code_of(chain, payer.presents(window_s=-1)) == faults.UNEXPECTED_VERIFY
 
 
-async def test_a_use_of_long_ago_is_found_where_logs_come_ten_blocks_at_a_time(process: Anvil):
+@on_anvil
+async def test_a_use_of_long_ago_is_found_where_logs_come_ten_blocks_at_a_time(process: LocalChain):
     """The strictest of public nodes."""
     payment = Payer(process).presents(window_s=3600)
     since = process.time
@@ -217,13 +228,13 @@ async def test_a_use_of_long_ago_is_found_where_logs_come_ten_blocks_at_a_time(p
         visit.send(json.dumps(answers).encode())
 
     with RpcNode(script) as node:
-        chain = EvmChain(TOKEN.chain_id, node.url, tokens.KNOWN)
+        chain = connect(process, node.url)
         assert await evidence(chain, payment, since_s=since) == Paid(transaction, block, PRICE)
         assert len(widest) < 120
         chain.close()
 
 
-async def test_a_survey_in_one_batch(chain: EvmChain, process: Anvil):
+async def test_a_survey_in_one_batch(chain: EvmChain, process: LocalChain):
     payer = Payer(process, money=3 * PRICE)
     gas = Account(bytes(31) + b"g")
     process.fund(gas.address, 12345)
@@ -232,7 +243,11 @@ async def test_a_survey_in_one_batch(chain: EvmChain, process: Anvil):
     unknown = "0x" + "12" * 32
     questions = [
         Question(
-            key=each.key, token=TOKEN, authorization=each.authorization, signature=each.signature, simulate=simulate
+            key=each.key,
+            token=each.token,
+            authorization=each.authorization,
+            signature=each.signature,
+            simulate=simulate,
         )
         for each, simulate in ((good, True), (used, False), (late, True))
     ]
@@ -251,23 +266,24 @@ async def test_a_survey_in_one_batch(chain: EvmChain, process: Anvil):
     receipt = found.receipts[transaction]
     assert receipt.success
     assert receipt.block == found.head.number
-    assert eip3009.paid(used.authorization, TOKEN.address, receipt.logs) == PRICE
-    assert eip3009.paid(good.authorization, TOKEN.address, receipt.logs) is None
+    assert eip3009.paid(used.authorization, used.token.address, receipt.logs) == PRICE
+    assert eip3009.paid(good.authorization, good.token.address, receipt.logs) is None
     with_nobody = await chain.survey(None, [], [], timeout=20)
     assert (with_nobody.nonce, with_nobody.used) == (0, {})
 
 
-async def test_what_comes_of_sending(chain: EvmChain, process: Anvil):
+@on_anvil
+async def test_what_comes_of_sending(chain: EvmChain, process: LocalChain):
     payer = Payer(process)
     gas = Account(bytes(31) + b"h")
     process.mining(False)
-    fees = Fees(20 * 10**9, 10**9)
+    fees, token = Fees(20 * 10**9, 10**9), process.token
 
     def settle(nonce: int, fees: Fees = fees):
         payment = payer.presents()
         data = eip3009.transfer_with_authorization(payment.authorization, payment.signature)
         return sign_transaction(
-            gas, chain_id=TOKEN.chain_id, nonce=nonce, fees=fees, gas=160_000, to=TOKEN.address, data=data
+            gas, chain_id=token.chain_id, nonce=nonce, fees=fees, gas=160_000, to=token.address, data=data
         )
 
     async def send(transaction) -> str:
@@ -284,13 +300,13 @@ async def test_what_comes_of_sending(chain: EvmChain, process: Anvil):
     process.mine()
     assert await send(first) == "nonce_used"
     assert await send(settle(1, Fees(1, 1))) == "fee_too_low"
-    other = sign_transaction(gas, chain_id=1, nonce=1, fees=fees, gas=160_000, to=TOKEN.address, data=b"")
+    other = sign_transaction(gas, chain_id=1, nonce=1, fees=fees, gas=160_000, to=token.address, data=b"")
     assert await chain.send(other, timeout=20) == ChainFault("wrong_chain", "the transaction is for another one")
     process.mining(True)
 
 
 # --- nodes that lie --------------------------------------------------------------------------------------------------
-def lie(process: Anvil, method: str, result) -> RpcNode:
+def lie(process: LocalChain, method: str, result) -> RpcNode:
     """The chain, but for the answers to one method."""
 
     def script(visit: Visit) -> None:
@@ -313,10 +329,10 @@ def lie(process: Anvil, method: str, result) -> RpcNode:
         ("eth_getCode", 7, "bad_answer"),
     ],
 )
-async def test_a_check_fails_closed(process: Anvil, method: str, result, code: str):
+async def test_a_check_fails_closed(process: LocalChain, method: str, result, code: str):
     payment = Payer(process).presents()
     with lie(process, method, result) as node:
-        chain = EvmChain(TOKEN.chain_id, node.url, tokens.KNOWN)
+        chain = connect(process, node.url)
         found = await chain.check(payment)
         assert isinstance(found, ChainFault)
         assert found.code == code
@@ -324,7 +340,7 @@ async def test_a_check_fails_closed(process: Anvil, method: str, result, code: s
 
 
 @pytest.mark.parametrize("kept", range(6))
-async def test_a_check_of_which_an_answer_lacks(process: Anvil, kept: int):
+async def test_a_check_of_which_an_answer_lacks(process: LocalChain, kept: int):
     payment = Payer(process).presents()
 
     def script(visit: Visit) -> None:
@@ -333,7 +349,7 @@ async def test_a_check_of_which_an_answer_lacks(process: Anvil, kept: int):
         visit.send(json.dumps(answers).encode())
 
     with RpcNode(script) as node:
-        chain = EvmChain(TOKEN.chain_id, node.url, tokens.KNOWN)
+        chain = connect(process, node.url)
         assert (await chain.check(payment)).code == "bad_answer"
         assert node.visits == 1  # one batch
         chain.close()
@@ -341,7 +357,7 @@ async def test_a_check_of_which_an_answer_lacks(process: Anvil, kept: int):
 
 async def test_a_node_that_hangs_costs_a_check_its_time_limit_and_no_more():
     with RpcNode(lambda visit: visit.hang()) as node:
-        chain = EvmChain(TOKEN.chain_id, node.url, tokens.KNOWN)
+        chain = EvmChain(TOKEN.chain_id, node.url, [TOKEN])
         authorization = Authorization(
             from_=Account(bytes(31) + b"a").address,
             to=Address(bytes(19) + b"b"),
@@ -356,7 +372,7 @@ async def test_a_node_that_hangs_costs_a_check_its_time_limit_and_no_more():
         chain.close()
 
 
-async def test_what_a_survey_cannot_read_is_a_fault(process: Anvil):
+async def test_what_a_survey_cannot_read_is_a_fault(process: LocalChain):
     for method, result in (
         ("eth_getBlockByNumber", None),
         ("eth_getBlockByNumber", {"number": "0x1"}),
@@ -364,7 +380,7 @@ async def test_what_a_survey_cannot_read_is_a_fault(process: Anvil):
         ("eth_chainId", "0x2"),
     ):
         with lie(process, method, result) as node:
-            chain = EvmChain(TOKEN.chain_id, node.url, tokens.KNOWN)
+            chain = connect(process, node.url)
             found = await chain.survey(Address(bytes(20)), [], [], timeout=20)
             assert isinstance(found, ChainFault), (method, result)
             chain.close()

@@ -1,4 +1,5 @@
-"""Getting paid on a real chain: front-run, cancelled, drained, undone, dropped, outbid; and by two daemons at once."""
+"""Getting paid on real chains: front-run, cancelled, drained, undone, dropped, outbid; and by two daemons at once. On
+anvil and on py-evm, but for what needs a pool of transactions that wait, and for nodes that lie in front of one."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from nexusd.chain import eip3009
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.offline import OfflineChain
 from nexusd.chain.settlement import Policy, queue, settlement
-from nexusd_protocols.payments import tokens
+from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.transaction import Fees, sign
-from tests.harness import anvil
-from tests.harness.anvil import TOKEN, Anvil
+from tests.harness import chains
+from tests.harness.localchain import TOKEN, LocalChain
 from tests.harness.rpcnode import RpcNode, Visit
 from tests.harness.settling import GAS, PAYEE, PRICE, WIDE, Provider, owed_by, payer, provider, raised, running
 
@@ -28,26 +29,29 @@ NUMBERS = itertools.count(1)
 HOUR = 3600
 
 
-@pytest.fixture(scope="module")
-def chain_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
-    anvil.require()
-    with Anvil(tmp_path_factory.mktemp("anvil")) as process:
+on_anvil = pytest.mark.parametrize("chain_process", ["anvil"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=chains.BOTH)
+def chain_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+    with chains.start(request.param, tmp_path_factory.mktemp(request.param)) as process:
         yield process
 
 
 @pytest.fixture
-def process(chain_process: Anvil) -> Iterator[Anvil]:
+def process(chain_process: LocalChain) -> Iterator[LocalChain]:
     before = chain_process.snapshot()
     chain_process.fund(GAS.address)
     chain_process.mint(payer().address, 100 * PRICE)
     yield chain_process
-    chain_process.mining(True)
+    if chain_process.pools:
+        chain_process.mining(True)
     chain_process.revert(before)
 
 
 @contextmanager
-def connected(url: str) -> Iterator[EvmChain]:
-    chain = EvmChain(TOKEN.chain_id, url, tokens.KNOWN)
+def connected(process: LocalChain, url: str = "") -> Iterator[EvmChain]:
+    chain = EvmChain(process.token.chain_id, url or process.url, [process.token])
     try:
         yield chain
     finally:
@@ -55,28 +59,29 @@ def connected(url: str) -> Iterator[EvmChain]:
 
 
 @pytest.fixture
-def chain(process: Anvil) -> Iterator[EvmChain]:
-    with connected(process.url) as chain:
+def chain(process: LocalChain) -> Iterator[EvmChain]:
+    with connected(process) as chain:
         yield chain
 
 
-def call(process: Anvil, seconds: int = HOUR, **options):
-    return owed_by(payer(), next(NUMBERS), until=process.time + seconds, **options)
+def call(process: LocalChain, seconds: int = HOUR, account: Account | None = None, **options):
+    until = process.time + seconds
+    return owed_by(account or payer(), next(NUMBERS), until=until, token=process.token, **options)
 
 
-def used(process: Anvil) -> int:
+def used(process: LocalChain) -> int:
     """How many authorisations the chain ever took."""
     return len(process.logs(eip3009.USED))
 
 
-def gas_spent(process: Anvil) -> int:
+def gas_spent(process: LocalChain) -> int:
     """Transactions of ours in blocks."""
     return process.nonce(GAS.address)
 
 
-async def test_what_is_due_is_settled_once(process: Anvil, chain: EvmChain, tmp_path: Path):
+async def test_what_is_due_is_settled_once(process: LocalChain, chain: EvmChain, tmp_path: Path):
     before = used(process)
-    async with provider(tmp_path / "store", chain) as bob, running(bob):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob, running(bob):
         keys = [await bob.owe(call(process)) for _ in range(20)]
         bob.settlement.wake()
         rows = await bob.until(keys=keys)
@@ -91,7 +96,8 @@ async def test_what_is_due_is_settled_once(process: Anvil, chain: EvmChain, tmp_
     assert bob.settlement.status().reasons == {}
 
 
-async def test_the_transaction_is_on_disk_before_it_is_sent(process: Anvil, tmp_path: Path):
+@on_anvil
+async def test_the_transaction_is_on_disk_before_it_is_sent(process: LocalChain, tmp_path: Path):
     seen = []
 
     def script(visit: Visit) -> None:
@@ -102,18 +108,19 @@ async def test_the_transaction_is_on_disk_before_it_is_sent(process: Anvil, tmp_
         visit.send(json.dumps(visit.forward(process.port)).encode())
 
     token = trio.lowlevel.current_trio_token()
-    with RpcNode(script) as node, connected(node.url) as chain:
-        async with provider(tmp_path / "store", chain) as bob:
+    with RpcNode(script) as node, connected(process, node.url) as chain:
+        async with provider(tmp_path / "store", chain, token=process.token) as bob:
             key = await bob.owe(call(process))
             async with running(bob):
                 await bob.until(keys=[key])
     assert seen == [True]
 
 
-async def test_somebody_else_shows_it_first(process: Anvil, chain: EvmChain, tmp_path: Path):
+@on_anvil
+async def test_somebody_else_shows_it_first(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """Between our look and our transaction: ours reverts, and we are paid."""
     process.mining(False)
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         one = call(process)
         key = await bob.owe(one)
         await bob.settlement.look()
@@ -138,8 +145,8 @@ async def test_somebody_else_shows_it_first(process: Anvil, chain: EvmChain, tmp
     assert process.balance(PAYEE) == PRICE
 
 
-async def test_settled_by_somebody_else_before_we_looked(process: Anvil, chain: EvmChain, tmp_path: Path):
-    async with provider(tmp_path / "store", chain) as bob:
+async def test_settled_by_somebody_else_before_we_looked(process: LocalChain, chain: EvmChain, tmp_path: Path):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         one = call(process)
         key = await bob.owe(one)
         theirs = process.pay(one.authorization, one.signature)
@@ -149,8 +156,8 @@ async def test_settled_by_somebody_else_before_we_looked(process: Anvil, chain: 
         assert gas_spent(process) == 0
 
 
-async def test_cancelled_between_the_check_and_settlement(process: Anvil, chain: EvmChain, tmp_path: Path):
-    async with provider(tmp_path / "store", chain) as bob:
+async def test_cancelled_between_the_check_and_settlement(process: LocalChain, chain: EvmChain, tmp_path: Path):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         one = call(process)
         key = await bob.owe(one)
         process.cancel(payer(), one.authorization.nonce)
@@ -163,15 +170,15 @@ async def test_cancelled_between_the_check_and_settlement(process: Anvil, chain:
     assert gas_spent(process) == 0
 
 
-async def test_drained_between_the_check_and_settlement(process: Anvil, chain: EvmChain, tmp_path: Path):
+async def test_drained_between_the_check_and_settlement(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """No gas is spent on what would fail; if the money comes back in time, it is settled."""
     mallory = payer(66)
     process.mint(mallory.address, PRICE)
     process.fund(mallory.address)
-    async with provider(tmp_path / "store", chain) as bob:
-        ones = [owed_by(mallory, next(NUMBERS), until=process.time + seconds) for seconds in (HOUR, 40)]
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
+        ones = [call(process, seconds, mallory) for seconds in (HOUR, 40)]
         keys = [await bob.owe(one) for one in ones]
-        process.transact("transfer(address,uint256)", bytes(19) + b"m", PRICE, sender=mallory.address)
+        process.transact("transfer(address,uint256)", bytes(19) + b"m", PRICE, sender=mallory)
         await bob.settlement.look()
         assert "exceeds balance" in bob.settlement.status().reasons[keys[0]]
         assert gas_spent(process) == 0
@@ -185,11 +192,11 @@ async def test_drained_between_the_check_and_settlement(process: Anvil, chain: E
     assert process.balance(PAYEE) == PRICE
 
 
-async def test_used_for_less(process: Anvil, chain: EvmChain, tmp_path: Path):
+async def test_used_for_less(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """The payer of a tab shows an older, lower signature itself."""
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         low = call(process, amount=PRICE, tab=True)
-        high = raised(low, 3 * PRICE, payer())
+        high = raised(low, 3 * PRICE, payer(), process.token)
         key = await bob.owe(high)
         process.pay(low.authorization, low.signature)
         process.mine(100)
@@ -198,11 +205,13 @@ async def test_used_for_less(process: Anvil, chain: EvmChain, tmp_path: Path):
     assert (row.state, row.reason) == (State.LOST, f"the payer had {PRICE} of {3 * PRICE} moved")
 
 
-async def test_a_tab_that_grows_while_its_transaction_is_made(process: Anvil, chain: EvmChain, tmp_path: Path):
+async def test_a_tab_that_grows_while_its_transaction_is_made(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """What was signed last is what is sent."""
-    async with provider(tmp_path / "store", chain) as bob:
-        low = owed_by(payer(), next(NUMBERS), until=int(time.time()) + 50, tab=True)  # so near its end that it is due
-        high = raised(low, 2 * PRICE, payer())
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
+        low = owed_by(
+            payer(), next(NUMBERS), until=int(time.time()) + 50, tab=True, token=process.token
+        )  # so near its end that it is due
+        high = raised(low, 2 * PRICE, payer(), process.token)
         await bob.owe(low, due=False)
         await bob.ledger.due(low.key, amount=PRICE, now=bob.now())
         due = bob.ledger.next_due
@@ -220,8 +229,8 @@ async def test_a_tab_that_grows_while_its_transaction_is_made(process: Anvil, ch
     assert process.balance(PAYEE) == 2 * PRICE
 
 
-async def test_too_late_by_the_time_of_the_chain(process: Anvil, chain: EvmChain, tmp_path: Path):
-    async with provider(tmp_path / "store", chain) as bob:
+async def test_too_late_by_the_time_of_the_chain(process: LocalChain, chain: EvmChain, tmp_path: Path):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process, seconds=2))
         process.forward(10)
         await bob.settlement.look()
@@ -234,8 +243,10 @@ async def test_too_late_by_the_time_of_the_chain(process: Anvil, chain: EvmChain
 
 
 @pytest.mark.parametrize("off_s", [-600, 600])
-async def test_a_clock_ten_minutes_wrong_loses_nothing(process: Anvil, chain: EvmChain, tmp_path: Path, off_s: int):
-    async with provider(tmp_path / "store", chain) as bob:
+async def test_a_clock_ten_minutes_wrong_loses_nothing(
+    process: LocalChain, chain: EvmChain, tmp_path: Path, off_s: int
+):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         bob.clock_off_ms = off_s * 1000
         key = await bob.owe(call(process, seconds=120))
         front_run = call(process, seconds=120)
@@ -246,8 +257,10 @@ async def test_a_clock_ten_minutes_wrong_loses_nothing(process: Anvil, chain: Ev
     assert [row.state for row in rows] == [State.SETTLED, State.SETTLED]
 
 
-async def test_a_reorganisation_takes_it_back_and_it_is_settled_again(process: Anvil, chain: EvmChain, tmp_path: Path):
-    async with provider(tmp_path / "store", chain) as bob, running(bob):
+async def test_a_reorganisation_takes_it_back_and_it_is_settled_again(
+    process: LocalChain, chain: EvmChain, tmp_path: Path
+):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob, running(bob):
         key = await bob.owe(call(process))
         before = process.snapshot()
         bob.settlement.wake()
@@ -261,9 +274,10 @@ async def test_a_reorganisation_takes_it_back_and_it_is_settled_again(process: A
     assert [state for _, state in bob.told] == [State.SETTLED, State.DUE, State.SETTLED]
 
 
-async def test_a_large_payment_waits_until_its_block_is_safe(process: Anvil, chain: EvmChain, tmp_path: Path):
+@on_anvil
+async def test_a_large_payment_waits_until_its_block_is_safe(process: LocalChain, chain: EvmChain, tmp_path: Path):
     policy = Policy(large=PRICE, max_fee=10**11)
-    async with provider(tmp_path / "store", chain, policy=policy) as bob:
+    async with provider(tmp_path / "store", chain, policy=policy, token=process.token) as bob:
         small, large = call(process, amount=PRICE - 1), call(process)
         keys = [await bob.owe(small), await bob.owe(large)]
         async with running(bob):
@@ -275,11 +289,12 @@ async def test_a_large_payment_waits_until_its_block_is_safe(process: Anvil, cha
     assert process.balance(PAYEE) == 2 * PRICE - 1
 
 
-async def test_the_node_forgets_what_waits(process: Anvil, chain: EvmChain, tmp_path: Path, monkeypatch):
+@on_anvil
+async def test_the_node_forgets_what_waits(process: LocalChain, chain: EvmChain, tmp_path: Path, monkeypatch):
     """The same bytes are sent again."""
     monkeypatch.setattr(queue, "RESEND_MS", 100)
     process.mining(False)
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
         await bob.settlement.look()
         (transaction,) = await bob.ledger.transactions(key)
@@ -293,10 +308,11 @@ async def test_the_node_forgets_what_waits(process: Anvil, chain: EvmChain, tmp_
     process.mining(True)
 
 
-async def test_what_offers_too_little_offers_more(process: Anvil, chain: EvmChain, tmp_path: Path, monkeypatch):
+@on_anvil
+async def test_what_offers_too_little_offers_more(process: LocalChain, chain: EvmChain, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(queue, "BUMP_MS", 200)
     process.mining(False)
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
         await bob.settlement.look()
         (first,) = await bob.ledger.transactions(key)
@@ -316,19 +332,19 @@ async def test_what_offers_too_little_offers_more(process: Anvil, chain: EvmChai
     assert (gas_spent(process), process.balance(PAYEE)) == (1, PRICE)
 
 
-async def test_no_money_for_gas_and_gas_that_is_too_dear(process: Anvil, chain: EvmChain, tmp_path: Path):
+async def test_no_money_for_gas_and_gas_that_is_too_dear(process: LocalChain, chain: EvmChain, tmp_path: Path):
     process.fund(GAS.address, 10**6)
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
         await bob.settlement.look()
         assert bob.settlement.status().reasons[key] == "the account has too little to pay for gas"
         assert await bob.ledger.transactions(key) == []
     cheap = Policy(max_fee=1000)
     process.fund(GAS.address)
-    async with provider(tmp_path / "store", chain, policy=cheap) as bob:
+    async with provider(tmp_path / "store", chain, policy=cheap, token=process.token) as bob:
         await bob.settlement.look()
         assert bob.settlement.status().reasons[key] == "gas costs more than is allowed"
-    async with provider(tmp_path / "store", chain, account=None) as bob:
+    async with provider(tmp_path / "store", chain, account=None, token=process.token) as bob:
         await bob.settlement.look()
         assert bob.settlement.status().reasons[key] == "there is no account to pay for gas"
         bob.settlement.use(GAS)
@@ -337,10 +353,11 @@ async def test_no_money_for_gas_and_gas_that_is_too_dear(process: Anvil, chain: 
     assert process.balance(PAYEE) == PRICE
 
 
-async def test_the_account_is_used_by_somebody_else_too(process: Anvil, chain: EvmChain, tmp_path: Path):
+@on_anvil
+async def test_the_account_is_used_by_somebody_else_too(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """A transaction that takes our number: ours is made anew with another."""
     process.mining(False)
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
         await bob.settlement.look()
         other = sign(
@@ -356,7 +373,10 @@ async def test_the_account_is_used_by_somebody_else_too(process: Anvil, chain: E
     assert process.balance(PAYEE) == PRICE
 
 
-async def test_a_number_that_nobody_uses_in_front_of_ours(process: Anvil, chain: EvmChain, tmp_path: Path, monkeypatch):
+@on_anvil
+async def test_a_number_that_nobody_uses_in_front_of_ours(
+    process: LocalChain, chain: EvmChain, tmp_path: Path, monkeypatch
+):
     """Another daemon's transaction was before ours, and was dropped."""
     monkeypatch.setattr(queue, "GAP_MS", 200)
     monkeypatch.setattr(queue, "RESEND_MS", 200)
@@ -365,7 +385,7 @@ async def test_a_number_that_nobody_uses_in_front_of_ours(process: Anvil, chain:
         GAS, chain_id=TOKEN.chain_id, nonce=0, fees=Fees(10**10, 10**9), gas=21_000, to=PAYEE, data=b"", value=1
     )
     assert (await chain.send(other, timeout=20)).result == "sent"
-    async with provider(tmp_path / "store", chain) as bob:
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
         await bob.settlement.look()
         assert [each.account_nonce for each in await bob.ledger.transactions(key)] == [1]
@@ -377,13 +397,14 @@ async def test_a_number_that_nobody_uses_in_front_of_ours(process: Anvil, chain:
     assert gas_spent(process) == 2
 
 
-async def test_two_daemons_with_one_account(process: Anvil, chain: EvmChain, tmp_path: Path):
+@on_anvil
+async def test_two_daemons_with_one_account(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """Each takes numbers that the other takes too. All is settled, once."""
     before = used(process)
-    with connected(process.url) as second:
+    with connected(process) as second:
         async with (
-            provider(tmp_path / "one", chain) as bob,
-            provider(tmp_path / "two", second) as carol,
+            provider(tmp_path / "one", chain, token=process.token) as bob,
+            provider(tmp_path / "two", second, token=process.token) as carol,
             running(bob),
             running(carol),
         ):
@@ -399,15 +420,15 @@ async def test_two_daemons_with_one_account(process: Anvil, chain: EvmChain, tmp
 
 
 # --- nodes that lie and break -----------------------------------------------------------------------------------------
-async def through(process: Anvil, tmp_path: Path, script: Callable[[Visit], bool]) -> tuple[Provider, RpcNode]:
+async def through(process: LocalChain, tmp_path: Path, script: Callable[[Visit], bool]) -> tuple[Provider, RpcNode]:
     """Five payments are settled through a node that answers itself when it wants to (True)."""
 
     def serve(visit: Visit) -> None:
         if not script(visit):
             visit.send(json.dumps(visit.forward(process.port)).encode())
 
-    with RpcNode(serve) as node, connected(node.url) as chain:
-        async with provider(tmp_path / "store", chain) as bob, running(bob):
+    with RpcNode(serve) as node, connected(process, node.url) as chain:
+        async with provider(tmp_path / "store", chain, token=process.token) as bob, running(bob):
             keys = [await bob.owe(call(process)) for _ in range(5)]
             bob.settlement.wake()
             rows = await bob.until(keys=keys)
@@ -416,7 +437,8 @@ async def through(process: Anvil, tmp_path: Path, script: Callable[[Visit], bool
     return bob, node
 
 
-async def test_a_node_that_breaks_in_all_ways_in_turn(process: Anvil, tmp_path: Path, monkeypatch):
+@on_anvil
+async def test_a_node_that_breaks_in_all_ways_in_turn(process: LocalChain, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(settlement, "FAULT_S", 0.1)
 
     def script(visit: Visit) -> bool:
@@ -438,7 +460,8 @@ async def test_a_node_that_breaks_in_all_ways_in_turn(process: Anvil, tmp_path: 
     assert node.visits > 5
 
 
-async def test_an_answer_to_a_transaction_that_is_lost_or_a_lie(process: Anvil, tmp_path: Path):
+@on_anvil
+async def test_an_answer_to_a_transaction_that_is_lost_or_a_lie(process: LocalChain, tmp_path: Path):
     """The node has it, and says nothing, or that it has not."""
     lies = iter([b"", b"{}", json.dumps([{"id": 0, "error": {"code": -32000, "message": "nonce too low"}}]).encode()])
 
@@ -453,7 +476,8 @@ async def test_an_answer_to_a_transaction_that_is_lost_or_a_lie(process: Anvil, 
     assert gas_spent(process) == 5
 
 
-async def test_a_node_that_takes_transactions_and_drops_them(process: Anvil, tmp_path: Path, monkeypatch):
+@on_anvil
+async def test_a_node_that_takes_transactions_and_drops_them(process: LocalChain, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(queue, "RESEND_MS", 100)
     dropped = []
 
