@@ -3,6 +3,10 @@
 web3 is a library for threads (its asynchronous side needs asyncio), and costs 0.9 s and 60 MB to import. So it is
 imported in the worker thread by the first call. What a batch holds is checked here: web3 raises for a whole batch what
 only one of its calls did, such as a transfer that would fail.
+
+Public nodes take ten calls at a time, or three, or no batches at all, and so many in a second. A batch that is refused
+as a whole is asked in halves, down to plain calls, and what the node took is remembered. One that comes too soon is
+asked again while there is time.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import trio
 
-from nexusd.chain.views import ChainError, ChainFault
+from nexusd.chain.views import ChainError, ChainFault, LimitedError, WholeRefusedError
 from nexusd.chain.wire import ANSWER_BYTES, Exchange, Wire
 from nexusd.recursion import limit_kept
 from nexusd_protocols import ndjson
@@ -24,6 +28,13 @@ BATCH_CALLS: Final = 100
 """In one batch. Public nodes take between a hundred and a thousand."""
 DETAIL_CHARS: Final = 200
 """Of a node's own words that are kept."""
+TRY_MORE: Final = 256
+"""Exchanges until more calls than the node took are tried at a time."""
+AGAIN_S: Final = 0.25
+"""Before the first call that is made again; each further one waits twice as long."""
+TOO_MANY_REQUESTS: Final = 429
+LIMIT_EXCEEDED: Final = -32005
+"""Codes of nodes' errors: the first is HTTP's, the second (EIP-1474) is also what logs without end are refused with."""
 
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
@@ -70,27 +81,60 @@ class Rpc:
         self._turn = trio.Lock()
         self._waiting: list[_Entry] = []
         self._encode: Callable[[list[tuple[str, Any]]], bytes] | None = None
+        self._most = BATCH_CALLS
+        """Calls that the node takes at a time; 0: no batches."""
+        self._taken = 0
 
     async def batch(self, calls: Sequence[Call], *, timeout: float) -> list[Answer]:
-        """The answers, in the order of the calls, of which there are at most BATCH_CALLS. `timeout` counts waiting for
-        other batches too. Raises ChainError."""
-        if not calls:
-            return []
-        exchange = Exchange(timeout)
-        with trio.move_on_after(timeout):
-            try:
-                return await trio.to_thread.run_sync(
-                    self._exchange,
-                    calls,
-                    exchange,
-                    abandon_on_cancel=True,
-                    limiter=self._thread,
-                    thread_name="nexusd-chain",
-                )
-            except trio.Cancelled:
-                self._wire.abort(exchange)
-                raise
-        raise ChainError("deadline")
+        """The answers, in the order of the calls, of which there are at most BATCH_CALLS: as many at a time as the node
+        takes, so that they may be of different blocks. `timeout` counts waiting for other batches too. Raises
+        ChainError."""
+        answers: list[Answer] = []
+        most, pause = self._most, AGAIN_S
+        limited: LimitedError | None = None
+        with trio.move_on_after(timeout) as scope:
+            while len(answers) < len(calls):
+                part = calls[len(answers) : len(answers) + max(1, most)]
+                left = scope.deadline - trio.current_time()
+                try:
+                    answers += await self._in_thread(part, left, plain=most == 0)
+                except WholeRefusedError:
+                    if most == 0:
+                        raise
+                    most = len(part) // 2
+                except LimitedError as error:
+                    limited = error
+                    wait = pause if error.after_s is None else error.after_s
+                    if wait >= left:
+                        raise
+                    await trio.sleep(wait)
+                    pause *= 2
+                else:
+                    limited, pause = None, AGAIN_S
+                    self._remember(most)
+            return answers
+        raise limited or ChainError("deadline")
+
+    def _remember(self, most: int) -> None:
+        """What the node took. Now and then more is tried: a refusal may have had another reason."""
+        self._taken += 1
+        self._most = most if self._taken % TRY_MORE else min(BATCH_CALLS, max(1, 2 * most))
+
+    async def _in_thread(self, calls: Sequence[Call], seconds: float, *, plain: bool) -> list[Answer]:
+        exchange = Exchange(seconds)
+        try:
+            return await trio.to_thread.run_sync(
+                self._exchange,
+                calls,
+                exchange,
+                plain,
+                abandon_on_cancel=True,
+                limiter=self._thread,
+                thread_name="nexusd-chain",
+            )
+        except trio.Cancelled:
+            self._wire.abort(exchange)
+            raise
 
     async def shared(self, calls: Sequence[Call], *, timeout: float) -> list[Answer]:
         """The same for a few calls with short answers: those that wait for the thread together go in one batch, so that
@@ -142,11 +186,14 @@ class Rpc:
         self._wire.close()
 
     # --- the thread ---------------------------------------------------------------------------------------------------
-    def _exchange(self, calls: Sequence[Call], exchange: Exchange) -> list[Answer]:
+    def _exchange(self, calls: Sequence[Call], exchange: Exchange, plain: bool) -> list[Answer]:
         if self._encode is None:
             self._encode = _encoder()
         body = self._encode([(call.method, list(call.params)) for call in calls])
-        return read_batch(self._wire.post(body, exchange), _first_id(body), len(calls))
+        first = _first_id(body)
+        if plain:
+            body = body[1:-1]  # an array of one
+        return read_batch(self._wire.post(body, exchange), first, len(calls), plain=plain)
 
 
 def _encoder() -> Callable[[list[tuple[str, Any]]], bytes]:
@@ -163,14 +210,17 @@ def _first_id(body: bytes) -> int:
     return first
 
 
-def read_batch(body: bytes, first: int, count: int) -> list[Answer]:
-    """The answers by their ids. Each call has exactly one, or the batch counts for nothing. Raises ChainError."""
+def read_batch(body: bytes, first: int, count: int, *, plain: bool = False) -> list[Answer]:
+    """The answers by their ids. Each call has exactly one, or the batch counts for nothing. `plain`: one call was asked
+    that was no batch. Raises ChainError."""
     try:
         answers = ndjson.value(body)
     except ValueError as error:
         raise ChainError("bad_answer", "not JSON") from error
-    if isinstance(answers, dict) and answers.get("error"):
-        raise ChainError("refused", _refusal(answers["error"]).message)
+    if plain and isinstance(answers, dict) and answers.get("id") is not None:
+        answers = [answers]
+    elif (refused := _of_the_whole(answers, count)) is not None:
+        raise LimitedError(refused.message) if _is_limit(refused) else WholeRefusedError(refused.message)
     if not isinstance(answers, list) or len(answers) != count:
         raise ChainError("bad_answer", "part of a batch")
     found: dict[int, Answer] = {}
@@ -180,11 +230,24 @@ def read_batch(body: bytes, first: int, count: int) -> list[Answer]:
             raise ChainError("bad_answer", "answers what was not asked")
         if answer.get("error") is not None:
             found[place] = _refusal(answer["error"])
+            if _is_limit(found[place]):
+                raise LimitedError(found[place].message)
         elif "result" in answer:
             found[place] = answer["result"]
         else:
             raise ChainError("bad_answer", "neither a result nor an error")
     return [found[first + place] for place in range(count)]
+
+
+def _of_the_whole(answers: Any, count: int) -> Refused | None:
+    """The error that a whole batch is answered with: alone, or as geth has it, as that of its first call."""
+    if isinstance(answers, list) and len(answers) == 1 < count and isinstance(answers[0], dict):
+        answers = answers[0]
+    return _refusal(answers["error"]) if isinstance(answers, dict) and answers.get("error") else None
+
+
+def _is_limit(refused: Refused) -> bool:
+    return refused.code == TOO_MANY_REQUESTS or (refused.code == LIMIT_EXCEEDED and "rate" in refused.message.lower())
 
 
 def _refusal(error: object) -> Refused:

@@ -12,7 +12,15 @@ from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
 
 ChainCode = Literal[
-    "offline", "unreachable", "deadline", "too_large", "bad_answer", "refused", "wrong_chain", "wrong_token"
+    "offline",
+    "unreachable",
+    "deadline",
+    "too_large",
+    "bad_answer",
+    "refused",
+    "limited",
+    "wrong_chain",
+    "wrong_token",
 ]
 
 _ANSWERS: Final[Mapping[ChainCode, str]] = {
@@ -22,6 +30,7 @@ _ANSWERS: Final[Mapping[ChainCode, str]] = {
     "too_large": "the node's answer is too large",
     "bad_answer": "the node's answer makes no sense",
     "refused": "the node refused to answer",
+    "limited": "the node wants to be asked less often",
     "wrong_chain": "the node is on another chain",
     "wrong_token": "the token's contract has another domain than we know: its name, version or address is wrong",
 }
@@ -44,6 +53,21 @@ class ChainError(Exception):
     def __init__(self, code: ChainCode, detail: str = "") -> None:
         self.fault = ChainFault(code, detail)
         super().__init__(str(self.fault))
+
+
+class LimitedError(ChainError):
+    """The node wants to be asked less often: again in `after_s`, if it said so."""
+
+    def __init__(self, detail: str, after_s: float | None = None) -> None:
+        self.after_s = after_s
+        super().__init__("limited", detail)
+
+
+class WholeRefusedError(ChainError):
+    """The node refused a batch, and none of its calls: it may take a smaller one."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("refused", detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

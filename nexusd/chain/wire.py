@@ -16,13 +16,17 @@ import time
 import urllib.parse
 from typing import Final
 
-from nexusd.chain.views import ChainError
+from nexusd.chain.views import ChainError, LimitedError, WholeRefusedError
 
 ANSWER_BYTES: Final = 2 << 20
 """Of one answer. A hundred receipts of our own transactions have a quarter of a megabyte."""
 
 CONNECT_S: Final = 5.0
 """For one address of the node's."""
+
+LIMITED: Final = frozenset({http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE})
+TOO_MUCH: Final = frozenset({http.client.BAD_REQUEST, http.client.REQUEST_ENTITY_TOO_LARGE})
+"""What nodes say to batches that are too large for them."""
 
 _HEADERS: Final = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "nexusd"}
 _CHUNK: Final = 65536
@@ -138,7 +142,7 @@ class Wire:
         connection.request("POST", self._path, body, self._headers)
         answer = connection.getresponse()
         if answer.status != http.client.OK:
-            raise ChainError("refused", f"HTTP status {answer.status}")
+            raise _refusal(answer)
         if (answer.length or 0) > self._max_answer:
             raise ChainError("too_large")
         parts: list[bytes] = []
@@ -164,6 +168,14 @@ class Wire:
 
     def __repr__(self) -> str:
         return f"Wire({self._host})"
+
+
+def _refusal(answer: http.client.HTTPResponse) -> ChainError:
+    words = f"HTTP status {answer.status}"
+    if answer.status in LIMITED:
+        after = answer.headers.get("Retry-After", "")
+        return LimitedError(words, float(after) if after.isascii() and after.isdigit() else None)
+    return WholeRefusedError(words) if answer.status in TOO_MUCH else ChainError("refused", words)
 
 
 def _why(error: Exception) -> str:

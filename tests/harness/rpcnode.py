@@ -19,7 +19,10 @@ class Visit:
     def __init__(self, sock: socket.socket, path: str, body: bytes, number: int) -> None:
         self.sock = sock
         self.path = path
-        self.calls: list[dict[str, Any]] = json.loads(body)
+        asked = json.loads(body)
+        self.plain = isinstance(asked, dict)
+        """One call that is no batch."""
+        self.calls: list[dict[str, Any]] = [asked] if self.plain else asked
         self.number = number
         """How many requests came before this one."""
 
@@ -29,9 +32,11 @@ class Visit:
 
     def answer(self, results: list[Any]) -> None:
         """`results` in the order of the calls; an Exception is an error."""
-        self.send(
-            json.dumps([_answer(call, result) for call, result in zip(self.calls, results, strict=True)]).encode()
-        )
+        self.send_answers([_answer(call, result) for call, result in zip(self.calls, results, strict=True)])
+
+    def send_answers(self, answers: list[dict[str, Any]]) -> None:
+        """As they were asked for: in an array, or not."""
+        self.send(json.dumps(answers[0] if self.plain else answers).encode())
 
     def forward(self, port: int) -> list[dict[str, Any]]:
         """What an honest node answers."""

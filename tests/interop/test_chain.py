@@ -339,6 +339,21 @@ async def test_a_check_fails_closed(process: LocalChain, method: str, result, co
         chain.close()
 
 
+async def test_a_check_goes_in_parts_where_a_node_takes_few_calls_at_a_time(process: LocalChain):
+    payment = Payer(process).presents()
+
+    def script(visit: Visit) -> None:
+        if len(visit.calls) > 2:
+            visit.send(b"", "413 Payload Too Large")
+        else:
+            visit.send_answers(visit.forward(process.port))
+
+    with RpcNode(script) as node:
+        chain = connect(process, node.url)
+        assert await chain.check(payment) == ChainView(funded=True, balance=10 * PRICE)
+        chain.close()
+
+
 @pytest.mark.parametrize("kept", range(6))
 async def test_a_check_of_which_an_answer_lacks(process: LocalChain, kept: int):
     payment = Payer(process).presents()
@@ -373,14 +388,23 @@ async def test_a_node_that_hangs_costs_a_check_its_time_limit_and_no_more():
 
 
 async def test_what_a_survey_cannot_read_is_a_fault(process: LocalChain):
+    payment = Payer(process).presents()
+    question = Question(
+        key=payment.key, token=payment.token, authorization=payment.authorization, signature=payment.signature
+    )
     for method, result in (
         ("eth_getBlockByNumber", None),
         ("eth_getBlockByNumber", {"number": "0x1"}),
         ("eth_getTransactionCount", "many"),
+        ("eth_getBalance", -1),
         ("eth_chainId", "0x2"),
+        ("eth_getTransactionReceipt", {"blockNumber": "0x1", "status": "0x1", "logs": {}}),
+        ("eth_getTransactionReceipt", {"blockNumber": "0x1", "status": True, "logs": []}),
+        ("eth_getTransactionReceipt", [{"blockNumber": "0x1"}]),
+        ("eth_call", "0x02"),
     ):
         with lie(process, method, result) as node:
             chain = connect(process, node.url)
-            found = await chain.survey(Address(bytes(20)), [], [], timeout=20)
+            found = await chain.survey(Address(bytes(20)), [question], ["0x" + "12" * 32], timeout=20)
             assert isinstance(found, ChainFault), (method, result)
             chain.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from nexusd.chain import eip3009
+from nexusd.chain import eip3009, rpc
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.offline import OfflineChain
 from nexusd.chain.settlement import Policy, queue, settlement
@@ -458,6 +458,28 @@ async def test_a_node_that_breaks_in_all_ways_in_turn(process: LocalChain, tmp_p
 
     _, node = await through(process, tmp_path, script)
     assert node.visits > 5
+
+
+@on_anvil
+async def test_a_node_that_takes_few_calls_at_a_time_and_not_often(process: LocalChain, tmp_path: Path, monkeypatch):
+    """As free ones are."""
+    monkeypatch.setattr(rpc, "AGAIN_S", 0.01)
+    sizes = []
+
+    def script(visit: Visit) -> bool:
+        if visit.number % 3 == 2:
+            visit.send(b"", "429 Too Many Requests")
+        elif len(visit.calls) > 3:
+            error = {"code": -32014, "message": "maximum 3 calls in 1 batch"}
+            visit.send(json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode())
+        else:
+            sizes.append(len(visit.calls))
+            return False
+        return True
+
+    await through(process, tmp_path, script)
+    assert gas_spent(process) == 5
+    assert max(sizes) == 3
 
 
 @on_anvil

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from nexusd.chain import rpc as rpc_module
 from nexusd.chain.rpc import Call, Refused, Rpc, data, flag, quantity
 from nexusd.chain.views import ChainError
 from tests.harness.rpcnode import RpcNode, Visit
@@ -121,16 +122,129 @@ async def test_answers_that_are_no_batch(body):
         assert await fault(node) == "bad_answer"
 
 
-async def test_a_node_that_takes_no_batches_says_so():
-    body = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"batch limit"}}'
-    with RpcNode(lambda visit: visit.send(body)) as node, pytest.raises(ChainError, match="batch limit"):
+TOO_LARGE = {"code": -32600, "message": "batch limit"}
+
+
+def refuse_alone(visit: Visit) -> None:
+    visit.send(json.dumps({"jsonrpc": "2.0", "id": None, "error": TOO_LARGE}).encode())
+
+
+def refuse_the_first(visit: Visit) -> None:
+    """As geth has it."""
+    visit.send(json.dumps([{"jsonrpc": "2.0", "id": visit.calls[0]["id"], "error": TOO_LARGE}]).encode())
+
+
+def refuse_by_status(visit: Visit) -> None:
+    visit.send(b"", "413 Payload Too Large")
+
+
+@pytest.mark.parametrize("refuse", [refuse_alone, refuse_the_first, refuse_by_status])
+@pytest.mark.parametrize("most", [3, 1])
+async def test_a_node_that_takes_few_calls_at_a_time_is_asked_in_parts(refuse, most: int):
+    sizes = []
+
+    def script(visit: Visit) -> None:
+        sizes.append(len(visit.calls))
+        if len(visit.calls) > most:
+            refuse(visit)
+        else:
+            visit.answer([call["params"][0] for call in visit.calls])
+
+    with RpcNode(script) as node:
+        rpc = make(node.url)
+        calls = [Call("echo", (number,)) for number in range(24)]
+        for _ in range(2):
+            assert await rpc.batch(calls, timeout=20) == list(range(24))
+    refused = {3: [24, 12, 6], 1: [24, 12, 6, 3]}[most]
+    assert sizes == refused + [most] * (24 // most) * 2  # what it takes is remembered
+
+
+async def test_a_node_that_takes_no_batches_is_asked_one_by_one(monkeypatch):
+    monkeypatch.setattr(rpc_module, "TRY_MORE", 5)
+    asked = []
+
+    def script(visit: Visit) -> None:
+        asked.append(visit.plain)
+        (good if visit.plain or visit.number > 6 else refuse_alone)(visit)
+
+    with RpcNode(script) as node:
+        rpc = make(node.url)
+        assert await ask(node, rpc) == ["0x1", "0x1"]
+        assert asked == [False, False, True, True]
+        assert await ask(node, rpc) == ["0x1", "0x1"]
+        for _ in range(4):  # a batch of one is tried again, and then larger ones
+            await ask(node, rpc)
+        assert not asked[-1]
+
+
+async def test_a_node_that_refuses_everything_says_why():
+    with RpcNode(refuse_alone) as node, pytest.raises(ChainError, match="batch limit"):
         await ask(node)
 
 
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "500 Oops", "302 Found", "204 No Content"])
+def often_by_status(visit: Visit) -> None:
+    visit.send(b"", "429 Too Many Requests")
+
+
+def often_later(visit: Visit) -> None:
+    visit.send(b"", "503 Service Unavailable", "Retry-After: 0\r\n")
+
+
+def often_of_the_whole(visit: Visit) -> None:
+    visit.send(b'{"id":null,"error":{"code":-32005,"message":"daily request count exceeded, request rate limited"}}')
+
+
+def often_of_one(visit: Visit) -> None:
+    over = {"code": 429, "message": "over its compute units per second"}
+    visit.send(
+        json.dumps(
+            [{"id": visit.calls[0]["id"], "result": "0x1"}, {"id": visit.calls[1]["id"], "error": over}]
+        ).encode()
+    )
+
+
+@pytest.mark.parametrize("script", [often_by_status, often_later, often_of_the_whole, often_of_one])
+async def test_a_node_that_is_asked_too_often_is_asked_again_while_there_is_time(script, monkeypatch):
+    monkeypatch.setattr(rpc_module, "AGAIN_S", 0.01)
+    with RpcNode(lambda visit: (script if visit.number < 3 else good)(visit)) as node:
+        assert await ask(node) == ["0x1", "0x2"]
+        assert node.visits == 4
+    with RpcNode(script) as node:
+        assert await fault(node, timeout=0.3) == "limited"
+        assert node.visits > 1
+
+
+async def test_what_was_answered_is_not_asked_again(monkeypatch):
+    """Else a node that takes few calls, and not often, would never answer all of many."""
+    monkeypatch.setattr(rpc_module, "AGAIN_S", 0.001)
+    heard = []
+
+    def script(visit: Visit) -> None:
+        if len(visit.calls) > 4:
+            return refuse_alone(visit)
+        if visit.number % 2:
+            return often_by_status(visit)
+        heard.extend(call["params"][0] for call in visit.calls)
+        return visit.answer([call["params"][0] for call in visit.calls])
+
+    with RpcNode(script) as node:
+        assert await make(node.url).batch([Call("echo", (number,)) for number in range(16)], timeout=20) == list(
+            range(16)
+        )
+    assert heard == list(range(16))
+
+
+async def test_a_node_that_wants_a_longer_pause_than_there_is_time_is_left_alone():
+    with RpcNode(lambda visit: visit.send(b"", "429 Too Many Requests", "Retry-After: 3600\r\n")) as node:
+        assert await fault(node) == "limited"
+        assert node.visits == 1
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "500 Oops", "302 Found", "204 No Content"])
 async def test_other_statuses_are_refusals(status):
     with RpcNode(lambda visit: visit.send(b"", status, "Location: http://127.0.0.1:1/\r\n")) as node:
         assert await fault(node) == "refused"
+        assert node.visits == 1
 
 
 async def test_ten_megabytes_are_not_read():
