@@ -14,7 +14,7 @@ from typing import Any, Final
 from nexusd.chain import eip3009
 from nexusd.chain.eip3009 import Log
 from nexusd.chain.ports import CHECK_S, Question
-from nexusd.chain.reading import read_head, read_logs, read_receipt, read_sent, why
+from nexusd.chain.reading import read_count, read_head, read_logs, read_receipt, read_sent, why
 from nexusd.chain.rpc import BATCH_CALLS, Answer, Call, Refused, Rpc, data, flag, quantity
 from nexusd.chain.views import (
     Canceled,
@@ -136,7 +136,10 @@ class EvmChain:
         try:
             answers = await self._batches(calls, timeout)
             self._is_ours(answers[0])
-            nonce, pending, gas_balance = map(quantity, answers[4:head_calls]) if account is not None else (0, 0, 0)
+            nonce = pending = gas_balance = 0
+            if account is not None:
+                nonce, pending = map(read_count, answers[4:6])
+                gas_balance = quantity(answers[6])
             at = head_calls + len(transactions)
             receipts = {
                 name: None if answer is None else read_receipt(answer)

@@ -13,6 +13,9 @@ from nexusd_protocols.payments.address import read_address
 LOGS: Final = 1000
 """In one answer."""
 
+_MOST: Final = 1 << 62
+"""Of blocks, seconds and transactions: no chain gets there, and the store can hold it."""
+
 _HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}")
 _REASON: Final = "0x08c379a0"  # Error(string)
 
@@ -40,12 +43,21 @@ _SENT: Final[tuple[tuple[str, SendResult], ...]] = (
 """What the nodes of geth, reth, erigon, nethermind, besu and anvil say; the first that fits counts."""
 
 
+def read_count(answer: Answer) -> int:
+    """A number of a block, a time in seconds, or a count of transactions. Raises ChainError for one that no chain gets
+    to: a node that lies so must not break what works with it."""
+    number = quantity(answer)
+    if number > _MOST:
+        raise ChainError("bad_answer", "a number that no chain gets to")
+    return number
+
+
 def read_head(answer: Answer) -> Head:
     """A block."""
     block = record(answer)
     return Head(
-        number=quantity(block.get("number")),
-        time_s=quantity(block.get("timestamp")),
+        number=read_count(block.get("number")),
+        time_s=read_count(block.get("timestamp")),
         base_fee=quantity(block.get("baseFeePerGas") or "0x0"),
     )
 
@@ -54,7 +66,7 @@ def read_receipt(answer: Answer) -> Receipt:
     """The receipt of a transaction that is in a block."""
     receipt = record(answer)
     return Receipt(
-        block=quantity(receipt.get("blockNumber")),
+        block=read_count(receipt.get("blockNumber")),
         success=quantity(receipt.get("status")) == 1,
         logs=tuple(read_logs(receipt.get("logs"))),
     )
@@ -110,6 +122,6 @@ def _log(log: dict[str, Any]) -> Log:
         topics=tuple(data(each, 32) for each in topics),
         data=data(log.get("data")),
         transaction=transaction.lower(),
-        block=quantity(log.get("blockNumber")),
-        index=quantity(log.get("logIndex")),
+        block=read_count(log.get("blockNumber")),
+        index=read_count(log.get("logIndex")),
     )

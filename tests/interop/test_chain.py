@@ -395,8 +395,11 @@ async def test_what_a_survey_cannot_read_is_a_fault(process: LocalChain):
     for method, result in (
         ("eth_getBlockByNumber", None),
         ("eth_getBlockByNumber", {"number": "0x1"}),
+        ("eth_getBlockByNumber", {"number": "0x8000000000000000", "timestamp": "0x1"}),
+        ("eth_getBlockByNumber", {"number": "0x1", "timestamp": "0xffffffffffffffffff"}),
         ("eth_getTransactionCount", "many"),
         ("eth_getBalance", -1),
+        ("eth_getTransactionCount", "0x8000000000000000"),
         ("eth_chainId", "0x2"),
         ("eth_getTransactionReceipt", {"blockNumber": "0x1", "status": "0x1", "logs": {}}),
         ("eth_getTransactionReceipt", {"blockNumber": "0x1", "status": True, "logs": []}),

@@ -115,6 +115,7 @@ def test_reasons_of_contracts():
         {"data": 1},
         {"transactionHash": None},
         {"blockNumber": 5},
+        {"blockNumber": "0x8000000000000000"},
         {"logIndex": None},
     ],
 )
