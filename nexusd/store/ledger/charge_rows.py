@@ -36,6 +36,7 @@ _UPDATE: Final = (
     " working = ?, attempts = ?, delivered = ?, result_digest = ?, result_size = ?, result_kept = result_kept OR ?,"
     " result_ref = ?, receipt = ?, tx = ?, block = ?, reason = ?, changed_at = ?, next_at = 0 WHERE position = ?"
 )
+_DROP_SUMS: Final = "DELETE FROM charge_sums WHERE asset = ? AND payer = ?"
 _PUT_SUMS: Final = (
     "INSERT INTO charge_sums (asset, payer, owed, owing, settled, settlings, lost, losses)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (asset, payer) DO UPDATE SET owed = excluded.owed,"
@@ -220,16 +221,27 @@ def _move_sums(connection: apsw.Connection, before: Charge | None, after: Charge
     asset = asset_of(after.entry.key)
     for payer in (key_parts(after.entry.key).payer, ALL_PAYERS):
         sums = read_sums(connection, asset, payer)
+        moved = Sums(
+            owed=sums.owed - gone.owed + come.owed,
+            owing=sums.owing - gone.owing + come.owing,
+            settled=sums.settled - gone.settled + come.settled,
+            settlings=sums.settlings - gone.settlings + come.settlings,
+            lost=sums.lost - gone.lost + come.lost,
+            losses=sums.losses - gone.losses + come.losses,
+        )
+        if moved == Sums():  # accounts cost their owners nothing: of those that came to nothing, nothing stays
+            connection.execute(_DROP_SUMS, (asset, payer))
+            continue
         connection.execute(
             _PUT_SUMS,
             (
                 asset,
                 payer,
-                str(sums.owed - gone.owed + come.owed),
-                sums.owing - gone.owing + come.owing,
-                str(sums.settled - gone.settled + come.settled),
-                sums.settlings - gone.settlings + come.settlings,
-                str(sums.lost - gone.lost + come.lost),
-                sums.losses - gone.losses + come.losses,
+                str(moved.owed),
+                moved.owing,
+                str(moved.settled),
+                moved.settlings,
+                str(moved.lost),
+                moved.losses,
             ),
         )

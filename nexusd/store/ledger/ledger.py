@@ -38,6 +38,9 @@ URGENT_S: Final = 60
 """A tab is closed and settled so long before its end: time for one fee that was too low."""
 AT_ONCE: Final = 200
 """Rows that recovery and forgetting write in one function, so that others are not kept waiting."""
+RELEASED_KEPT: Final = 1024
+"""Charges that came to nothing, the newest: they bound attempts and can be looked at, and nothing is lost with them.
+One peer makes eighty a second."""
 
 ALL: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ?", charge_row)
 IN_STATE: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ? AND state = ?", charge_row)
@@ -45,6 +48,9 @@ AT_WORK: Final = CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND
 TO_FORGET: Final = (
     "SELECT position, state FROM charges WHERE (state = 'released' OR result_kept = 1) AND valid_before < ?"
     " ORDER BY valid_before LIMIT ?"
+)
+TO_DROP: Final = (
+    "SELECT position FROM charges WHERE agent = ? AND state = 'released' ORDER BY position DESC LIMIT -1 OFFSET ?"
 )
 TOTALS: Final = "SELECT key, state, amount FROM charges WHERE agent = ?"
 
@@ -109,8 +115,18 @@ class Ledger:
         return await self._step(key, lambda row: rules.interrupt(row, now=now))
 
     async def release(self, key: str, reason: str, now: int) -> Charge:
-        """Nothing was handed over, and nothing is owed."""
-        return await self._step(key, lambda row: rules.release(row, reason=reason, now=now))
+        """Nothing was handed over, and nothing is owed. Of so many the newest are kept: whoever shows one of the others
+        again begins anew, and signing and giving up costs a caller nothing."""
+
+        def write(connection: apsw.Connection) -> Charge:
+            row = _existing(connection, key)
+            released = write_charge(connection, row, rules.release(row, reason=reason, now=now))
+            bindings = row.entry.agent, RELEASED_KEPT
+            dropped: Any = connection.execute(TO_DROP, bindings).fetchall()
+            connection.executemany("DELETE FROM charges WHERE position = ?", dropped)
+            return released
+
+        return await self._database.write(write)
 
     async def grow(
         self, key: str, amount: int, signature: bytes, now: int, *, balance: int | None = None, exposure: Exposure

@@ -322,6 +322,27 @@ async def test_a_restart_releases_what_was_not_delivered_and_keeps_what_is_owed(
         assert await unsound(store) == []
 
 
+async def test_of_what_came_to_nothing_the_newest_are_kept_and_no_sums(store, monkeypatch) -> None:
+    monkeypatch.setattr(ledger_module, "RELEASED_KEPT", 3)
+    await due(store, 100)
+    for number in range(10):
+        await reserve(store, entry(number, payer_number=number))
+        await store.ledger.release(entry(number, payer_number=number).key, "failed", NOW)
+    page = await store.ledger.list(ALICE, limit=20)
+    assert [row.entry.key for row in page.rows] == [
+        entry(100).key,
+        *(entry(number, payer_number=number).key for number in (7, 8, 9)),
+    ]
+    # accounts without end leave nothing behind
+    assert await store.ledger.sums(USDC, payer(5)) == Sums()
+    count = await store.ledger._database.read(lambda one: one.execute("SELECT count(*) FROM charge_sums").get)
+    assert count == 2
+    # what is dropped may be shown again, for nothing was handed over
+    again = await reserve(store, entry(0, payer_number=0))
+    assert isinstance(again, Reserved)
+    assert again.charge.attempts == 1
+
+
 async def test_keys_and_results_are_kept_beyond_the_end_of_an_authorisation(store, monkeypatch) -> None:
     monkeypatch.setattr(ledger_module, "AT_ONCE", 1)
     for number in (1, 2):

@@ -44,6 +44,7 @@ QUERIES = {
     "charges in a state": ledger.IN_STATE.backward,
     "charges at work": ledger.AT_WORK,
     "charges to forget": ledger.TO_FORGET,
+    "charges to drop": ledger.TO_DROP,
     "charges of an agent": ledger.TOTALS,
     "charges due": settlements.DUE,
     "charges settled": settlements.SETTLED,
