@@ -6,6 +6,7 @@ A few need each other. What is only called later is a method here, and looks up 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from random import Random
 
 from nexusd import payment, publication
@@ -28,7 +29,7 @@ from nexusd.store import Store
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import AgentId, PeerId, Signer
 from nexusd_protocols.ids import RoomId
-from nexusd_protocols.pointer.documents import Price
+from nexusd_protocols.payments.advertised import Price
 
 
 class Composition:
@@ -152,6 +153,7 @@ class Composition:
             rooms=self.rooms,
             capabilities=self.capabilities,
             content=self.content,
+            tokens=self.payments.purse.tokens,
         )
 
     def _inbox(self) -> Inbox:
@@ -193,5 +195,5 @@ class Composition:
     def _rooms_changed(self) -> None:
         self.directory.changed()
 
-    def _advertised(self, peer: PeerId, capability: str) -> Price | None:
+    def _advertised(self, peer: PeerId, capability: str) -> Sequence[Price]:
         return self.directory.advertised(peer, capability)

@@ -14,13 +14,14 @@ from nexusd.services.directory.ports import Surroundings
 from nexusd.services.peers import Peers
 from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import NameOf, WallClock
+from nexusd.services.prices import own_price
 from nexusd.services.profile import Profiles
 from nexusd.services.rooms import Rooms
-from nexusd.services.trade import Offers
 from nexusd.store import Store
+from nexusd_protocols import limits
 from nexusd_protocols.content.block import Block
-from nexusd_protocols.payments.tokens import network_name
-from nexusd_protocols.pointer.documents import Price
+from nexusd_protocols.payments.advertised import stated
+from nexusd_protocols.payments.tokens import Tokens
 
 _OWNER = "directory"
 
@@ -40,6 +41,7 @@ def directory(
     rooms: Rooms,
     capabilities: Capabilities,
     content: Content,
+    tokens: Tokens,
 ) -> Directory:
     """The directory of this node, wired to the rest of it."""
     agent = agents.first.id
@@ -69,7 +71,9 @@ def directory(
                 max_input_bytes=each.options.max_input_bytes,
                 max_duration_ms=each.options.timeout_ms,
                 max_concurrent=each.options.max_concurrent,
-                price=_price(each.offers),
+                prices=tuple(map(stated, each.offers)),
+                pricing="; or ".join(str(own_price(terms)) for terms in each.offers)[: limits.DESCRIPTION_CHARS]
+                or "free",
             )
             for each in capabilities.offers(agent)
         ]
@@ -98,14 +102,8 @@ def directory(
             allows=policy.allows,
             heard=rooms.offering,
         ),
+        tokens=tokens,
     )
-
-
-def _price(offers: Offers) -> Price | None:
-    """The first of what a call costs, as documents say it."""
-    for terms in offers:
-        return Price(amount=str(terms.amount), currency=terms.token.symbol, network=network_name(terms.token.chain_id))
-    return None
 
 
 def trust_lists(config: Config) -> TrustLists:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from cyclopts import App, Parameter
 
 from nexusd.cli import summaries
 from nexusd.cli.outcome import Answer
+from nexusd.cli.prices import cost, lines
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, short, size, table
 from nexusd.cli.usage import UsageError
@@ -18,6 +20,7 @@ from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec,
 app = App(name="capability", help="Capabilities: serve, list, remove.", help_format="plaintext")
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 
 @app.command(help=summaries.of("capability.serve", "nexus capability serve upper -- tr a-z A-Z"))
@@ -33,8 +36,9 @@ def serve(
     max_concurrent: int = 4,
     timeout: Annotated[float, Parameter(show_default=True)] = 600.0,
     max_input: int | None = None,
-    price: str | None = None,
-    network: str | None = None,
+    price: Listed = (),
+    tab_price: Listed = (),
+    network: Listed = (),
     asset: str | None = None,
     pay_to: str | None = None,
     tab: Flag = False,
@@ -65,15 +69,18 @@ def serve(
     max_input
         Bytes of input that a call may have (default: 1048576).
     price
-        What a call costs, in whole tokens, such as 0.10; for 0 each peer has `free_calls` an hour. Without it, nothing.
+        What a call costs, in whole tokens: 0.10, 0.12@polygon or 0.11@base/EURC; repeatable, and the caller chooses.
+        For 0 each peer has `free_calls` an hour. Without it, nothing.
+    tab_price
+        The same for each piece of output, paid as they come; repeatable, also beside --price.
     network
-        Where it is paid: base (default), base-sepolia, ethereum, polygon.
+        Where it is paid, for prices that do not say: base (default), base-sepolia, ethereum, polygon; repeatable.
     asset
-        The token (default: USDC).
+        The token, for prices that do not say (default: USDC).
     pay_to
         Address that is paid (default: this daemon's wallet).
     tab
-        The price is for each piece of output, and is paid as they come.
+        Take --price for --tab-price.
     tab_cap
         What one such call may cost at most (default: 1).
     """
@@ -86,10 +93,19 @@ def serve(
         raise UsageError("--model and --api-key-env belong to --openai", "see `nexus capability serve --help`")
     if openai is not None and (model is None or jsonl):
         raise UsageError("--openai needs --model, and has no --jsonl", "see `nexus capability serve --help`")
-    if price is None and ((network, asset, pay_to, tab_cap) != (None, None, None, None) or tab):
+    if tab and tab_price:
+        raise UsageError("--tab and --tab-price say the same", "leave --tab out, and give both prices by their names")
+    if not (price or tab_price) and ((asset, pay_to, tab_cap) != (None, None, None) or network or tab):
         raise UsageError(
             "--network, --asset, --pay-to and --tab belong to --price", "see `nexus capability serve --help`"
         )
+    places = _Places(network, asset)
+    prices = [
+        *places.prices(() if tab else price, pay_to=pay_to),
+        *places.prices(price if tab else tab_price, pay_to=pay_to, tab=True, cap=tab_cap),
+    ]
+    if network and not places.used:
+        raise UsageError("each price says where it is paid", "leave --network out, or the networks behind @")
     served = call(
         "capability.serve",
         name=name,
@@ -99,7 +115,7 @@ def serve(
         max_input_bytes=max_input,
         command=None if openai is not None else _command(command, jsonl=jsonl),
         openai=None if openai is None else OpenAiSpec(url=openai, model=model or "", api_key_env=api_key_env),
-        price=None if price is None else _price(price, network, asset, pay_to, tab, tab_cap),
+        prices=prices,
     )
     return Answer(served, _served)
 
@@ -136,44 +152,54 @@ def _command(command: tuple[str, ...], *, jsonl: bool) -> CommandSpec:
     return CommandSpec(argv=[str(Path(program).absolute()), *command[1:]], cwd=str(Path.cwd()), jsonl=jsonl)
 
 
-def _price(
-    price: str, network: str | None, asset: str | None, pay_to: str | None, tab: bool, cap: str | None
-) -> PriceSpec:
-    return PriceSpec(amount=price, network=network or "base", asset=asset or "USDC", pay_to=pay_to, tab=tab, cap=cap)
+class _Places:
+    """Where prices are paid that do not say so themselves."""
+
+    def __init__(self, networks: tuple[str, ...], asset: str | None) -> None:
+        self._networks = networks or ("base",)
+        self._asset = asset or "USDC"
+        self.used = False
+
+    def prices(
+        self, texts: tuple[str, ...], *, pay_to: str | None, tab: bool = False, cap: str | None = None
+    ) -> Iterator[PriceSpec]:
+        """The prices of AMOUNT[@NETWORK[/TOKEN]]; one without a network on each of those given."""
+        for text in texts:
+            amount, at, place = text.partition("@")
+            network, slash, asset = place.partition("/")
+            if (at and not network) or (slash and not asset):
+                raise UsageError(f"{text!r} is no price", "write it like 0.10, 0.12@polygon or 0.11@base/EURC")
+            self.used |= not at
+            for each in (network,) if at else self._networks:
+                yield PriceSpec(
+                    amount=amount, network=each, asset=asset or self._asset, pay_to=pay_to, tab=tab, cap=cap
+                )
 
 
 def _served(served: Capability) -> str:
-    price = served.price
-    cost = ""
-    if price is not None and served.free:
-        cost = " for nothing, each peer so often an hour (free_calls)"
-    elif price is not None:
-        unit = "a piece, by a tab" if price.tab else "a call"
-        cost = f" for {price.amount} {price.asset} on {price.network} {unit}, paid to {price.pay_to}"
-    return f"serving {clean(served.name)}{clean(cost)}; it stays served until it is removed"
-
-
-def _cost(one: Capability) -> str:
-    if one.price is not None and not one.free:
-        return f"{one.price.amount} {one.price.asset}{' a piece' if one.price.tab else ''}"
-    return "free" if one.free else "paid"
+    asked = ""
+    if served.prices and served.free:
+        asked = " for nothing, each peer so often an hour (free_calls)"
+    elif served.prices:
+        payees = dict.fromkeys(price.pay_to for price in served.prices if price.pay_to)
+        asked = f" for {', or '.join(map(str, served.prices))}, paid to {', '.join(payees)}"
+    return f"serving {clean(served.name)}{clean(asked)}; it stays served until it is removed"
 
 
 def _list(found: CapabilityList) -> str:
     if not found.answered:
         return f"{short(found.peer)} does not serve the handshake: what it can do is unknown, not nothing"
-    rows = [
-        [
+    rows: list[list[str]] = []
+    for one in found.capabilities:
+        row = [
             one.name,
             "yes" if one.available else "no",
-            _cost(one),
             "stream" if one.streaming else "unary",
             size(one.max_input_bytes),
             f"{one.queue_ms / 1000:.1f} s" if one.queue_ms else "none",
             one.kind or "",
             one.description,
         ]
-        for one in found.capabilities
-    ]
+        rows += lines(row, 2, cost(one.prices, free=one.free))
     header = ["NAME", "AVAILABLE", "PRICE", "OUTPUT", "INPUT MAX", "QUEUE", "SERVED BY", "DESCRIPTION"]
     return table(header, rows, empty="none")

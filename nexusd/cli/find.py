@@ -6,9 +6,10 @@ from cyclopts import App
 
 from nexusd.cli import summaries
 from nexusd.cli.outcome import Answer
+from nexusd.cli.prices import cost, lines
 from nexusd.cli.session import call
 from nexusd.cli.terminal import ago, clean, clock, duration, pairs, short, size, table
-from nexusd_protocols.rpc.schema import AgentFound, CapabilityFound, FoundMember, FoundPrice, FoundProvider, RoomFound
+from nexusd_protocols.rpc.schema import AgentFound, CapabilityFound, FoundMember, RoomFound
 
 app = App(name="find", help="Find agents, rooms and capabilities.", help_format="plaintext")
 
@@ -104,12 +105,12 @@ def _room(found: RoomFound) -> str:
 
 
 def _capability(found: CapabilityFound) -> str:
-    rows = [
-        [
+    rows: list[list[str]] = []
+    for each in found.providers:
+        row = [
             short(each.peer_id),
             each.name or "",
             "yes" if each.confirmed else "unconfirmed",
-            _price(each),
             "?" if each.max_input_bytes is None else size(each.max_input_bytes),
             "?" if each.max_duration_ms is None else duration(each.max_duration_ms),
             each.rate_limit or "?",
@@ -117,8 +118,7 @@ def _capability(found: CapabilityFound) -> str:
             ago(each.pointer.issued_at) if each.pointer else each.source,
             each.description,
         ]
-        for each in found.providers
-    ]
+        rows += lines(row, 3, cost(each.prices, free=each.free))
     header = [
         "PROVIDER",
         "NAME",
@@ -136,25 +136,3 @@ def _capability(found: CapabilityFound) -> str:
 
 def _state(member: FoundMember) -> str:
     return "this node" if member.here else "connected" if member.connected else "not connected"
-
-
-def _price(provider: FoundProvider) -> str:
-    if provider.free:
-        return "free"
-    if provider.price is None:
-        return "unknown" if provider.free is None else "paid"
-    price = provider.price
-    return _amount(price) + (f" on {price.network}" if price.network else "")
-
-
-def _amount(price: FoundPrice) -> str:
-    """Whole tokens, as prices are told everywhere else; of a token that is not known its smallest units, said so."""
-    from nexusd_protocols.payments import money, tokens
-
-    for token in tokens.KNOWN:
-        if (token.v1_network, token.symbol) == (price.network, price.currency):
-            try:
-                return token.show(money.parse_uint(price.amount))
-            except ValueError:
-                break
-    return f"{price.amount} smallest units of {price.currency}"

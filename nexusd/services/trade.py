@@ -116,12 +116,14 @@ class Sale(Protocol):
 class Till(Protocol):
     """Who takes money for this node's capabilities."""
 
-    async def price(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceSpec | Refusal:
-        """The price with everything filled in that it left open, or why nothing can be taken for it."""
+    async def prices(
+        self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int
+    ) -> list[PriceSpec] | Refusal:
+        """The prices with everything filled in that they left open, or why nothing can be taken for them."""
         ...
 
-    def offers(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> Offers:
-        """The terms of a price that `price` gave; none of a price of 0. Raises ValueError."""
+    def offers(self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int) -> Offers:
+        """The terms of prices that `prices` gave; none of a price of 0. Raises ValueError."""
         ...
 
     def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:

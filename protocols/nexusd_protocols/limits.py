@@ -94,6 +94,9 @@ REASON_CHARS: Final = 256
 HANDSHAKE_ROWS: Final = 32
 """Capabilities in one handshake.ack: the published validator allows a profile 32."""
 
+HANDSHAKE_PRICES: Final = 4
+"""Prices of one of them: 32 times four are 15 KB of a line of 64."""
+
 HANDSHAKE_ROLES: Final = 16
 """Words for what a node does. Three are in use."""
 

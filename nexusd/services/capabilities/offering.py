@@ -157,23 +157,23 @@ class Offering:
         return self._policy.refuses_capability(name) or name
 
     async def _priced(self, name: CapabilityName, options: OptionsT) -> tuple[OptionsT, Offers] | Refusal:
-        """The options with their price filled in, and its terms."""
-        if options.price is not None and self._till is not None:
-            price = await self._till.price(name, options.price, options.timeout_ms)
-            if isinstance(price, Refusal):
-                return price
-            options = replace(options, price=price)
+        """The options with their prices filled in, and the terms of these."""
+        if options.prices and self._till is not None:
+            prices = await self._till.prices(name, options.prices, options.timeout_ms)
+            if isinstance(prices, Refusal):
+                return prices
+            options = replace(options, prices=prices)
         offers = self._offers(name, options)
         return offers if isinstance(offers, Refusal) else (options, offers)
 
     def _offers(self, name: CapabilityName, options: CapabilityOptions) -> Offers | Refusal:
-        """The terms of a price that is filled in."""
-        if options.price is None:
+        """The terms of prices that are filled in."""
+        if not options.prices:
             return ()
         if self._till is None:
             return Refusal("refused", "This daemon takes no payments")
         try:
-            return self._till.offers(name, options.price, options.timeout_ms)
+            return self._till.offers(name, options.prices, options.timeout_ms)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
 

@@ -12,14 +12,15 @@ import trio
 from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError, Streams
 from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
+from nexusd.services.prices import own_price
 from nexusd.services.trade import Ended, Payment, line_of
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.frames import PROTOCOL, Code
-from nexusd_protocols.payments.terms import PriceTerms, Required, read_required
-from nexusd_protocols.payments.tokens import Tokens, network_name
+from nexusd_protocols.payments.terms import Required, read_required
+from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary
 
@@ -288,17 +289,7 @@ def price_of(demanded: events.PaymentDemanded, tokens: Tokens = _TOKENS) -> str:
     """What is asked for, in a few words; they are the provider's."""
     found = read_required(demanded.required, tokens) if demanded.required is not None else None
     if isinstance(found, Required) and found.offers:
-        return " or ".join(
-            f"{_cost(terms)} on {network_name(terms.token.chain_id)}"
-            for terms in (offer.terms for offer in found.offers)
-        )
+        return ", or ".join(str(own_price(offer.terms)) for offer in found.offers)
     if demanded.terms is not None:
         return f"{demanded.terms.amount} smallest units of {demanded.terms.currency}"
     return "payment, in what is not known here"
-
-
-def _cost(terms: PriceTerms) -> str:
-    if terms.flow != "tab":
-        return terms.token.show(terms.amount)
-    price, cap = terms.token.show(terms.unit_price), terms.token.show(terms.amount)
-    return f"{price} a {terms.unit}, by a tab of {cap} at most,"

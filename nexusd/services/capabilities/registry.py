@@ -14,6 +14,7 @@ from typing import Final, Literal
 import trio
 
 from nexusd.services.capabilities.ports import CallFailed, Provider
+from nexusd.services.prices import nothing, own_price
 from nexusd.services.trade import Offers
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import CapabilityName
@@ -100,7 +101,7 @@ class Entry:
     @property
     def rationed(self) -> bool:
         """Whether it has a price of 0: free, so many times an hour."""
-        return self.options.price is not None and not self.offers
+        return bool(self.options.prices) and not self.offers
 
     @property
     def queue_ms(self) -> int:
@@ -119,7 +120,7 @@ class Entry:
             max_input_bytes=self.options.max_input_bytes,
             queue_ms=self.queue_ms,
             kind=self.kind,
-            price=self.options.price,
+            prices=[own_price(terms) for terms in self.offers] or [nothing(spec) for spec in self.options.prices],
         )
 
 

@@ -24,6 +24,7 @@ from nexusd.store import Store
 from nexusd_protocols import limits
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import uuid7
+from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
     Capability,
@@ -77,8 +78,9 @@ class Capabilities:
             agent=agents.first,
             streams=streams,
             persona_of=persona_of,
-            status=self._offering.offered,
+            entries=self._offering.entries,
             learn_name=learn_name,
+            tokens=Tokens() if purse is None else purse.tokens,
         )
         self._answering = Answering(
             agents=agents,

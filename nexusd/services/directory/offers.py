@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import UNSET
 from msgspec.structs import replace as changed
 
 from nexusd.host.dht.addresses import to_bytes
@@ -22,7 +23,6 @@ from nexusd_protocols.pointer.documents import (
     CallLimits,
     CapabilityDocument,
     Document,
-    Price,
     RetentionDefaults,
     RoomManifest,
     write,
@@ -105,10 +105,11 @@ def _capability(issuer: PeerId, facts: CapabilityFacts) -> Offer:
         name=facts.name,
         protocol=INVOKE,
         description=facts.description,
-        pricing=_pricing(facts.price),
+        pricing=facts.pricing,
         rate_limit=f"{facts.max_concurrent} at once",
         peer_id=issuer,
-        price=facts.price,
+        price=facts.prices[0] if facts.prices else None,
+        prices=facts.prices or UNSET,
         limits=CallLimits(
             max_input_bytes=facts.max_input_bytes,
             max_duration_ms=facts.max_duration_ms,
@@ -122,10 +123,6 @@ def _capability(issuer: PeerId, facts: CapabilityFacts) -> Offer:
         return _block(changed(document, updated_at=now))
 
     return Offer(Key("capability-pointer", issuer, facts.name), facts, make)
-
-
-def _pricing(price: Price | None) -> str:
-    return "free" if price is None else f"{price.amount} of the smallest unit of {price.currency}"
 
 
 def _block(document: Document) -> Block:

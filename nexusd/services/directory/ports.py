@@ -12,7 +12,8 @@ from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.retention import RetentionClass
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName, RoomId
-from nexusd_protocols.pointer.documents import Price, Role
+from nexusd_protocols.payments.advertised import Price
+from nexusd_protocols.pointer.documents import Role
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import CapabilityList, Profile
 
@@ -69,7 +70,9 @@ class CapabilityFacts:
     max_input_bytes: int
     max_duration_ms: int
     max_concurrent: int
-    price: Price | None = None
+    prices: tuple[Price, ...] = ()
+    pricing: str = "free"
+    """The prices in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

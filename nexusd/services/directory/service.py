@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -18,7 +19,9 @@ from nexusd.store import Store
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import RoomId, parse_capability_name, parse_room_id
-from nexusd_protocols.pointer.documents import AgentProfile, Price, RoomManifest
+from nexusd_protocols.payments.advertised import Price
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.pointer.documents import AgentProfile, RoomManifest
 from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
@@ -56,6 +59,7 @@ class Directory:
         ask: Ask,
         sources: Sources,
         around: Surroundings,
+        tokens: Tokens | None = None,
     ) -> None:
         self._own = PeerId(agents.first.id)
         self._names = names
@@ -66,7 +70,7 @@ class Directory:
             agent=agents.first, names=names, store=store, clock=clock, random=random, keep=keep, sources=sources
         )
         self._finder = Finder(names=names, fetch=fetch, clock=clock)
-        self._shopping = Shopping(own=self._own, finder=self._finder, ask=ask, around=around)
+        self._shopping = Shopping(own=self._own, finder=self._finder, ask=ask, around=around, tokens=tokens or Tokens())
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
@@ -193,8 +197,8 @@ class Directory:
         except HostError:
             return None
 
-    def advertised(self, peer: PeerId, capability: str) -> Price | None:
-        """The price that a provider published, as far as it was looked up."""
+    def advertised(self, peer: PeerId, capability: str) -> Sequence[Price]:
+        """The prices that a provider published, as far as they were looked up."""
         return self._shopping.advertised(peer, capability)
 
     async def find_capability(self, params: FindCapabilityParams) -> CapabilityFound | Refusal:

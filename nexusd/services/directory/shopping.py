@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal
 
 import trio
@@ -11,12 +13,15 @@ import trio
 from nexusd.host.ports import HostError
 from nexusd.services.directory.finder import CANDIDATES, Finder, Published, of_each
 from nexusd.services.directory.ports import Ask, Surroundings
+from nexusd.services.prices import stated_price
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
-from nexusd_protocols.pointer.documents import CapabilityDocument, Price
+from nexusd_protocols.payments.advertised import Price
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.pointer.documents import CapabilityDocument
 from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import Capability, CapabilityFound, CapabilityList, FoundPrice, FoundProvider
+from nexusd_protocols.rpc.schema import Capability, CapabilityFound, CapabilityList, FoundProvider, PriceView
 
 UNREACHABLE: Final = ("unreachable", "timeout", "connection_lost")
 """Codes of refusals that say nothing of the capability."""
@@ -39,21 +44,22 @@ class _Seen:
 class Shopping:
     """Finds and compares."""
 
-    def __init__(self, *, own: PeerId, finder: Finder, ask: Ask, around: Surroundings) -> None:
+    def __init__(self, *, own: PeerId, finder: Finder, ask: Ask, around: Surroundings, tokens: Tokens) -> None:
         self._own = own
         self._finder = finder
         self._ask = ask
         self._around = around
-        self._prices: OrderedDict[tuple[PeerId, str], Price] = OrderedDict()
+        self._tokens = tokens
+        self._prices: OrderedDict[tuple[PeerId, str], Sequence[Price]] = OrderedDict()
 
-    def advertised(self, peer: PeerId, name: str) -> Price | None:
-        """The price of the last document that was read of that provider's; None where none was, or it named none."""
-        return self._prices.get((peer, name))
+    def advertised(self, peer: PeerId, name: str) -> Sequence[Price]:
+        """The prices in the last document that was read of that provider's; none where none was, or it named none."""
+        return self._prices.get((peer, name), ())
 
-    def _remember(self, peer: PeerId, name: str, price: Price | None) -> None:
+    def _remember(self, peer: PeerId, name: str, prices: Sequence[Price]) -> None:
         self._prices.pop((peer, name), None)
-        if price is not None:
-            self._prices[peer, name] = price
+        if prices:
+            self._prices[peer, name] = prices
             while len(self._prices) > REMEMBERED:
                 self._prices.popitem(last=False)
 
@@ -91,7 +97,7 @@ class Shopping:
             if published.pointer is not None:
                 published = await self._finder.document(CapabilityDocument, published.pointer, [])
         if published.document is not None:
-            self._remember(peer, name, published.document.price)
+            self._remember(peer, name, published.document.asked)
         (answer,) = answers
         if isinstance(answer, Refusal):
             return _Seen("unreachable" if answer.code in UNREACHABLE else "unavailable", published)
@@ -111,6 +117,7 @@ class Shopping:
 
     def _view(self, peer: PeerId, seen: _Seen, heard: bool) -> FoundProvider:
         said, row = seen.published.document, seen.row
+        asked = () if said is None else said.asked
         return FoundProvider(
             peer_id=peer,
             name=self._around.name_of(peer),
@@ -118,7 +125,7 @@ class Shopping:
             here=peer == self._own,
             confirmed=seen.fate == "confirmed",
             free=_free(said, row),
-            price=None if said is None or said.price is None else _price(said.price),
+            prices=[stated_price(each, self._tokens) for each in asked] or (row.prices if row else []),
             pricing="" if said is None else said.pricing,
             description=(row.description if row else "") or (said.description if said else ""),
             streaming=row.streaming if row else (said.streaming if said else None),
@@ -136,6 +143,12 @@ def _is_offered(seen: _Seen) -> bool:
     return seen.fate in ("confirmed", "unconfirmed")
 
 
+def _cost(price: PriceView) -> tuple[bool, bool, str, Decimal]:
+    """Prices in different currencies cannot be compared: the currency comes before the amount. Nor can those of a call
+    with those of a tab."""
+    return not price.known, price.unit != "call", price.asset, Decimal(price.amount) / price.per
+
+
 def _count(seen: dict[PeerId, _Seen], fate: Fate) -> int:
     return sum(each.fate == fate for each in seen.values())
 
@@ -146,13 +159,8 @@ def _free(said: CapabilityDocument | None, row: Capability | None) -> bool | Non
     return all(words) if words else None
 
 
-def _price(price: Price) -> FoundPrice:
-    return FoundPrice(amount=price.amount, currency=price.currency, network=price.network)
-
-
 def _merit(provider: FoundProvider) -> tuple[object, ...]:
-    """Smaller is better. Prices in different currencies cannot be compared: the currency comes before the amount."""
-    price = provider.price
-    cost = (0, "", 0) if provider.free else (1, price.currency, int(price.amount)) if price else (2, "", 0)
+    """Smaller is better: the cheapest of its prices counts."""
+    cost = (0,) if provider.free else (1, *min(map(_cost, provider.prices))) if provider.prices else (2,)
     issued = provider.pointer.issued_at if provider.pointer else 0
     return not provider.confirmed, cost, provider.queue_ms or 0, -issued, provider.peer_id

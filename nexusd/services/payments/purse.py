@@ -1,14 +1,17 @@
 """Paying for calls: a demand, the policy's word, a person's where it asks for one, and a signature last.
 
-demand -> read -> policy + budget (one transaction) -> [a person] -> sign -> keep -> show
+demand -> read -> of each offer, the cheapest first: policy -> funds -> policy + budget (one transaction)
+       -> [a person] -> sign -> keep -> show
 
+The first offer that the policy allows, and that the wallet can fund as far as a chain is there to ask, is paid.
 What was signed is on disk before it is shown to anybody, under an id that names the purchase for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,32 +20,41 @@ import trio
 
 from nexusd.services.payments.policies import Policies
 from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
+from nexusd.services.prices import own_price
 from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
 from nexusd_protocols import ndjson
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
-from nexusd_protocols.payments import binding, policy, published, receipt, x402
-from nexusd_protocols.payments.address import checksummed
+from nexusd_protocols.payments import advertised, binding, policy, published, receipt, x402
+from nexusd_protocols.payments.address import Address, checksummed
+from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.authorization import Account, sign
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
 from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
 from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, Signed
-from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop, TabPayer
+from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop
+from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
-from nexusd_protocols.payments.tokens import Tokens, network_name
+from nexusd_protocols.payments.tokens import Token, Tokens, network_name
 from nexusd_protocols.payments.x402 import Settlement
-from nexusd_protocols.pointer.documents import Price
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary
 
 log = structlog.get_logger(__name__)
 
-Advertised = Callable[[PeerId, str], Price | None]
-"""The price that a provider published for a capability, as far as it was looked up."""
+Advertised = Callable[[PeerId, str], Sequence[Price]]
+"""The prices that a provider published for a capability, as far as they were looked up; none where they were not."""
+Holds = Callable[[Token, Address], Awaitable[int | None]]
+"""What an account has of a token, in its smallest unit; None where nobody can tell."""
+
+
+async def _unknown(_token: Token, _holder: Address) -> int | None:
+    return None
+
 
 SALT_BYTES: Final = 32
 _NOTE_CHARS: Final = 256
@@ -71,7 +83,8 @@ class Purse:
         entropy: Entropy,
         emit: Emit,
         account: Callable[[], Account | None],
-        advertised: Advertised = lambda _peer, _capability: None,
+        published_prices: Advertised = lambda _peer, _capability: (),
+        holds: Holds = _unknown,
     ) -> None:
         self._purchases = purchases
         self._policies = policies
@@ -80,7 +93,8 @@ class Purse:
         self._entropy = entropy
         self._emit = emit
         self._account = account
-        self._advertised = advertised
+        self._prices_of = published_prices
+        self._holds = holds
         self._waiting: dict[str, trio.Event] = {}
 
     @property
@@ -100,17 +114,23 @@ class Purse:
         if known is not None:
             return await self._show_again(wish, demand, known, account)
         rules = await self._policies.of(wish.agent)
-        refused: Refusal | None = None
-        for offer in demand.offers:
+        offers = _cheapest_first(demand.offers, tab=wish.tab)
+        if demand.offers and not offers:
+            how = "wants a tab, and the call did not allow one"
+            if wish.tab:
+                how = "has a price for the whole call, and no tab"
+            return Refusal("payment_refused", f"The provider {how}")
+        refused: list[Refusal] = []
+        for offer in offers:
             chosen = Chosen(demand, offer, bare=wish.demanded.required is None)
             answer = await self._buy(wish, chosen, rules, account)
-            if not isinstance(answer, Refusal):
+            if not isinstance(answer, Refusal) or answer.code != "payment_refused":
                 return answer
-            if answer.code != "payment_refused":
-                return answer
-            refused = refused or answer
-        why = ", ".join(str(fault) for fault in demand.faults)
-        return refused or Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}")
+            refused.append(answer)
+        if not refused:
+            why = ", ".join(str(fault) for fault in demand.faults)
+            return Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}")
+        return replace(refused[0], detail="; ".join(dict.fromkeys(each.message for each in refused)))
 
     async def _show_again(
         self, wish: Wish, demand: Required, known: PurchaseRow, account: Account
@@ -144,18 +164,13 @@ class Purse:
     # --- buying -------------------------------------------------------------------------------------------------------
     async def _buy(self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account) -> Payment | Refusal:
         terms = chosen.offer.terms
-        if (terms.flow == "tab") != wish.tab:
-            how = "has a price for the whole call, and no tab"
-            if terms.flow == "tab":
-                how = "wants a tab, and the call did not allow one"
-            return Refusal("payment_refused", f"The provider {how}")
         if terms.pay_to == account.address:
             return Refusal("payment_refused", "The provider has this wallet: who pays itself moves nothing")
-        said = self._advertised(wish.peer, wish.capability)
-        if said is not None and not _as_advertised(terms, said):
+        said = self._prices_of(wish.peer, wish.capability)
+        if said and not advertised.keeps(terms, said):
             return Refusal(
                 "payment_refused",
-                f"The provider asks for {terms.token.show(terms.amount)}, and published another price: "
+                f"The provider asks for {own_price(terms)}, and published another price: "
                 "look again with `nexus find capability`",
             )
         try:
@@ -173,6 +188,18 @@ class Purse:
         if cost >= _MOST_COST:
             return Refusal("payment_refused", "No purse holds that much")
         now = self._clock()
+        # what is refused whatever was spent needs no look at the chain
+        if isinstance(verdict := policy.decide(rules, Spent(), wanted, now // 1000), Refuse):
+            return _refusal(terms, verdict.code)
+        needed = terms.ahead if wish.tab else amount
+        held = await self._holds(terms.token, account.address)
+        if held is not None and held < needed:
+            where = network_name(terms.token.chain_id)
+            return Refusal(
+                "payment_refused",
+                f"The wallet holds {terms.token.show(held)} on {where}, and needs {terms.token.show(needed)}",
+                {"reason": "insufficient_funds"},
+            )
 
         def judge(spent: Spent) -> Decision:
             return policy.decide(rules, spent, wanted, now // 1000)
@@ -192,9 +219,7 @@ class Purse:
         )
         match await self._purchases.intend(intent, judge, now=now):
             case Refuse(code):
-                price = terms.token.show(amount)
-                why = policy.CODES[code]
-                return Refusal("payment_refused", f"The provider asks for {price}: {why}", {"reason": code})
+                return _refusal(terms, code)
             case Resumed():
                 return Refusal("payment_refused", "This call was paid for before")
             case NeedsApproval(row):
@@ -366,12 +391,23 @@ class Payment:
         return await self._purse.ended(self._wish, self._chosen, how, self.amount)
 
 
-def _as_advertised(terms: PriceTerms, said: Price) -> bool:
-    """Whether it costs no more than was published, in the same token. Documents name no payee."""
-    network = network_name(terms.token.chain_id)
-    return (said.currency, said.network or network) == (terms.token.symbol, network) and (
-        terms.amount <= int(said.amount)
-    )
+def _cheapest_first(offers: Iterable[Offer], *, tab: bool) -> list[Offer]:
+    """Those of the flow that the call allows, by what they cost in whole tokens; of tabs those of the unit that the
+    provider names first. Whoever is asked twice chooses the same."""
+    able = [offer for offer in offers if (offer.terms.flow == "tab") is tab]
+    units = list(dict.fromkeys(offer.terms.unit for offer in able))
+
+    def merit(offer: Offer) -> tuple[int, Fraction, int, bytes]:
+        terms = offer.terms
+        price = Fraction(terms.unit_price if tab else terms.amount, terms.per * 10**terms.token.decimals)
+        return units.index(terms.unit), price, terms.token.chain_id, terms.token.address
+
+    return sorted(able, key=merit)
+
+
+def _refusal(terms: PriceTerms, code: str) -> Refusal:
+    message = f"The provider asks for {own_price(terms)}: {policy.CODES[code]}"
+    return Refusal("payment_refused", message, {"reason": code})
 
 
 def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:

@@ -28,7 +28,7 @@ from nexusd.services.payments.wallet import Kdf, Wallet
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
 from nexusd_protocols.payments import money, receipt
-from nexusd_protocols.payments.address import checksummed
+from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.policy import Refuse
@@ -43,6 +43,8 @@ UPKEEP_S: Final = 3600.0
 """How often what is over is forgotten."""
 TRACE_S: Final = 60.0
 """How often the chain is asked what became of payments that nobody answered for, if there are any."""
+FUNDS_S: Final = 2.0
+"""For the look at what the wallet holds, before anything is signed. A chain that is slow holds up no call."""
 APPROVALS: Final = 500
 """Payments that may be listed as waiting: more calls do not run at once."""
 GAS_DECIMALS: Final = 18
@@ -94,7 +96,8 @@ class Payments:
             entropy=entropy,
             emit=emit,
             account=lambda: self.wallet.account,
-            advertised=advertised,
+            published_prices=advertised,
+            holds=self._holds,
         )
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -158,6 +161,14 @@ class Payments:
                 )
             )
         return schema.WalletBalances(address=checksummed(holder), balances=rows)
+
+    async def _holds(self, token: Token, holder: Address) -> int | None:
+        """What an account has of a token, as far as a chain is there to ask and answers in time."""
+        found: int | PaymentFault | None = None
+        if self._chains.online(token.chain_id):
+            with trio.move_on_after(FUNDS_S):
+                found = await self._chains.balance(token, holder)
+        return None if isinstance(found, PaymentFault) else found
 
     # --- the payer --------------------------------------------------------------------------------------------------
     async def policy(self, params: schema.ProfileGetParams) -> schema.PayPolicy | Refusal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -54,8 +54,25 @@ class Till:
         self._clock = clock
         self._wallet = wallet
 
-    async def price(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceSpec | Refusal:
+    async def prices(
+        self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int
+    ) -> list[PriceSpec] | Refusal:
         """See `trade.Till`."""
+        full: list[PriceSpec] = []
+        for spec in specs:
+            price = self._price(name, spec, timeout_ms)
+            if isinstance(price, Refusal):
+                return price
+            twice = any(_place(price) == _place(each) for each in full)
+            if twice:
+                how = "a tab in " if price.tab else ""
+                return Refusal("invalid_params", f"There are two prices for {how}{price.asset} on {price.network}")
+            full.append(price)
+        if len(full) > 1 and any(map(_is_free, full)):
+            return Refusal("invalid_params", "What costs nothing has no other price")
+        return full
+
+    def _price(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceSpec | Refusal:
         token = self._token(spec)
         if isinstance(token, Refusal):
             return token
@@ -80,15 +97,16 @@ class Till:
             spec, network=network_name(token.chain_id), asset=token.symbol, pay_to=checksummed(pay_to)
         )
         try:
-            self.offers(name, full, timeout_ms)
+            self._terms(name, full, timeout_ms)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
         return full
 
-    def offers(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> Offers:
+    def offers(self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int) -> Offers:
         """See `trade.Till`."""
-        if _is_free(spec):
-            return ()
+        return tuple(self._terms(name, spec, timeout_ms) for spec in specs if not _is_free(spec))
+
+    def _terms(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceTerms:
         token = self._token(spec)
         if isinstance(token, Refusal) or spec.pay_to is None:
             raise ValueError("a price in a token that is not known here, or for nobody")
@@ -96,32 +114,28 @@ class Till:
         binding: Binding = "optional" if self._trust.accept_unbound else "required"
         if not spec.tab:
             window_s = min(WINDOW_S, timeout_ms // 1000 + WINDOW_MARGIN_S)
-            return (
-                PriceTerms(
-                    capability=name,
-                    token=token,
-                    pay_to=pay_to,
-                    amount=price,
-                    max_timeout_s=window_s,
-                    binding=binding,
-                ),
+            return PriceTerms(
+                capability=name,
+                token=token,
+                pay_to=pay_to,
+                amount=price,
+                max_timeout_s=window_s,
+                binding=binding,
             )
         cap = token.parse(spec.cap or TAB_CAP)
         if cap < 2 * price:
             raise ValueError("a tab holds two pieces at least")
-        return (
-            PriceTerms(
-                capability=name,
-                token=token,
-                pay_to=pay_to,
-                amount=cap,
-                max_timeout_s=WINDOW_S,
-                binding=binding,
-                flow="tab",
-                unit="chunk",
-                unit_price=price,
-                ahead=min(cap, AHEAD_PIECES * price),
-            ),
+        return PriceTerms(
+            capability=name,
+            token=token,
+            pay_to=pay_to,
+            amount=cap,
+            max_timeout_s=WINDOW_S,
+            binding=binding,
+            flow="tab",
+            unit="chunk",
+            unit_price=price,
+            ahead=min(cap, AHEAD_PIECES * price),
         )
 
     def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:
@@ -143,6 +157,11 @@ class Till:
             return Refusal("invalid_params", str(error))
         token = self._tokens.named(chain_id, spec.asset.upper())
         return token or Refusal("invalid_params", f"There is no token {spec.asset!r} on {spec.network} that is known")
+
+
+def _place(spec: PriceSpec) -> tuple[str, str, bool]:
+    """What a caller chooses by: of two prices for it nobody would pay the higher one."""
+    return spec.network, spec.asset, spec.tab
 
 
 def _is_free(spec: PriceSpec) -> bool:

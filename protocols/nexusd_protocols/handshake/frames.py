@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from nexusd_protocols import limits
 from nexusd_protocols.frames import Count, Frame, RequestId, Word
+from nexusd_protocols.payments.advertised import Price
 
 PROTOCOL: Final = "/nexus/handshake/1.1.0"
 
@@ -30,7 +31,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CapabilityStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A capability, and whether a call of it would start now. `description` and `free` are ours."""
+    """A capability, and whether a call of it would start now. `description`, `free` and `prices` are ours."""
 
     name: Annotated[str, Meta(min_length=1, max_length=limits.CAPABILITY_NAME_CHARS)]
     available: bool
@@ -39,6 +40,7 @@ class CapabilityStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     estimated_queue_ms: Count = 0
     description: Annotated[str, Meta(max_length=limits.DESCRIPTION_CHARS)] | Unset = msgspec.UNSET
     free: bool | Unset = msgspec.UNSET
+    prices: Annotated[tuple[Price, ...], Meta(max_length=limits.HANDSHAKE_PRICES)] | Unset = msgspec.UNSET
 
 
 class Relay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

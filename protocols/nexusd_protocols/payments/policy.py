@@ -172,19 +172,5 @@ def concerns(demand: Required, provider: PeerId, capability: str) -> Refuse | No
     return None if same else Refuse(OTHER_PARTY)
 
 
-def as_advertised(demanded: PriceTerms, advertised: PriceTerms) -> bool:
-    """Whether a demand costs no more, to the same payee in the same token, than the provider's signed document said. A
-    lower price is no reason to refuse, a longer window or another unit is."""
-    return (
-        demanded.token == advertised.token
-        and demanded.pay_to == advertised.pay_to
-        and (demanded.scheme, demanded.unit) == (advertised.scheme, advertised.unit)
-        and demanded.amount <= advertised.amount
-        and demanded.unit_price <= advertised.unit_price
-        and demanded.ahead <= advertised.ahead
-        and demanded.max_timeout_s <= advertised.max_timeout_s
-    )
-
-
 def _fits(amount: int, before: int, limit: int | None) -> bool:
     return limit is None or before + amount <= limit

@@ -23,6 +23,7 @@ from nexusd_protocols.content.retention import RetentionClass
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import parse_capability_name, parse_room_id
+from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.pointer.keys import Key, PointerKind
 from nexusd_protocols.room.topics import room_topic
 
@@ -95,14 +96,6 @@ class RoomManifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     previous_version: _Cid | None = None
 
 
-class Price(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """What a call costs: `amount` is a whole number of the currency's smallest unit, in decimal digits."""
-
-    amount: Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,77})\Z")]
-    currency: Annotated[str, Meta(min_length=1, max_length=limits.FRAME_WORD_CHARS)]
-    network: Annotated[str, Meta(max_length=limits.FRAME_WORD_CHARS)] = ""
-
-
 class CallLimits(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What a provider takes and gives in one call."""
 
@@ -112,7 +105,8 @@ class CallLimits(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class CapabilityDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """What somebody can do. `pricing` and `rate_limit` are for people; without a `price` a call is free."""
+    """What somebody can do. `pricing` and `rate_limit` are for people; without a `price` a call is free. `prices` are
+    all that it may be had for, where it says so; `price` is the first of them, for readers that know of one."""
 
     schema: str = CAPABILITY
     name: Annotated[str, Meta(max_length=limits.CAPABILITY_NAME_CHARS)]
@@ -122,9 +116,17 @@ class CapabilityDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=Tr
     rate_limit: _Description = ""
     peer_id: _Agent
     price: Price | None = None
+    prices: Annotated[tuple[Price, ...], Meta(max_length=limits.PAYMENT_OFFERS)] | msgspec.UnsetType = msgspec.UNSET
     limits: CallLimits = CallLimits()
     streaming: bool = False
     updated_at: _Time
+
+    @property
+    def asked(self) -> tuple[Price, ...]:
+        """All of its prices; none if it is free."""
+        if self.prices is not msgspec.UNSET and self.prices:
+            return self.prices
+        return () if self.price is None else (self.price,)
 
 
 Document = AgentProfile | RoomManifest | CapabilityDocument

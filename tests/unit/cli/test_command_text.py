@@ -90,6 +90,11 @@ def test_serve_sends_the_program_that_this_shell_finds(nexus, daemon, tmp_path, 
         (["x", "--openai", "u", "--model", "m", "--jsonl"], "--openai needs --model, and has no --jsonl"),
         (["x", "--model", "m", "--", "cat"], "--model and --api-key-env belong to --openai"),
         (["x", "--", "no-such-program-here"], "there is no command 'no-such-program-here'"),
+        (["x", "--network", "base", "--", "cat"], "--network, --asset, --pay-to and --tab belong to --price"),
+        (["x", "--tab", "--tab-price", "1", "--", "cat"], "--tab and --tab-price say the same"),
+        (["x", "--price", "1@", "--", "cat"], "'1@' is no price"),
+        (["x", "--price", "1@base/", "--", "cat"], "'1@base/' is no price"),
+        (["x", "--price", "1@base", "--network", "polygon", "--", "cat"], "each price says where it is paid"),
     ],
 )
 def test_serve_refuses_what_makes_no_sense(nexus, daemon, args, message):
@@ -97,6 +102,62 @@ def test_serve_refuses_what_makes_no_sense(nexus, daemon, args, message):
     assert ran.code == 1
     assert ran.error["message"].startswith(message)
     assert daemon.asked == []
+
+
+def spec(amount, network="base", **fields):
+    return schema.PriceSpec(amount=amount, network=network, **fields)
+
+
+@pytest.mark.parametrize(
+    ("args", "prices"),
+    [
+        ([], []),
+        (["--price", "0.10"], [spec("0.10")]),
+        (["--price", "0.10", "--network", "polygon", "--asset", "EURC"], [spec("0.10", "polygon", asset="EURC")]),
+        (
+            ["--price", "0.10", "--network", "base", "--network", "base-sepolia"],
+            [spec("0.10"), spec("0.10", "base-sepolia")],
+        ),
+        (
+            ["--price", "0.10@base", "--price", "0.12@polygon", "--price", "0.11@base/EURC"],
+            [spec("0.10"), spec("0.12", "polygon"), spec("0.11", asset="EURC")],
+        ),
+        (
+            ["--price", "0.1", "--price", "0.2@base/EURC", "--network", "polygon"],
+            [spec("0.1", "polygon"), spec("0.2", asset="EURC")],
+        ),
+        (
+            ["--price", "0.001", "--tab", "--tab-cap", "0.5", "--pay-to", "0xab"],
+            [spec("0.001", tab=True, cap="0.5", pay_to="0xab")],
+        ),
+        (
+            ["--price", "0.1", "--tab-price", "0.001@polygon", "--tab-cap", "2"],
+            [spec("0.1"), spec("0.001", "polygon", tab=True, cap="2")],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else "",
+)
+def test_prices_as_they_are_typed(nexus, daemon, args, prices):
+    daemon.script["capability.serve"] = schema.Capability(name="x", available=True)
+    assert nexus("capability", "serve", "x", *args, "--", "cat").code == 0
+    assert daemon.params("capability.serve").prices == prices
+
+
+def test_what_is_served_for_which_prices_is_said(nexus, daemon):
+    one = schema.PriceView(amount="0.1", asset="USDC", network="base", pay_to="0xab")
+    other = schema.PriceView(amount="0.001", asset="USDC", network="base", unit="chunk", cap="1", pay_to="0xab")
+    daemon.script["capability.serve"] = schema.Capability(name="x", available=True, free=False, prices=[one, other])
+    ran = nexus("capability", "serve", "x", "--price", "0.1", "--tab-price", "0.001", "--", "cat", tty=True)
+    assert ran.out == (
+        "serving x for 0.1 USDC on base, or 0.001 USDC a piece, by a tab of 1 USDC at most, on base, paid to 0xab; "
+        "it stays served until it is removed\n"
+    )
+    found = schema.CapabilityList(peer=BOB, answered=True, capabilities=[daemon.script["capability.serve"]])
+    daemon.script["capability.list"] = found
+    assert nexus("capability", "list", tty=True).out.splitlines()[1:] == [
+        f"x     yes        {'0.1 USDC on base':<58}  stream  64.0 KiB   none",
+        "                 or 0.001 USDC a piece, by a tab of 1 USDC at most, on base",
+    ]
 
 
 # --- peers' text ------------------------------------------------------------------------------------------------------

@@ -51,12 +51,13 @@ UPPER = schema.FoundProvider(
     queue_ms=1500,
     pointer=POINTER,
 )
+PRICE = schema.PriceView(amount="0.1", asset="USDC", network="base")
 PAID = replace(
     UPPER,
     peer_id=MALLORY,
     name=None,
     free=False,
-    price=schema.FoundPrice(amount="100000", currency="USDC", network="base"),
+    prices=[PRICE, schema.PriceView(amount="0.001", asset="USDC", network="polygon", unit="chunk", cap="0.5")],
     queue_ms=0,
 )
 BARE = schema.FoundProvider(peer_id=MALLORY, connected=False, confirmed=False, source="presence")
@@ -127,10 +128,11 @@ MEMBER    NAME  STATE      SAID       SEES  HISTORY  DESCRIPTION
         schema.CapabilityFound(name="upper", providers=[UPPER, PAID, BARE]),
         schema.FindCapabilityParams(name="upper"),
         f"""\
-PROVIDER  NAME  AVAILABLE    PRICE             INPUT MAX  TIME MAX  RATE       QUEUE  SAID       DESCRIPTION
-{BOB[-8:]}  bob   yes          free              64.0 KiB   10 min    4 at once  1.5 s  2 min ago  louder
-{MALLORY[-8:]}        yes          0.1 USDC on base  64.0 KiB   10 min    4 at once  none   2 min ago  louder
-{MALLORY[-8:]}        unconfirmed  unknown           ?          ?         ?          ?      presence
+PROVIDER  NAME  AVAILABLE    {"PRICE":<63}  INPUT MAX  TIME MAX  RATE       QUEUE  SAID       DESCRIPTION
+{BOB[-8:]}  bob   yes          {"free":<63}  64.0 KiB   10 min    4 at once  1.5 s  2 min ago  louder
+{MALLORY[-8:]}        yes          {"0.1 USDC on base":<63}  64.0 KiB   10 min    4 at once  none   2 min ago  louder
+                             or 0.001 USDC a piece, by a tab of 0.5 USDC at most, on polygon
+{MALLORY[-8:]}        unconfirmed  {"unknown":<63}  ?          ?         ?          ?      presence
 """,
     ),
     (
@@ -200,7 +202,7 @@ HOSTILE = [
                     name=EVIL,
                     description=EVIL,
                     rate_limit=EVIL,
-                    price=schema.FoundPrice(amount="1", currency=EVIL, network=EVIL),
+                    prices=[schema.PriceView(amount="1", asset=EVIL, network=EVIL, unit=EVIL)],
                 )
             ],
         ),
@@ -209,17 +211,18 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency", "network", "shown"),
+    ("changes", "shown"),
     [
-        ("12000000", "USDC", "polygon", "12 USDC on polygon"),
-        ("100000", "EURC", "base", "100000 smallest units of EURC on base"),
-        ("a lot", "USDC", "base", "a lot smallest units of USDC on base"),
-        ("5", "USDC", "", "5 smallest units of USDC"),
+        ({"network": "polygon"}, "0.1 USDC on polygon"),
+        ({"known": False, "amount": "100000"}, "100000 smallest units of USDC on base"),
+        ({"network": ""}, "0.1 USDC on a network that is not named"),
+        ({"unit": "token_out", "per": 1000000}, "0.1 USDC for 1000000 tokens of output on base"),
+        ({"unit": "lap", "cap": "2"}, "0.1 USDC a lap, by a tab of 2 USDC at most, on base"),
     ],
 )
-def test_a_price_in_whole_tokens_where_the_token_is_known(nexus, daemon, amount, currency, network, shown):
-    price = schema.FoundPrice(amount=amount, currency=currency, network=network)
-    daemon.script["find.capability"] = schema.CapabilityFound(name="upper", providers=[replace(PAID, price=price)])
+def test_a_price_in_words(nexus, daemon, changes, shown):
+    provider = replace(PAID, prices=[replace(PRICE, **changes)])
+    daemon.script["find.capability"] = schema.CapabilityFound(name="upper", providers=[provider])
     assert f"yes        {shown}  64.0 KiB" in nexus("find", "capability", "upper", tty=True).out
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from nexusd_protocols import limits
-from nexusd_protocols.rpc.schema.payments import Decimal, PriceSpec
+from nexusd_protocols.rpc.schema.payments import Decimal, PriceSpec, PriceView
 from nexusd_protocols.rpc.schema.shape import Acting, Params, Result
 
 
@@ -25,8 +25,8 @@ class Capability(Result, frozen=True, kw_only=True):
     """Estimated wait before a new call starts."""
     kind: Literal["connection", "command", "openai"] | None = None
     """How this daemon serves it; none for a remote peer's."""
-    price: PriceSpec | None = None
-    """What this daemon asks for it; none for a remote peer's, which tells when it is called."""
+    prices: list[PriceView] = []
+    """What it may be had for: one of them. None where it is free, or the remote peer does not say."""
 
 
 class CapabilityListParams(Acting, frozen=True, kw_only=True):
@@ -49,8 +49,8 @@ class CapabilityOptions(Acting, frozen=True, kw_only=True):
     max_concurrent: Annotated[int, Meta(ge=1, le=1024)] = 4
     timeout_ms: Annotated[int, Meta(ge=1, le=limits.INVOKE_DURATION_CEILING_MS)] = 600_000
     max_input_bytes: Annotated[int, Meta(ge=0, le=limits.INVOKE_INPUT_CEILING_BYTES)] = 1 * limits.MIB
-    price: PriceSpec | None = None
-    """What a call costs; without it, nothing."""
+    prices: Annotated[list[PriceSpec], Meta(max_length=limits.PAYMENT_OFFERS)] = []
+    """What a call costs: the caller chooses one of them. Without any, nothing."""
 
 
 class CapabilityRegisterParams(CapabilityOptions, frozen=True, kw_only=True):

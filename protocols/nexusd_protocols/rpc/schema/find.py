@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from nexusd_protocols.rpc.schema.payments import PriceView
 from nexusd_protocols.rpc.schema.shape import Params, Result
 
 Many = Annotated[int, Meta(ge=1, le=40)]
@@ -93,14 +94,6 @@ class FindCapabilityParams(Params, frozen=True, kw_only=True):
     limit: Many = 20
 
 
-class FoundPrice(Result, frozen=True, kw_only=True):
-    """`amount` is a whole number of the currency's smallest unit."""
-
-    amount: str
-    currency: str
-    network: str = ""
-
-
 class FoundProvider(Result, frozen=True, kw_only=True):
     """One who offers the capability, in its own words: untrusted. `confirmed` if it said just now that a call would be
     taken; else it does not serve the handshake, and only its pointer, or its presence in a room, says so."""
@@ -112,7 +105,8 @@ class FoundProvider(Result, frozen=True, kw_only=True):
     confirmed: bool
     free: bool | None = None
     """None: it does not say."""
-    price: FoundPrice | None = None
+    prices: list[PriceView] = []
+    """What it may be had for: one of them."""
     pricing: str = ""
     description: str = ""
     streaming: bool | None = None

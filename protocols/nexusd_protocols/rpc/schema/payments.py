@@ -6,7 +6,7 @@ and neither it nor a key ever comes out.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -33,6 +33,43 @@ class PriceSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fiel
     pay_to: Annotated[str, Meta(max_length=42)] | None = None
     tab: bool = False
     cap: Decimal | None = None
+
+
+class PriceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What a call costs; with another `unit` than `call`, what `per` of them cost, paid by a tab as they come, `cap` at
+    most for one. `amount` and `cap` are in whole tokens; where the token is not `known` here, in its smallest unit.
+    `pay_to` is told of this daemon's own prices."""
+
+    amount: str
+    asset: str
+    network: str
+    unit: str = "call"
+    per: int = 1
+    cap: str | None = None
+    pay_to: str | None = None
+    known: bool = True
+
+    def __str__(self) -> str:
+        def money(amount: str) -> str:
+            return f"{amount} {self.asset}" if self.known else f"{amount} smallest units of {self.asset}"
+
+        where = f"on {self.network}" if self.network else "on a network that is not named"
+        if self.unit == "call":
+            return f"{money(self.amount)} {where}"
+        one, many = _UNITS.get(self.unit, (self.unit, self.unit))
+        of = f"a {one}" if self.per == 1 else f"for {self.per} {many}"
+        most = "" if self.cap is None else f", by a tab of {money(self.cap)} at most,"
+        return f"{money(self.amount)} {of}{most} {where}"
+
+
+_UNITS: Final = {
+    "second": ("second", "seconds"),
+    "chunk": ("piece", "pieces"),
+    "byte": ("byte", "bytes"),
+    "token_in": ("token of input", "tokens of input"),
+    "token_out": ("token of output", "tokens of output"),
+}
+"""What people call the units of tabs: one, and several."""
 
 
 class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

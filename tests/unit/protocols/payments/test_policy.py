@@ -17,14 +17,13 @@ from nexusd_protocols.payments.policy import (
     Purchase,
     Refuse,
     Spent,
-    as_advertised,
     concerns,
     decide,
     measured,
 )
 from nexusd_protocols.payments.terms import Required
 from nexusd_protocols.payments.tokens import USDC_POLYGON, Token
-from tests.harness.paying import NOW, PAYEE, price, tab_price
+from tests.harness.paying import NOW, PAYEE, price
 from tests.harness.people import ALICE, BOB
 
 OPEN = Policy(per_request=None, networks=frozenset({"eip155:8453"}))
@@ -119,20 +118,3 @@ def test_a_demand_is_for_what_was_called():
     assert concerns(demand, BOB.peer_id, "summarize") is None
     assert concerns(demand, ALICE.peer_id, "summarize") == Refuse(policies.OTHER_PARTY)
     assert concerns(demand, BOB.peer_id, "upper") == Refuse(policies.OTHER_PARTY)
-
-
-@pytest.mark.parametrize(
-    "demanded",
-    [
-        price(amount=100_001),
-        price(token=USDC_POLYGON),
-        price(max_timeout_s=61),
-        price(pay_to=type(PAYEE.address)(b"\x11" * 20)),
-        tab_price(),
-    ],
-)
-def test_other_terms_than_were_advertised(demanded):
-    assert not as_advertised(demanded, price())
-    assert as_advertised(price(amount=1, max_timeout_s=1), price())
-    assert not as_advertised(tab_price(unit_price=6), tab_price())
-    assert not as_advertised(tab_price(ahead=501), tab_price())

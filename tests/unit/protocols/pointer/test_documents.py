@@ -3,16 +3,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from nexusd_protocols import limits
 from nexusd_protocols.content.cid import JSON, Cid
 from nexusd_protocols.content.retention import CLASSES
+from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.pointer.documents import (
     AgentProfile,
     CallLimits,
     CapabilityDocument,
     DocumentError,
-    Price,
     RetentionDefaults,
     RoomManifest,
     read,
@@ -73,25 +74,47 @@ def test_a_profile_is_read_as_it_was_written(name, description, capabilities, tr
     assert read(AgentProfile, PROFILE, data) == profile
 
 
+amounts = st.integers(0, 10**77).map(str)
+prices = st.builds(Price, amount=amounts, currency=st.just("USDC")) | st.builds(
+    Price,
+    amount=amounts,
+    currency=st.just("EURC"),
+    network=st.sampled_from(["base", "eip155:5"]),
+    unit=st.just("token_out"),
+    unit_price=amounts,
+    per=st.integers(1, 10**9),
+)
+
+
 @given(
     description=texts,
-    price=st.none() | st.builds(Price, amount=st.integers(0, 10**77).map(str), currency=st.just("USDC")),
+    price=st.none() | prices,
+    several=st.lists(prices, max_size=limits.PAYMENT_OFFERS).map(tuple) | st.just(UNSET),
     bounds=st.builds(CallLimits, max_input_bytes=counts, max_duration_ms=counts, max_concurrent=counts),
     streaming=st.booleans(),
     updated=times,
 )
-def test_a_capability_is_read_as_it_was_written(description, price, bounds, streaming, updated):
+def test_a_capability_is_read_as_it_was_written(description, price, several, bounds, streaming, updated):
     document = CapabilityDocument(
         name="upper",
         protocol="/nexus/invoke/1.1.0",
         description=description,
         peer_id=ALICE.peer_id,
         price=price,
+        prices=several,
         limits=bounds,
         streaming=streaming,
         updated_at=updated,
     )
     assert read(CapabilityDocument, UPPER, write(document)[1]) == document
+    assert document.asked == (several or (() if price is None else (price,)))
+
+
+def test_more_prices_than_anybody_looks_at_are_refused():
+    price = Price(amount="1", currency="USDC")
+    document = CapabilityDocument(name="upper", protocol="x", peer_id=ALICE.peer_id, prices=(price,) * 17, updated_at=0)
+    with pytest.raises(DocumentError, match="bad_document"):
+        write(document)
 
 
 def test_what_later_versions_add_is_passed_over():

@@ -13,7 +13,7 @@ from nexusd.store.errors import StorageFullError
 from nexusd_protocols.content.cid import JSON, RAW, Cid
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.ids import RoomId
-from nexusd_protocols.pointer.documents import Price
+from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.pointer.envelope import sign
 from nexusd_protocols.pointer.keys import Key, meeting_place
 from nexusd_protocols.rpc.codes import Refusal
@@ -331,11 +331,11 @@ async def test_a_capability(autojump_clock, town):
     town.world.offers(alice.peer_id, row(description=EVIL, max_input_bytes=77, queue_ms=3, streaming=False))
     await settled()
     (found,) = (await town.capability()).providers
-    assert (found.peer_id, found.confirmed, found.free, found.price, found.pricing) == (
+    assert (found.peer_id, found.confirmed, found.free, found.prices, found.pricing) == (
         alice.peer_id,
         True,
         True,
-        None,
+        [],
         "free",
     )
     assert (found.max_input_bytes, found.streaming, found.queue_ms) == (77, False, 3), "as it says now"
@@ -346,12 +346,13 @@ async def test_a_capability(autojump_clock, town):
 
 async def test_best_first_and_who_is_left_out(autojump_clock, town):
     world = town.world
-    prices = {"dear": "900", "cheap": "1000000", "free": None, "unconfirmed": None}
-    people = {name: town.resident(person(at)) for at, name in enumerate([*prices, "gone", "full", "other", "odd"])}
+    costs = {"dear": "1000001", "cheap": "1000000", "strange": "5", "free": None, "unconfirmed": None}
+    people = {name: town.resident(person(at)) for at, name in enumerate([*costs, "gone", "full", "other", "odd"])}
     for name, each in people.items():
-        amount = prices.get(name)
-        price = None if amount is None else Price(amount=amount, currency="AAA" if name == "cheap" else "USDC")
-        each.serves("upper", price=price)
+        amount = costs.get(name)
+        token = {"currency": "EURC" if name == "strange" else "USDC", "network": "base"}
+        prices = () if amount is None else (Price(amount="9" * 9, **token), Price(amount=amount, **token))
+        each.serves("upper", prices=prices)
         world.offers(each.peer_id, row(free=amount is None, queue_ms=5 if name == "free" else 0))
     quick = people["quick"] = town.resident(person(50))
     quick.serves("upper")
@@ -367,10 +368,14 @@ async def test_best_first_and_who_is_left_out(autojump_clock, town):
     world.answers[MALLORY.peer_id] = CapabilityList(peer=MALLORY.peer_id, answered=False, capabilities=[])
     found = await town.capability()
     by_id = {each.peer_id: name for name, each in people.items()}
-    assert [by_id[each.peer_id] for each in found.providers] == ["quick", "free", "cheap", "dear", "unconfirmed"]
-    assert [each.confirmed for each in found.providers] == [True] * 4 + [False]
+    assert [by_id[each.peer_id] for each in found.providers] == [
+        *("quick", "free", "cheap", "dear", "strange", "unconfirmed")
+    ]
+    assert [each.confirmed for each in found.providers] == [True] * 5 + [False]
     assert (found.unreachable, found.unavailable, found.unproven) == (1, 3, 1)
-    assert found.providers[3].price.amount == "900"
+    assert [price.amount for price in found.providers[3].prices] == ["999.999999", "1.000001"]
+    assert str(found.providers[4].prices[1]) == "5 smallest units of EURC on base", "no token that is known here"
+    assert town.carol.directory.advertised(found.providers[3].peer_id, "upper")[1].amount == "1000001"
     few = await town.capability(limit=2)
     assert len(few.providers) <= 2
 
@@ -388,7 +393,7 @@ async def test_who_answers_needs_no_document(autojump_clock, town):
 @pytest.mark.parametrize(("by_document", "by_answer"), [*itertools.product([True, False], repeat=2)])
 async def test_what_only_one_of_two_words_calls_free_is_not_free(autojump_clock, town, by_document, by_answer):
     alice = town.resident(ALICE)
-    alice.serves("upper", price=None if by_document else Price(amount="1", currency="USDC"))
+    alice.serves("upper", prices=() if by_document else (Price(amount="1", currency="USDC"),))
     town.world.offers(alice.peer_id, row(free=by_answer))
     await settled()
     (found,) = (await town.capability()).providers

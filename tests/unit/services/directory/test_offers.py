@@ -9,7 +9,8 @@ from nexusd.services.directory.offers import CAPABILITIES, Offer, offers
 from nexusd_protocols import limits
 from nexusd_protocols.content.cid import JSON, RAW, Cid
 from nexusd_protocols.ids import CapabilityName, RoomId
-from nexusd_protocols.pointer.documents import AgentProfile, CapabilityDocument, Price, RoomManifest, read
+from nexusd_protocols.payments.advertised import Price
+from nexusd_protocols.pointer.documents import AgentProfile, CapabilityDocument, RoomManifest, read
 from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.rpc.schema import Profile
 from tests.harness.people import ALICE
@@ -74,14 +75,18 @@ def test_who_is_in_a_room_makes_no_other_of_it():
     assert made(rooms=[LAB])[key].facts != made(rooms=[renamed])[key].facts
 
 
-@pytest.mark.parametrize(
-    ("price", "pricing"),
-    [(None, "free"), (Price(amount="100000", currency="USDC"), "100000 of the smallest unit of USDC")],
-)
-def test_a_capability(price, pricing):
-    facts = CapabilityFacts(name=CapabilityName("upper"), description="loud", price=price, streaming=False, **BOUNDS)
+ONE = Price(amount="100000", currency="USDC", network="base")
+OTHER = Price(amount="5", currency="EURC", unit="chunk", unit_price="1")
+
+
+@pytest.mark.parametrize(("prices", "pricing"), [((), "free"), ((ONE,), "0.1 USDC"), ((ONE, OTHER), "either")])
+def test_a_capability(prices, pricing):
+    facts = CapabilityFacts(
+        name=CapabilityName("upper"), description="loud", prices=prices, pricing=pricing, streaming=False, **BOUNDS
+    )
     made_of = document(CapabilityDocument, made(capabilities=[facts])[Key("capability-pointer", ME, "upper")])
-    assert (made_of.price, made_of.pricing, made_of.streaming, made_of.updated_at) == (price, pricing, False, 9)
+    assert (made_of.asked, made_of.pricing, made_of.streaming, made_of.updated_at) == (prices, pricing, False, 9)
+    assert made_of.price == (prices[0] if prices else None), "for readers that know of one"
     assert (made_of.limits.max_input_bytes, made_of.limits.max_duration_ms) == (1024, 60_000)
     assert (made_of.limits.max_concurrent, made_of.rate_limit) == (4, "4 at once")
     assert made_of.protocol == "/nexus/invoke/1.1.0"

@@ -11,6 +11,7 @@ from nexusd.services.payments.ports import Trust
 from nexusd.services.payments.till import Till
 from nexusd.store import Store
 from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PriceSpec
@@ -41,8 +42,8 @@ def till(store: Store, wallet: Any = None) -> Till:
 @pytest.mark.parametrize("zero", ["0", "0.0", "0.000000", "00"])
 async def test_a_price_of_0_has_no_terms_and_needs_no_wallet(tmp_path: Path, zero: str) -> None:
     async with Store.open(tmp_path / "store.sqlite") as store:
-        free = await till(store).price(NAME, PriceSpec(amount=zero), 1000)
-        assert free == PriceSpec(amount="0", network="base", asset="USDC")
+        free = await till(store).prices(NAME, [PriceSpec(amount=zero)], 1000)
+        assert free == [PriceSpec(amount="0", network="base", asset="USDC")]
         assert till(store).offers(NAME, free, 1000) == ()
 
 
@@ -62,6 +63,45 @@ async def test_a_price_of_0_has_no_terms_and_needs_no_wallet(tmp_path: Path, zer
 )
 async def test_what_is_no_price_of_0_is_refused(tmp_path: Path, spec: PriceSpec) -> None:
     async with Store.open(tmp_path / "store.sqlite") as store:
-        answer = await till(store, PAYEE).price(NAME, spec, 1000)
+        answer = await till(store, PAYEE).prices(NAME, [spec], 1000)
         assert isinstance(answer, Refusal)
         assert answer.code == "invalid_params"
+
+
+async def test_several_prices_become_terms_in_their_order(tmp_path: Path) -> None:
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        shop = till(store, PAYEE.address)
+        asked = [
+            PriceSpec(amount="0.10"),
+            PriceSpec(amount="0.12", network="eip155:137", pay_to="0x" + "11" * 20),
+            PriceSpec(amount="0.0001", tab=True),
+        ]
+        full = await shop.prices(NAME, asked, 1000)
+        assert isinstance(full, list)
+        assert [(each.network, each.pay_to) for each in full] == [
+            ("base", checksummed(PAYEE.address)),
+            ("polygon", "0x" + "11" * 20),
+            ("base", checksummed(PAYEE.address)),
+        ]
+        assert [(each.scheme, each.token.chain_id, each.amount) for each in shop.offers(NAME, full, 1000)] == [
+            ("exact", 8453, 100_000),
+            ("exact", 137, 120_000),
+            ("nexus-tab", 8453, 1_000_000),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("specs", "word"),
+    [
+        ([PriceSpec(amount="1"), PriceSpec(amount="2", network="eip155:8453")], "two prices for USDC on base"),
+        ([PriceSpec(amount="0.1", tab=True), PriceSpec(amount="0.2", tab=True)], "two prices for a tab in USDC"),
+        ([PriceSpec(amount="0"), PriceSpec(amount="2", network="polygon")], "costs nothing has no other price"),
+        ([PriceSpec(amount="1"), PriceSpec(amount="2", network="moon")], "a network is one of base"),
+        ([PriceSpec(amount="1"), PriceSpec(amount="2", network="polygon", asset="DOGE")], "no token 'DOGE' on polygon"),
+    ],
+)
+async def test_prices_of_which_nobody_could_choose_are_refused(tmp_path: Path, specs: Any, word: str) -> None:
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        answer = await till(store, PAYEE.address).prices(NAME, specs, 1000)
+        assert isinstance(answer, Refusal)
+        assert word in answer.message
