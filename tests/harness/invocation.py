@@ -89,7 +89,7 @@ PROVIDERS: dict[State, Callable[[], Provider]] = {
     State.OPEN: opened_provider,
     State.DEMANDED: lambda: _after(opened_provider(), commands.Demand(TERMS)),
     State.PAID: lambda: _after(opened_provider(), commands.Demand(TERMS), line("payment_proof")),
-    State.RUNNING: lambda: _after(opened_provider(), commands.Event("token", "x")),
+    State.RUNNING: lambda: _after(opened_provider(), commands.Event("token", "x"), commands.Due(0, 3, 30)),
     State.ENDED: lambda: _after(opened_provider(), commands.Done()),
     State.PEER_ENDED: lambda: _after(opened_provider(), line("cancel")),
 }

@@ -75,6 +75,8 @@ class Provider(Side[ProviderEvent]):
     ) -> None:
         super().__init__(local, peer, max_line=max_line, max_unknown=max_unknown, high_water=high_water)
         self._grant = grant
+        self._asked = 0
+        """How often the caller was asked to pay more, and has not answered."""
 
     # --- sending ------------------------------------------------------------------------------------------------------
     def send(self, command: ProviderCommand) -> bytes:
@@ -84,6 +86,7 @@ class Provider(Side[ProviderEvent]):
             return b""
         line = self._line(command)
         self._state = following
+        self._asked += isinstance(command, Due)
         return line
 
     def _line(self, command: ProviderCommand) -> bytes:
@@ -202,6 +205,9 @@ class Provider(Side[ProviderEvent]):
         return events.Input(frame.seq, msgspec.UNSET if ends_only else frame.data, frame.is_final_input, size)
 
     def _tab(self, frame: frames.PaymentFrame) -> events.TabGrown | events.TabOpened:
+        if not self._asked:  # whoever answers what nobody asked does so as often as it likes
+            raise RemoteProtocolError("unasked_payment", f"for tab {frame.tab}", penalty=10)
+        self._asked -= 1
         payment = given(frame.x402.payment)
         amount, signature = given(frame.amount), given(frame.signature)
         if payment is not None and amount is None and signature is None:

@@ -15,7 +15,17 @@ from nexusd_protocols.invoke.frames import CODES, Code
 from nexusd_protocols.invoke.quota import Limits
 from nexusd_protocols.invoke.side import State
 from nexusd_protocols.machine import HoldsBack
-from tests.harness.invocation import NAMES, PROOF, PROVIDERS, TERMS, line, open_command, opened_provider, provider
+from tests.harness.invocation import (
+    NAMES,
+    PROOF,
+    PROVIDERS,
+    SIGNATURE,
+    TERMS,
+    line,
+    open_command,
+    opened_provider,
+    provider,
+)
 from tests.harness.people import ALICE, BOB, CAROL, MALLORY
 
 OVER = (State.ENDED, State.PEER_ENDED)
@@ -360,6 +370,15 @@ def test_a_tab_grows_or_opens(changes):
     told = {name: value for name, value in fields.items() if value is not None}
     with pytest.raises(RemoteProtocolError, match="bad_message"):
         PROVIDERS[State.RUNNING]().receive(json.dumps(told).encode() + b"\n")
+
+
+def test_each_payment_answers_a_question():
+    machine = PROVIDERS[State.RUNNING]()
+    assert machine.receive(line("payment")) == [events.TabGrown(0, 30, SIGNATURE)]
+    with pytest.raises(RemoteProtocolError, match="unasked_payment") as caught:
+        machine.receive(line("payment"))
+    assert caught.value.penalty == 10
+    assert machine.state is State.PEER_ENDED
 
 
 def test_a_new_tab():
