@@ -299,8 +299,12 @@ PAYMENT_TIMEOUT_S: Final = 24 * 3600
 """The longest window that terms may state. Until it closes, the payer counts what it signed as spent."""
 PAYMENT_PATIENCE_S: Final = 30
 """How long a provider waits for the answer to a demand, as published providers do."""
-PAYMENT_TAB_END_S: Final = 30
-"""So long before its end a tab is followed by another: it has to be settled within."""
+PAYMENT_TAB_END_S: Final = 120
+"""So long before its end a tab is followed by another: an answer may take PAYMENT_PATIENCE_S, and settlement begins a
+minute before the end."""
+PAYMENT_TABS: Final = 64
+"""Tabs of one call, one behind the other: some nine hours of them, or 64 times what the provider trusts the payer with.
+Its receipt names them all."""
 PAYMENT_PROMPT_TOKENS: Final = 512
 """Tokens of the input that its text does not explain: what a model's template adds."""
 PAYMENT_SECONDS_SLACK: Final = 2

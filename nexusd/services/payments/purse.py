@@ -36,7 +36,8 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
 from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
 from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, Signed
-from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop, TabPayer
+from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop
+from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name
 from nexusd_protocols.payments.x402 import Settlement

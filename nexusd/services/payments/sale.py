@@ -40,7 +40,8 @@ from nexusd_protocols.payments.charge import Exposure, Refused, Reservation, Res
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.gate import Delivery, Gate
 from nexusd_protocols.payments.policy import measured
-from nexusd_protocols.payments.tab import TabProvider
+from nexusd_protocols.payments.tab_gate import TabGate
+from nexusd_protocols.payments.tab_provider import TabProvider
 from nexusd_protocols.payments.terms import PriceTerms
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.verify import Presented, Verified
@@ -128,7 +129,7 @@ class Sale:
         cost = await self._cost()
         self._made.add(line, size)
         taken = trio.Event()
-        self._tell(told.Produced(line, cost), taken)
+        self._tell(told.Produced(line, cost, 0 if self._tab is None else 1), taken)
         await taken.wait()
         while self._gate.paused:
             await self._moved.wait()
@@ -173,7 +174,10 @@ class Sale:
         self._token = payment.token
         if isinstance(payment, Verified) and payment.terms.flow == "tab":
             self._tab = TabProvider(payment)
-        self._gate = Gate(self._entry(payment), await self._delivery(payment), stream=self._stream)
+        if self._tab is not None and isinstance(payment, Verified):
+            self._gate: Gate = TabGate(self._entry(payment), payment.terms.units)
+        else:
+            self._gate = Gate(self._entry(payment), await self._delivery(payment), stream=self._stream)
         end: wanted.End | None = None
         async with trio.open_nursery() as self._nursery:
             if self._tab is not None:
@@ -227,8 +231,10 @@ class Sale:
                 self._nursery.start_soon(self._await_settlement, key)
             case wanted.Send(data):
                 return await self._hand_over(data)
-            case wanted.AskMore(amount):
-                await self._keep_tab(tab.Wanted(amount))
+            case wanted.AskMore(units):
+                await self._keep_tab(tab.Wanted(units))
+            case wanted.AwaitRoom(code):
+                return told.Room(code)
             case wanted.Replay(charge):
                 return await self._hand_over(charge.result.data or b"")
             case _:
@@ -314,7 +320,7 @@ class Sale:
             return 0
         for answer in self._tab.handle(tab.Produced(1), self._shop.clock() // 1000):
             if isinstance(answer, tab.Cost):
-                return answer.amount
+                return answer.units
             self._stop_tab(answer)
         while True:
             await trio.sleep_forever()  # the work is about to be stopped
@@ -330,8 +336,8 @@ class Sale:
                         await self._counter.ask(commands.Due(number, units, amount, final))
                     except (HostError, LocalProtocolError):
                         self._tell(told.Gone())
-                case tab.Covered(_, amount, signature):
-                    self._tell(told.Raised(amount, signature))
+                case tab.Covered(key, amount, signature):
+                    self._tell(told.Raised(key, amount, signature))
                 case _:
                     self._stop_tab(output)
 

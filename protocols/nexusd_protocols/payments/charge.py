@@ -44,7 +44,8 @@ OWED: Final = frozenset({State.DUE, State.SUBMITTED, State.SETTLED})
 
 
 class Delivered(enum.StrEnum):
-    """How much of the work was handed over. ALL also says that the result is kept, or that nothing more will come."""
+    """How much of the work was handed over. ALL also says that the result is kept, or that nothing more will come. A
+    call with several tabs keeps its result and receipt with the first; the others stay at PART."""
 
     NOTHING = "nothing"
     PART = "part"
@@ -71,7 +72,8 @@ def key_parts(key: str) -> KeyParts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """A verified authorisation and the call that it is shown for. `request` is the digest of the call; of a tab the
-    authorisation is the highest that was signed; `bound`: the nonce is derived from this call."""
+    authorisation is the highest that was signed, and `number` its place among the tabs of the call; `bound`: the nonce
+    is derived from this call."""
 
     key: str
     agent: AgentId
@@ -81,6 +83,7 @@ class Reservation:
     authorization: Authorization
     signature: bytes
     tab: bool = False
+    number: int = 0
     bound: bool = False
 
     @property
@@ -225,8 +228,11 @@ def same_call(one: Reservation, other: Reservation) -> bool:
 
 
 def resumable(charge: Charge) -> bool:
-    """Whether it is owed and was not handed over, through our fault: then the work is done again and costs nothing."""
-    return charge.state in OWED and charge.delivered is not Delivered.ALL and not charge.working
+    """Whether it is owed and was not handed over, through our fault: then the work is done again and costs nothing. Of
+    a tab what was paid for was handed over."""
+    if charge.entry.tab or charge.working:
+        return False
+    return charge.state in OWED and charge.delivered is not Delivered.ALL
 
 
 def _again(known: Charge, entry: Reservation, now: int) -> Reserved | Known | Refused | None:
@@ -320,6 +326,34 @@ def grow(
     return replace(charge, entry=replace(charge.entry, authorization=more, signature=signature), changed_at=now)
 
 
+def shut(charge: Charge, *, now: int) -> Charge:
+    """A tab grows no more, and is settled; its call may go on under another. Asking again changes nothing. Raises
+    ChargeStateError."""
+    _expect(charge, *OWED, State.LOST)
+    return replace(charge, working=False, changed_at=now) if charge.open_tab else charge
+
+
+def roll(
+    before: Charge,
+    known: Charge | None,
+    entry: Reservation,
+    *,
+    now: int,
+    balance: int | None,
+    owing: Owing,
+    exposure: Exposure,
+) -> tuple[Charge, Reserved | Known | Refused]:
+    """A tab follows another in the same call: `before` is shut, and what was signed under the new one is due, as far as
+    there is room for it; the call has begun, and what was signed for it is charged. Raises ChargeStateError."""
+    old = shut(before, now=now)
+    if old.state is State.LOST:
+        return old, Refused(faults.LOST)
+    answer = reserve(known, entry, now=now, balance=balance, owing=owing, exposure=exposure)
+    if isinstance(answer, Reserved):
+        answer = Reserved(due(answer.charge, amount=entry.amount, result=None, receipt=b"", now=now))
+    return old, answer
+
+
 def release(charge: Charge, *, reason: str, now: int) -> Charge:
     """Nothing was handed over, and nothing is owed. Asking again changes nothing. Raises ChargeStateError."""
     if charge.state is State.RELEASED:
@@ -330,11 +364,10 @@ def release(charge: Charge, *, reason: str, now: int) -> Charge:
 
 # --- the end ----------------------------------------------------------------------------------------------------------
 def submitted(charge: Charge, *, transaction: str, now: int) -> Charge:
-    """A transaction that pays it is about to be sent, the first or another. A tab is closed by it. Raises
+    """A transaction that pays it is about to be sent, the first or another. A tab is shut by it. Raises
     ChargeStateError."""
     _expect(charge, State.DUE, State.SUBMITTED)
-    closed = replace(charge, working=False, delivered=Delivered.ALL) if charge.open_tab else charge
-    return replace(closed, state=State.SUBMITTED, transaction=transaction, changed_at=now)
+    return replace(shut(charge, now=now), state=State.SUBMITTED, transaction=transaction, changed_at=now)
 
 
 def settled(charge: Charge, *, transaction: str, block: int, now: int) -> Charge:
@@ -342,8 +375,9 @@ def settled(charge: Charge, *, transaction: str, block: int, now: int) -> Charge
     if charge.state is State.SETTLED:
         return charge
     _expect(charge, State.DUE, State.SUBMITTED, State.LOST)
-    closed = replace(charge, working=False, delivered=Delivered.ALL) if charge.open_tab else charge
-    return replace(closed, state=State.SETTLED, transaction=transaction, block=block, reason="", changed_at=now)
+    return replace(
+        shut(charge, now=now), state=State.SETTLED, transaction=transaction, block=block, reason="", changed_at=now
+    )
 
 
 def lost(charge: Charge, *, reason: str, now: int) -> Charge:

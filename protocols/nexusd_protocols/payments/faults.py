@@ -30,6 +30,7 @@ BINDING_MISMATCH: Final = "nexus_binding_mismatch"
 OFFER_EXPIRED: Final = "nexus_offer_expired"
 UNKNOWN_ASSET: Final = "nexus_unknown_asset"
 TAB_FAULT: Final = "nexus_tab_fault"
+PRICE_REACHED: Final = "nexus_price_reached"
 BAD_RECEIPT: Final = "nexus_bad_receipt"
 USED: Final = "nexus_authorization_used"
 ATTEMPTS: Final = "nexus_too_many_attempts"
@@ -59,6 +60,7 @@ CODES: Final = {
     OFFER_EXPIRED: "the offer holds no longer",
     UNKNOWN_ASSET: "a token that this node does not know",
     TAB_FAULT: "the tab was not kept as agreed",
+    PRICE_REACHED: "the call has cost all that its caller pays",
     BAD_RECEIPT: "not a receipt, or not signed by whom it names",
     USED: "the authorisation was shown for another call, or by another peer",
     ATTEMPTS: "the work was begun as often as it may be under one authorisation",

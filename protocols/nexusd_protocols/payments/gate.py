@@ -11,7 +11,7 @@ How output goes is a matter of trust:
 - DIRECT: due is committed before the first piece leaves. A call that is not streamed is held until it is whole, so that
   its result is committed together with due.
 - HELD: all of it waits until the payment is settled.
-- TAB: each piece waits until what is signed, and committed, covers it. Whatever was signed is charged.
+- TAB: each piece waits until what is signed, and committed, covers it. Whatever was signed is charged. (tab_gate.py)
 
 (specs/payment-gate.md)
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import Final
+from typing import ClassVar, Final
 
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError
@@ -52,16 +52,16 @@ from nexusd_protocols.payments.gate_inputs import (
     NotCommitted,
     Produced,
     Raised,
+    Rolled,
+    Room,
     Settled,
     Unsettled,
 )
 from nexusd_protocols.payments.gate_outputs import (
-    AskMore,
     AwaitSettlement,
     Check,
     End,
     Finish,
-    Grow,
     Interrupt,
     LookUp,
     MarkDue,
@@ -98,7 +98,10 @@ class Phase(enum.Enum):
 
 
 class Gate:
-    """The machine: `handle(input, now) -> outputs`, `now` in unix milliseconds. Begins with `open`."""
+    """The machine: `handle(input, now) -> outputs`, `now` in unix milliseconds. Begins with `open`. A call with a tab
+    has a TabGate."""
+
+    tabs: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -109,9 +112,9 @@ class Gate:
         max_held: int = limits.PAYMENT_HELD_BYTES,
     ) -> None:
         """`stream`: the caller takes output as it comes; else it is whole or not at all."""
-        if entry.tab is not (delivery is Delivery.TAB):
+        if (entry.tab, delivery is Delivery.TAB) != (self.tabs, self.tabs):
             raise LocalProtocolError("a tab is delivered as one")
-        self.entry: Final = entry
+        self.entry = entry
         self.delivery: Final = delivery
         self.phase = Phase.NEW
         self.charge: Charge | None = None
@@ -123,8 +126,6 @@ class Gate:
         self._asked = False
         """Something is being committed."""
         self._finished: Finished | None = None
-        self._raised: Raised | None = None
-        self._demanded = 0
         self._end: str | None = None
         """How the call ends once what is being committed is."""
         self._by_caller = False
@@ -160,8 +161,8 @@ class Gate:
                 return self._stop("cancelled", by_caller=True)
             case Gone():
                 return self._leave()
-            case Raised():
-                return self._raise(input_)
+            case Raised() | Rolled() | Room():
+                raise LocalProtocolError("only a tab grows")
             case Committed(charge):
                 return self._committed(charge, now)
             case NotCommitted(code):
@@ -189,7 +190,7 @@ class Gate:
         if expired(self.entry, now):
             return self._over(faults.VALID_BEFORE)
         self.phase = Phase.CHECKING
-        return [Check()]
+        return [Check(self.entry.key)]
 
     def _reserve(self, balance: int | None) -> list[Output]:
         self.phase = Phase.RESERVING
@@ -215,6 +216,8 @@ class Gate:
             return self._over(faults.LOST)
         if charge.working or charge.state not in OWED:
             return self._over(faults.IN_PROGRESS)
+        if charge.delivered is not Delivered.ALL:  # of a tab, that was shut: it buys no other call
+            return self._over(faults.TAB_FAULT)
         if self.delivery is Delivery.HELD and charge.state is not State.SETTLED:
             self.phase = Phase.SETTLING
             return [AwaitSettlement(self.entry.key)]
@@ -254,49 +257,23 @@ class Gate:
             return []
         assert self.charge is not None
         if self.charge.state is State.RESERVED:
-            return self._mark_due(None, b"", now) if self._held and self._covered(self._held[0]) else self._ask_more()
+            return self._mark_due(None, b"", now)
         outputs = self._flush()
-        if self._held:
-            return outputs + self._ask_more()
         return outputs if self._finished is None else outputs + self._commit_result(now)
-
-    def _covered(self, piece: Produced) -> bool:
-        assert self.charge is not None
-        return self.delivery is not Delivery.TAB or piece.cost <= self.charge.entry.amount
 
     def _flush(self) -> list[Output]:
         outputs: list[Output] = []
-        while self._held and self._covered(self._held[0]):
+        while self._held and self._may_go(self._held[0]):
             piece = self._held.popleft()
             self.held_bytes -= len(piece.data)
             if not self._gone:
-                outputs.append(Send(piece.data))
+                outputs.append(Send(piece.data, piece.units))
                 self._sent = True
         return outputs
 
-    def _ask_more(self) -> list[Output]:
-        """Of a tab. Each amount is asked for once."""
-        if not self._held or self._held[0].cost <= self._demanded:
-            return []
-        self._demanded = self._held[0].cost
-        return [AskMore(self._demanded)]
-
-    def _raise(self, raised: Raised) -> list[Output]:
-        if self.delivery is not Delivery.TAB:
-            raise LocalProtocolError("only a tab grows")
-        if self.phase is not Phase.WORKING or self._end is not None or self.charge is None:
-            return []
-        highest = max(self.charge.entry.amount, self._raised.amount if self._raised else 0)
-        if raised.amount > highest:
-            self._raised = raised
-        return self._grow()
-
-    def _grow(self) -> list[Output]:
-        if self._asked or self._raised is None:
-            return []
-        raised, self._raised = self._raised, None
-        self._asked = True
-        return [Grow(self.entry.key, raised.amount, raised.signature)]
+    def _may_go(self, _piece: Produced) -> bool:
+        """Whether a piece is covered by what is committed."""
+        return True
 
     # --- what is committed --------------------------------------------------------------------------------------------
     def _mark_due(self, result: Result | None, receipt: bytes, now: int) -> list[Output]:
@@ -328,17 +305,11 @@ class Gate:
         if charge.state not in OWED:
             if charge.state is State.LOST:  # the payer took it back while we worked
                 return [StopWork(), *self._over(faults.LOST)]
-            return [*self._grow(), *self._pass_on(now)]
-        if charge.delivered is Delivered.ALL:
-            return self._whole(charge)
-        if growing := self._grow():
-            return self._flush() + growing
-        return self._pass_on(now)
+            return self._pass_on(now)
+        return self._whole(charge) if charge.delivered is Delivered.ALL else self._pass_on(now)
 
     def _whole(self, charge: Charge) -> list[Output]:
         """Result and receipt are on disk."""
-        if self._finished is None:  # closed from elsewhere: its window ends, or the chain has it
-            return [StopWork(), *self._flush(), *self._over("tab_closed")]
         if self.delivery is Delivery.HELD and charge.state is not State.SETTLED:
             self.phase = Phase.SETTLING
             return [AwaitSettlement(self.entry.key)]
@@ -369,8 +340,7 @@ class Gate:
         return stop + self._give_up(code, by_caller=by_caller)
 
     def _leave(self) -> list[Output]:
-        """The caller is gone. Before the charge point that is as if it had cancelled, and so it is of a tab, which pays
-        for what is handed over."""
+        """The caller is gone. Before the charge point that is as if it had cancelled."""
         self._gone = True
         owed = self.charge is not None and self.charge.state in OWED
         if self.phase is Phase.WORKING and self.delivery is Delivery.DIRECT and (owed or self._asked):
@@ -390,7 +360,7 @@ class Gate:
         if self.charge.state not in OWED or self.charge.delivered is Delivered.ALL:
             return self._over(code)
         self.phase, self._asked = Phase.ENDING, True
-        if (by_caller and self._sent) or self.delivery is Delivery.TAB:
+        if by_caller and self._sent:
             return [Finish(self.entry.key, None, b"")]
         return [Interrupt(self.entry.key, code)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nexusd_protocols.payments.charge import Charge, Known, Refused, Reserved, Result
+from nexusd_protocols.payments.charge import Charge, Known, Refused, Reservation, Reserved, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,19 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Answers Reserve with what the ledger said, and Check with Refused where the chain speaks against it."""
+    """Answers Reserve and Roll with what the ledger said, and Check with Refused where the chain speaks against it."""
 
     answer: Reserved | Known | Refused
 
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """A piece of output. `cost`, of a tab: what is to be signed in all before it may leave."""
+    """A piece of output. Of a tab: it counts `units`, and leaves once `cost` units are paid for in all. It may be
+    empty, where units come without output."""
 
     data: bytes
     cost: int = 0
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,26 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A tab: the caller signed more, which was verified."""
+    """A tab: the caller signed more under the authorisation of that key, which was verified."""
 
+    key: str
     amount: int
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """A tab: the caller opened the next one, which was verified. The tabs before have paid for `base` units."""
+
+    entry: Reservation
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Answers AwaitRoom: something was settled; or, with a `code`, nothing was in time."""
+
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,8 @@ Input = (
     | Cancelled
     | Gone
     | Raised
+    | Rolled
+    | Room
     | Committed
     | NotCommitted
     | Settled

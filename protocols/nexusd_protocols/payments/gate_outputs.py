@@ -16,7 +16,9 @@ class LookUp:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Ask the chain, if there is one."""
+    """Ask the chain about the authorisation of this key, if there is a chain."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ class MarkDue:
 @dataclass(frozen=True, slots=True)
 class Finish:
     """Commit result and receipt of what is due already. `result` None: the call ended before it was whole; the result
-    is then what was handed over until now, which the receipt names."""
+    is then what was handed over until now, which the receipt names. `last` is the newest of several tabs, which is shut
+    with it."""
 
     key: str
     result: Result | None
     receipt: bytes
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,26 @@ class Grow:
 
 
 @dataclass(frozen=True, slots=True)
-class AskMore:
-    """Ask the caller to sign this much in all."""
+class Roll:
+    """Commit that a tab is shut, and that the next one is due if there is room for it."""
 
-    amount: int
+    key: str
+    entry: Reservation
+    balance: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitRoom:
+    """Tell when this payer owes less, or that it does not."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskMore:
+    """Ask the caller to pay for this many units in all."""
+
+    units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +118,10 @@ class AwaitSettlement:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Hand a piece over."""
+    """Hand a piece over, which counts `units`."""
 
     data: bytes
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +134,22 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The call is over. `code` is '' if it went well. `charged`: what is owed stays owed; a caller that is to pay again
-    must never hear of a demand."""
+    """The call is over. `code` is '' if it went well. `further` are the tabs behind the first. `charged`: what is owed
+    stays owed; a caller that is to pay again must never hear of a demand."""
 
     code: str = ""
     charge: Charge | None = None
+    further: tuple[Charge, ...] = ()
 
     @property
     def charged(self) -> bool:
-        return self.charge is not None and self.charge.state in OWED
+        return bool(self.charges)
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """Those that are owed, or paid, in order."""
+        first = () if self.charge is None else (self.charge,)
+        return tuple(charge for charge in (*first, *self.further) if charge.state in OWED)
 
 
 Output = (
@@ -135,6 +163,8 @@ Output = (
     | Interrupt
     | Release
     | Grow
+    | Roll
+    | AwaitRoom
     | AskMore
     | AwaitSettlement
     | Send

@@ -89,11 +89,13 @@ def verify(
     now_s: int,
     context: Context | None = None,
     margin_s: int = limits.PAYMENT_MARGIN_S,
+    further: bool = False,
 ) -> Verified | PaymentFault:
     """Whether a PaymentPayload (version 1 or 2, decoded) pays one of `offers`.
 
     `now_s` is unix seconds. `context` is what is being bought; without it nothing is taken as bound. `margin_s` is how
-    long the authorisation must still hold, so that it can be settled.
+    long the authorisation must still hold, so that it can be settled. `further`: it is not the first tab of its call,
+    and may begin with whatever was asked for.
     """
     try:
         envelope = _Envelope(payment)
@@ -101,7 +103,7 @@ def verify(
         if terms.valid_until and now_s > terms.valid_until:
             raise PaymentError(faults.OFFER_EXPIRED)
         authorization = _authorization(envelope.inner)
-        _pays(authorization, terms)
+        _pays(authorization, terms, further)
         _holds(authorization, terms, now_s, margin_s)
         salt, offer, bound = _binding(envelope, authorization, terms, context)
         signature = _signature(envelope.inner, authorization, terms.token)
@@ -255,12 +257,13 @@ def _authorization(inner: object) -> Authorization:
         raise
 
 
-def _pays(authorization: Authorization, terms: PriceTerms) -> None:
+def _pays(authorization: Authorization, terms: PriceTerms, further: bool) -> None:
     if authorization.to != terms.pay_to:
         raise PaymentError(faults.RECIPIENT_MISMATCH)
     if terms.flow == "tab":
-        if not terms.ahead <= authorization.value <= terms.amount:
-            raise PaymentError(faults.VALUE_MISMATCH, f"a tab holds {terms.ahead} to {terms.amount}")
+        least = 1 if further else max(1, terms.ahead)
+        if not least <= authorization.value <= terms.amount:
+            raise PaymentError(faults.VALUE_MISMATCH, f"a tab holds {least} to {terms.amount}")
     elif authorization.value != terms.amount:
         raise PaymentError(faults.VALUE_MISMATCH)
     if authorization.from_ == authorization.to:

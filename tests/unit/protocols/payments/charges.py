@@ -10,6 +10,7 @@ from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Exposure, Reservation, Result
 from nexusd_protocols.payments.gate import Delivery, Gate
+from nexusd_protocols.payments.tab_gate import TabGate
 
 ALICE = AgentId(Signer(b"\1" * 32).peer_id)
 BOB: PeerId = Signer(b"\2" * 32).peer_id
@@ -55,4 +56,9 @@ def result(text: str = "done") -> Result:
 
 
 def gate(one: Reservation | None = None, delivery: Delivery = Delivery.DIRECT, **options: Any) -> Gate:
-    return Gate(one or entry(tab=delivery is Delivery.TAB), delivery, **options)
+    return Gate(one or entry(), delivery, **options)
+
+
+def tab_gate(one: Reservation | None = None, price: int = 1, **options: Any) -> TabGate:
+    """A unit costs `price`."""
+    return TabGate(one or entry(tab=True), lambda amount: amount // price, **options)

@@ -139,7 +139,52 @@ def test_a_tab_grows_and_is_closed() -> None:
     assert not closed.open_tab
     assert reserve(closed, closed.entry) == Known(closed)
     assert code(rules.grow(closed, amount=70, owing=Owing(), **grow)) == faults.TAB_FAULT
-    assert not rules.submitted(open_, transaction="0x1", now=NOW).open_tab
+    for shut in (rules.submitted(open_, transaction="0x1", now=NOW), rules.shut(open_, now=NOW)):
+        assert not shut.open_tab
+        # what came of the call is kept with it all the same
+        assert rules.finish(shut, result=result(), receipt=b"r", now=NOW).receipt == b"r"
+        # and it buys no other call, nor this one again
+        assert not rules.resumable(shut)
+        assert reserve(shut, shut.entry) == Known(shut)
+    assert rules.shut(closed, now=NOW + 1) == closed
+
+
+def roll(before, known=None, **changes):
+    second = entry(2, tab=True, amount=20, request=before.entry.request)
+    options = {"now": NOW + 2, "balance": 200, "owing": Owing(10, 1, 10), "exposure": WIDE}
+    return rules.roll(before, known, second, **(options | changes))
+
+
+def test_a_tab_follows_another() -> None:
+    first = due(reserved(tab=True, amount=10), whole=False)
+    shut, answer = roll(first)
+    assert (shut.state, shut.open_tab) == (State.DUE, False)
+    assert isinstance(answer, Reserved)
+    second = answer.charge
+    assert (second.state, second.delivered, second.open_tab) == (State.DUE, Delivered.PART, True)
+    assert roll(shut, second) == (shut, Known(second))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"exposure": Exposure(payer=29, total=100)}, faults.EXPOSURE),
+        ({"exposure": Exposure(payer=100, total=100, charges=1)}, faults.BUSY),
+        ({"balance": 29}, faults.INSUFFICIENT_FUNDS),
+        ({"now": UNTIL * 1000}, faults.VALID_BEFORE),
+    ],
+)
+def test_a_tab_without_room_for_the_next_is_shut_and_so_settled(changes, fault) -> None:
+    shut, answer = roll(due(reserved(tab=True, amount=10), whole=False), **changes)
+    assert code(answer) == fault
+    assert not shut.open_tab
+
+
+def test_nothing_follows_a_tab_that_is_lost_or_not_due() -> None:
+    lost = rules.lost(due(reserved(tab=True), whole=False), reason="cancelled", now=NOW)
+    assert code(roll(lost)[1]) == faults.LOST
+    with pytest.raises(ChargeStateError):
+        roll(reserved(tab=True))
 
 
 def test_only_a_tab_grows() -> None:

@@ -22,16 +22,16 @@ from nexusd_protocols.payments.gate_inputs import (
     NotCommitted,
     Produced,
     Raised,
+    Rolled,
+    Room,
     Settled,
     Unsettled,
 )
 from nexusd_protocols.payments.gate_outputs import (
-    AskMore,
     AwaitSettlement,
     Check,
     End,
     Finish,
-    Grow,
     Interrupt,
     LookUp,
     MarkDue,
@@ -42,14 +42,12 @@ from nexusd_protocols.payments.gate_outputs import (
     Start,
     StopWork,
 )
-from tests.unit.protocols.payments.charges import BOB, MALLORY, NOW, UNTIL, WIDE, entry, gate, result
+from tests.unit.protocols.payments.charges import MALLORY, NOW, UNTIL, WIDE, entry, gate, result
 
 DONE = Finished(result(), b"receipt")
 RESERVED = rules.reserve(None, entry(), now=NOW, balance=None, owing=Owing(), exposure=WIDE).charge
-TAB = replace(RESERVED, entry=entry(tab=True, amount=10))
 DUE = rules.due(RESERVED, amount=100, result=result(), receipt=b"receipt", now=NOW)
 PART = rules.due(RESERVED, amount=100, result=None, receipt=b"", now=NOW)
-OPEN_TAB = rules.due(TAB, amount=10, result=None, receipt=b"", now=NOW)
 RELEASED = rules.release(RESERVED, reason="failed", now=NOW)
 SETTLED = rules.settled(DUE, transaction="0x1", block=1, now=NOW)
 LOST = rules.lost(DUE, reason="cancelled", now=NOW)
@@ -58,10 +56,10 @@ KEY = entry().key
 
 def working(delivery=Delivery.DIRECT, charge=None, **options):
     """A gate whose work has begun."""
-    charge = charge or (TAB if delivery is Delivery.TAB else RESERVED)
+    charge = charge or RESERVED
     one = gate(charge.entry, delivery, **options)
     assert one.open() == [LookUp(KEY)]
-    assert one.handle(LookedUp(None), NOW) == [Check()]
+    assert one.handle(LookedUp(None), NOW) == [Check(KEY)]
     assert one.handle(Checked(500), NOW) == [Reserve(charge.entry, 500)]
     assert one.handle(Answered(Reserved(charge)), NOW) == [Start()]
     return one
@@ -106,7 +104,7 @@ def test_what_was_paid_is_given_again_and_asks_for_nothing() -> None:
 def test_a_call_that_was_released_is_checked_and_reserved_anew() -> None:
     one = gate()
     one.open()
-    assert say(one, LookedUp(RELEASED)) == [Check()]
+    assert say(one, LookedUp(RELEASED)) == [Check(KEY)]
 
 
 def test_a_call_that_broke_off_is_done_again_without_a_look_at_the_balance() -> None:
@@ -295,56 +293,6 @@ def test_a_stranger_that_asks_again_waits_again() -> None:
     assert say(one, Settled(SETTLED)) == [Replay(SETTLED), End("", SETTLED)]
 
 
-# --- tabs -------------------------------------------------------------------------------------------------------------
-def grown(amount, charge=OPEN_TAB):
-    return rules.grow(charge, amount=amount, signature=b"s", now=NOW, balance=None, owing=Owing(), exposure=WIDE)
-
-
-def test_a_tab_hands_over_what_is_signed_and_committed() -> None:
-    one = working(Delivery.TAB)
-    assert say(one, Produced(b"a", 10)) == [MarkDue(KEY, 10, None, b"")]
-    assert say(one, Committed(OPEN_TAB)) == [Send(b"a")]
-    assert say(one, Produced(b"b", 20), Produced(b"c", 20), Produced(b"d", 30)) == [AskMore(20)]
-    assert say(one, Raised(20, b"s")) == [Grow(KEY, 20, b"s")]
-    assert say(one, Raised(25, b"t")) == [], "one at a time"
-    assert say(one, Committed(grown(20))) == [Send(b"b"), Send(b"c"), Grow(KEY, 25, b"t")]
-    assert say(one, Committed(grown(25))) == [AskMore(30)]
-    assert say(one, Raised(24, b"old")) == [], "what is lower is nothing"
-    assert say(one, DONE) == [], "the last piece is not signed yet"
-    assert say(one, Raised(30, b"u"), Committed(grown(30))) == [
-        Grow(KEY, 30, b"u"),
-        Send(b"d"),
-        Finish(KEY, result(), b"receipt"),
-    ]
-
-
-def test_a_tab_of_which_nothing_was_signed_asks_first() -> None:
-    one = working(Delivery.TAB)
-    assert say(one, Produced(b"a", 11)) == [AskMore(11)]
-    assert say(one, Raised(11, b"s")) == [Grow(KEY, 11, b"s")]
-    assert say(one, Committed(grown(11, TAB))) == [MarkDue(KEY, 11, None, b"")]
-
-
-@pytest.mark.parametrize("given", [Failed("payment_stopped"), Cancelled(), Gone()])
-def test_a_tab_that_stops_is_closed_and_its_last_piece_is_not_handed_over(given) -> None:
-    one = working(Delivery.TAB)
-    say(one, Produced(b"a", 10), Committed(OPEN_TAB), Produced(b"b", 20))
-    assert say(one, given) == [StopWork(), Finish(KEY, None, b"")]
-
-
-def test_a_tab_that_may_not_grow_is_closed() -> None:
-    one = working(Delivery.TAB)
-    say(one, Produced(b"a", 10), Committed(OPEN_TAB), Produced(b"b", 20), Raised(20, b"s"))
-    assert say(one, NotCommitted(faults.EXPOSURE)) == [StopWork(), Finish(KEY, None, b"")]
-
-
-def test_a_tab_that_settlement_closed_ends() -> None:
-    one = working(Delivery.TAB)
-    say(one, Produced(b"a", 10), Committed(OPEN_TAB), Produced(b"b", 20), Raised(20, b"s"))
-    closed = rules.submitted(OPEN_TAB, transaction="0x1", now=NOW)
-    assert say(one, Committed(closed)) == [StopWork(), End("tab_closed", closed)]
-
-
 # --- too late ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("given", [Cancelled(), Gone(), Failed("timeout")])
 @pytest.mark.parametrize("before", [[], [LookedUp(None)]])
@@ -357,9 +305,9 @@ def test_a_call_that_ends_before_it_is_reserved_leaves_nothing(before, given) ->
 
 
 def test_what_still_comes_of_work_that_was_stopped_is_dropped() -> None:
-    one = working(Delivery.TAB)
+    one = working()
     say(one, Failed("timeout"))
-    assert say(one, Produced(b"a"), DONE, Raised(20, b"s"), Failed("again"), Cancelled()) == []
+    assert say(one, Produced(b"a"), DONE, Failed("again"), Cancelled()) == []
     assert end(one, say(one, Committed(RELEASED))) == "timeout"
 
 
@@ -386,10 +334,12 @@ def test_answers_to_what_was_not_asked(given) -> None:
 
 
 def test_other_misuse() -> None:
-    with pytest.raises(LocalProtocolError, match="tab"):
-        gate(entry(peer=BOB), Delivery.TAB)
-    with pytest.raises(LocalProtocolError, match="grows"):
-        say(working(), Raised(200, b""))
+    for one, delivery in ((entry(), Delivery.TAB), (entry(tab=True), Delivery.TAB), (entry(tab=True), Delivery.DIRECT)):
+        with pytest.raises(LocalProtocolError, match="tab"):
+            gate(one, delivery)
+    for given in (Raised(KEY, 200, b""), Rolled(entry(2), 0), Room()):
+        with pytest.raises(LocalProtocolError, match="grows"):
+            say(working(), given)
     one = working()
     say(one, DONE)
     with pytest.raises(LocalProtocolError, match="behind the end"):

@@ -43,11 +43,14 @@ from nexusd_protocols.payments.gate_inputs import (
     NotCommitted,
     Produced,
     Raised,
+    Rolled,
+    Room,
     Settled,
     Unsettled,
 )
 from nexusd_protocols.payments.gate_outputs import (
     AskMore,
+    AwaitRoom,
     AwaitSettlement,
     Check,
     End,
@@ -60,11 +63,13 @@ from nexusd_protocols.payments.gate_outputs import (
     Release,
     Replay,
     Reserve,
+    Roll,
     Send,
     Start,
     StopWork,
 )
-from tests.unit.protocols.payments.charges import BOB, MALLORY, NOW, UNTIL, WIDE, entry
+from nexusd_protocols.payments.tab_gate import TabGate
+from tests.unit.protocols.payments.charges import BOB, MALLORY, NOW, UNTIL, WIDE, entry, tab_gate
 
 EAGER = st.sampled_from([True, True, True, False])
 BUYER = st.sampled_from([(BOB, b"one")] * 4 + [(BOB, b"another"), (MALLORY, b"one")])
@@ -86,9 +91,16 @@ class Call:
     cost: int = 0
     sent: list[tuple[bytes, int]] = field(default_factory=list)
     waiting: bool = False
+    base: int = 0
+    tabs: int = 0
+    crowded: bool = False
+
+    def __post_init__(self) -> None:
+        self.key = self.gate.entry.key
+        """Of the charge that the call was opened with."""
 
     @property
-    def key(self) -> str:
+    def newest(self) -> str:
         return self.gate.entry.key
 
 
@@ -106,10 +118,11 @@ class Gates(RuleBasedStateMachine):
         self.dues: Counter[str] = Counter()
         self.bought: dict[str, tuple[str, bytes]] = {}
         """Whom each authorisation was reserved for, and for what."""
+        self.nonces = 100
 
     # --- callers ------------------------------------------------------------------------------------------------------
     @rule(
-        number=st.sampled_from([1, 1, 1, 2, 3, 3]),
+        number=st.sampled_from([1, 1, 2, 3, 3, 3]),
         delivery=st.sampled_from([Delivery.DIRECT, Delivery.DIRECT, Delivery.HELD]),
         stream=st.booleans(),
         buyers=st.lists(BUYER, min_size=1, max_size=3),
@@ -122,7 +135,7 @@ class Gates(RuleBasedStateMachine):
         tab = number == 3
         for peer, request in buyers:
             one = entry(number, amount=STEP if tab else PRICE, tab=tab, peer=peer, request=request)
-            call = Call(Gate(one, Delivery.TAB if tab else delivery, stream=stream, max_held=30))
+            call = Call(tab_gate(one, max_held=30) if tab else Gate(one, delivery, stream=stream, max_held=30))
             self.signed.setdefault(one.key, one.amount)
             call.todo += call.gate.open()
             self.calls.append(call)
@@ -155,9 +168,32 @@ class Gates(RuleBasedStateMachine):
     def sign_more(self, data: st.DataObject, more: int, eager: bool) -> None:
         tabs = [call for call in self.calls if call.gate.delivery is Delivery.TAB and call.working]
         if call := self._pick(data, tabs):
-            self.signed[call.key] += more * STEP
-            self._say(call, Raised(self.signed[call.key], b"signature"))
+            key = call.newest
+            self.signed[key] += more * STEP
+            self._say(call, Raised(key, self.signed[key], b"signature"))
             self._go_on(eager)
+
+    @precondition(lambda self: any(isinstance(call.gate, TabGate) and call.sent for call in self._some()))
+    @rule(data=st.data(), eager=EAGER)
+    def roll(self, data: st.DataObject, eager: bool) -> None:
+        """Another tab, under another nonce; one at a time, as the tab's machine has it."""
+        tabs = [call for call in self.calls if isinstance(call.gate, TabGate) and call.working and call.sent]
+        if call := self._pick(data, [call for call in tabs if call.tabs == len(call.gate.charges) - 1]):
+            before = call.gate.entry
+            self.nonces += 1
+            one = entry(self.nonces, amount=STEP, tab=True, peer=before.peer, request=before.request)
+            self.signed[one.key] = STEP
+            call.base += self.signed[before.key]
+            call.tabs += 1
+            self._say(call, Rolled(one, call.base))
+            self._go_on(eager)
+
+    @precondition(lambda self: any(call.crowded for call in self._some()))
+    @rule(data=st.data(), code=st.sampled_from(["", "", faults.EXPOSURE]))
+    def make_room(self, data: st.DataObject, code: str) -> None:
+        if call := self._pick(data, [call for call in self.calls if call.working and call.crowded]):
+            call.crowded = False
+            self._say(call, Room(code))
 
     # --- work ---------------------------------------------------------------------------------------------------------
     @precondition(lambda self: self._some(finished=False))
@@ -197,8 +233,8 @@ class Gates(RuleBasedStateMachine):
         match asked:
             case LookUp(key):
                 self._say(call, LookedUp(self.rows.get(key)))
-            case Check():
-                taken = call.key in self.paid
+            case Check(key):
+                taken = key in self.paid
                 self._say(call, Answered(Refused(faults.TRANSACTION_STATE)) if taken else Checked(BALANCE))
             case Reserve(one, balance):
                 if fails:
@@ -224,15 +260,39 @@ class Gates(RuleBasedStateMachine):
                 call.working = True
             case StopWork():
                 call.working = False
+            case Roll(key, one, balance):
+                if fails:
+                    self._say(call, NotCommitted("storage_failed"))
+                    return
+                shut, rolled = rules.roll(
+                    self.rows[key],
+                    self.rows.get(one.key),
+                    one,
+                    now=self.now,
+                    balance=balance,
+                    owing=self._owing(),
+                    exposure=TIGHT,
+                )
+                self.rows[key] = shut
+                if isinstance(rolled, Reserved):
+                    self.bought[one.key] = one.peer, one.request
+                    self.dues[one.key] += 1
+                    self.rows[one.key] = rolled.charge
+                self._say(call, Answered(rolled))
+            case AwaitRoom():
+                call.crowded = True
             case MarkDue(key, amount, result, receipt):
-                assert row is not None
+                row = self.rows[key]
                 assert key in self.bought, "due and never reserved"
                 if not fails:
                     self.dues[key] += row.state is State.RESERVED
                 self._commit(call, rules.due(row, amount=amount, result=result, receipt=receipt, now=self.now), fails)
-            case Finish(_, result, receipt):
+            case Finish(key, result, receipt, last):
+                assert key == call.key, "the first charge of a call keeps what came of it"
                 assert row is not None
                 so_far = result or Result(size=call.cost)
+                if last and not fails:
+                    self.rows[last] = rules.shut(self.rows[last], now=self.now)
                 self._commit(call, rules.finish(row, result=so_far, receipt=receipt, now=self.now), fails)
             case Interrupt():
                 assert row is not None
@@ -240,10 +300,9 @@ class Gates(RuleBasedStateMachine):
             case Release(_, reason):
                 assert row is not None
                 self._commit(call, rules.release(row, reason=reason, now=self.now), fails)
-            case Grow(_, amount, signature):
-                assert row is not None
+            case Grow(key, amount, signature):
                 grown = rules.grow(
-                    row,
+                    self.rows[key],
                     amount=amount,
                     signature=signature,
                     now=self.now,
@@ -266,9 +325,9 @@ class Gates(RuleBasedStateMachine):
                 assert not call.sent
             case AwaitSettlement():
                 call.waiting = True
-            case AskMore(amount):
-                assert row is not None
-                assert amount > row.entry.amount
+            case AskMore(units):
+                assert isinstance(call.gate, TabGate)
+                assert units > sum(charge.entry.amount for charge in call.gate.charges)
             case End():
                 call.ended = True
                 call.working = False
@@ -278,7 +337,7 @@ class Gates(RuleBasedStateMachine):
         if fails:
             self._say(call, NotCommitted("storage_failed"))
             return
-        self.rows[call.key] = row
+        self.rows[row.entry.key] = row
         self._say(call, Committed(row))
 
     def _sent(self, call: Call, data: bytes) -> None:
@@ -288,8 +347,9 @@ class Gates(RuleBasedStateMachine):
             assert row.state is State.SETTLED, "a stranger got it before the chain had it"
         self.handed[call.key] += 1
         call.sent.append((data, call.cost))
-        if call.gate.delivery is Delivery.TAB:
-            assert len(call.sent) * STEP // 2 <= row.entry.amount, "more than was signed for"
+        if isinstance(call.gate, TabGate):
+            owed = sum(charge.entry.amount for charge in call.gate.charges if charge.state in OWED)
+            assert len(call.sent) * STEP // 2 <= owed, "more than was signed for, and due"
 
     def _owing(self) -> Owing:
         live = [row.live for row in self.rows.values() if row.state in LIVE]
@@ -304,8 +364,6 @@ class Gates(RuleBasedStateMachine):
             return
         row = data.draw(st.sampled_from(due))
         key = row.entry.key
-        if row.open_tab and fate != "cancel":
-            return
         if fate == "submit":
             self.rows[key] = rules.submitted(row, transaction="0x1", now=self.now)
         elif fate == "cancel":
@@ -366,7 +424,7 @@ class Gates(RuleBasedStateMachine):
         working = Counter(call.key for call in self.calls if call.working)
         assert not working or max(working.values()) == 1
         for key, row in self.rows.items():
-            if not row.working and working[key]:
+            if not row.working and working[key] and not row.entry.tab:
                 assert row.delivered is Delivered.ALL or row.state in (State.LOST, State.RELEASED)
 
 

@@ -1,158 +1,335 @@
-"""A tab behind the gate: what leaves is signed and committed first, and what was signed is charged."""
+"""The gate of a tab: what it hands over, what it commits first, and how one tab follows another."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from nexusd_protocols.errors import LocalProtocolError
 from nexusd_protocols.payments import charge as rules
-from nexusd_protocols.payments import gate_inputs as told
-from nexusd_protocols.payments import gate_outputs as wanted
-from nexusd_protocols.payments import tab as tabs
-from nexusd_protocols.payments.charge import Charge, Exposure, Owing, Reserved, State
-from nexusd_protocols.payments.gate import Delivery, Gate, Phase
-from tests.harness.paying import NOW, tab_price
-from tests.unit.protocols.payments.charges import BOB, entry, result
-from tests.unit.protocols.payments.test_tab import text, verified
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.charge import Known, Owing, Refused, Reserved, State
+from nexusd_protocols.payments.gate import Phase
+from nexusd_protocols.payments.gate_inputs import (
+    Answered,
+    Cancelled,
+    Checked,
+    Committed,
+    Failed,
+    Finished,
+    Gone,
+    LookedUp,
+    NotCommitted,
+    Produced,
+    Raised,
+    Rolled,
+    Room,
+)
+from nexusd_protocols.payments.gate_outputs import (
+    AskMore,
+    AwaitRoom,
+    Check,
+    End,
+    Finish,
+    Grow,
+    LookUp,
+    MarkDue,
+    Release,
+    Reserve,
+    Roll,
+    Send,
+    Start,
+    StopWork,
+)
+from nexusd_protocols.payments.tab_gate import TabGate
+from tests.unit.protocols.payments.charges import BOB, NOW, WIDE, entry, result, tab_gate
 
-WIDE = Exposure(payer=10**12, total=10**12)
-
-
-class Shop:
-    """What a service does: carries things between the gate, the tab, the ledger's rules and the payer."""
-
-    def __init__(self, *, credit: int = 0, lag: int = 0, **changes: Any) -> None:
-        self.terms = tab_price(**changes)
-        opened = verified(self.terms)
-        self.row: Charge | None = None
-        self.tab = tabs.TabProvider(opened, credit=credit, rolls=False)
-        self.payer = tabs.TabPayer(self.terms, opened.authorization, budget=10**9, now_s=NOW)
-        self.entry = entry(
-            tab=True, key=opened.key, authorization=opened.authorization, signature=opened.signature, peer=BOB
-        )
-        self.gate = Gate(self.entry, Delivery.TAB)
-        self.lag = lag
-        self.mail: deque[list[Any]] = deque()
-        self.units: deque[int] = deque()
-        self.sent = 0
-        self.ended: str | None = None
-        self.run(self.gate.open())
-
-    def run(self, outputs: list[Any]) -> None:
-        for output in outputs:
-            self.gate_wants(output)
-
-    def say(self, one: Any) -> None:
-        self.run(self.gate.handle(one, NOW * 1000))
-
-    def gate_wants(self, output: Any) -> None:
-        now = NOW * 1000
-        match output:
-            case wanted.LookUp():
-                self.say(told.LookedUp(None))
-            case wanted.Check():
-                self.say(told.Checked(None))
-            case wanted.Reserve(one, balance):
-                answer = rules.reserve(None, one, now=now, balance=balance, owing=Owing(), exposure=WIDE)
-                assert isinstance(answer, Reserved)
-                self.row = answer.charge
-                self.say(told.Answered(answer))
-            case wanted.MarkDue(_, amount, kept, receipt):
-                self.commit(rules.due(self.row, amount=amount, result=kept, receipt=receipt, now=now))
-            case wanted.Grow(_, amount, signature):
-                grown = rules.grow(
-                    self.row, amount=amount, signature=signature, now=now, balance=None, owing=Owing(), exposure=WIDE
-                )
-                assert isinstance(grown, Charge)
-                self.commit(grown)
-            case wanted.Finish(_, kept, receipt):
-                self.commit(rules.finish(self.row, result=kept or rules.NO_RESULT, receipt=receipt, now=now))
-            case wanted.Release(_, reason):
-                self.commit(rules.release(self.row, reason=reason, now=now))
-            case wanted.AskMore(amount):
-                self.tab_says(self.tab.handle(tabs.Wanted(amount), NOW))
-            case wanted.Send():
-                units = self.units.popleft()
-                self.sent += units
-                # what leaves was committed before
-                assert self.sent * self.terms.unit_price <= self.row.entry.amount + self.tab._credit
-                for _ in range(units):
-                    self.payer.handle(tabs.Received(1), NOW)
-                self.tab_says(self.tab.handle(tabs.Sent(units), NOW))
-            case wanted.End(code):
-                self.ended = code
-
-    def commit(self, charge: Charge) -> None:
-        self.row = charge
-        self.say(told.Committed(charge))
-
-    def tab_says(self, outputs: list[Any]) -> None:
-        for output in outputs:
-            match output:
-                case tabs.Ask(tab, units, amount, final):
-                    self.mail.append(self.payer.handle(tabs.Asked(tab, units, amount, final), NOW))
-                case tabs.Covered(_, amount, signature):
-                    self.say(told.Raised(amount, signature))
-                case tabs.Stop(fault):
-                    self.say(told.Failed(fault.code))
-
-    def arrive(self) -> None:
-        while self.mail:
-            for answer in self.mail.popleft():
-                assert isinstance(answer, tabs.Authorise), answer
-                grown = answer.authorization
-                self.tab_says(self.tab.handle(tabs.Grown(answer.tab, grown.value, text(grown, self.terms)), NOW))
-
-    def produce(self, units: int) -> None:
-        (cost,) = self.tab.handle(tabs.Produced(units), NOW)
-        self.units.append(units)
-        self.say(told.Produced(b"x" * units, cost.amount))
-        if len(self.mail) > self.lag or self.gate.held_bytes:
-            self.arrive()
+DONE = Finished(result(), b"receipt")
+FIRST, SECOND, THIRD = (entry(number, tab=True, amount=10, request=b"r" * 32) for number in (1, 2, 3))
+KEY = FIRST.key
+RESERVED = rules.reserve(None, FIRST, now=NOW, balance=None, owing=Owing(), exposure=WIDE).charge
+OPEN = rules.due(RESERVED, amount=10, result=None, receipt=b"", now=NOW)
+WHOLE = rules.finish(OPEN, result=result(), receipt=b"receipt", now=NOW)
+LOST = rules.lost(OPEN, reason="cancelled", now=NOW)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 50), max_size=40), st.sampled_from([0, 100, 500]), st.integers(0, 1))
-def test_pieces_leave_in_order_and_are_charged(pieces, credit, lag):
-    shop = Shop(credit=credit, lag=lag)
-    for units in pieces:
-        shop.produce(units)
-    shop.arrive()
-    shop.tab_says(shop.tab.handle(tabs.Finished(), NOW))
-    shop.arrive()
-    assert not shop.gate.held_bytes
-    shop.say(told.Finished(result(), b"receipt"))
-    assert shop.ended == ""
-    assert shop.sent == sum(pieces)
-    assert shop.row.state is State.DUE
-    assert shop.sent * 5 <= shop.row.entry.amount <= shop.sent * 5 + 500
-    assert shop.row.entry.amount == shop.payer.total
+def due(one):
+    return rules.due(replace(RESERVED, entry=one), amount=one.amount, result=None, receipt=b"", now=NOW)
 
 
-def test_a_caller_that_gives_up_has_paid_for_what_it_got():
-    shop = Shop()
-    for _ in range(200):
-        shop.produce(1)
-    shop.say(told.Cancelled())
-    assert (shop.row.state, shop.gate.phase) == (State.DUE, Phase.ENDED)
-    assert 200 * 5 <= shop.row.entry.amount <= 200 * 5 + 500
+def grown(amount, charge=OPEN):
+    return rules.grow(charge, amount=amount, signature=b"s", now=NOW, balance=None, owing=Owing(), exposure=WIDE)
 
 
-def test_nothing_left_and_nothing_is_charged():
-    shop = Shop()
-    shop.say(told.Failed("internal"))
-    assert (shop.row.state, shop.sent) == (State.RELEASED, 0)
+def say(one, *inputs, now=NOW):
+    return [output for given in inputs for output in one.handle(given, now)]
 
 
-@pytest.mark.parametrize("cap", [500, 1000])
-def test_the_call_ends_where_the_tab_is_full(cap):
-    shop = Shop(amount=cap)
-    while shop.ended is None:
-        shop.produce(1)
-    assert shop.ended == "nexus_tab_fault"
-    assert shop.row.entry.amount == cap
-    assert shop.sent * 5 == cap
+def piece(data, cost):
+    return Produced(data, cost, 10)
+
+
+def working(**options) -> TabGate:
+    """A gate whose work has begun. A unit costs 1."""
+    one = tab_gate(FIRST, **options)
+    assert one.open() == [LookUp(KEY)]
+    assert say(one, LookedUp(None)) == [Check(KEY)]
+    assert say(one, Checked(500)) == [Reserve(FIRST, 500)]
+    assert say(one, Answered(Reserved(RESERVED))) == [Start()]
+    return one
+
+
+def begun() -> TabGate:
+    """One whose first piece went; what is signed is used up."""
+    one = working()
+    assert say(one, piece(b"a", 10)) == [MarkDue(KEY, 10, None, b"")]
+    assert say(one, Committed(OPEN)) == [Send(b"a", 10)]
+    return one
+
+
+def rolled() -> TabGate:
+    """One under its second tab, of which nothing is used yet."""
+    one = begun()
+    assert say(one, Rolled(SECOND, 10)) == [Check(SECOND.key)]
+    assert say(one, Checked(490)) == [Roll(KEY, SECOND, 490)]
+    assert say(one, Answered(Reserved(due(SECOND)))) == []
+    return one
+
+
+def test_it_hands_over_what_is_signed_and_committed() -> None:
+    one = begun()
+    assert say(one, piece(b"b", 20), piece(b"c", 20), piece(b"d", 30)) == [AskMore(20)]
+    assert say(one, Raised(KEY, 20, b"s")) == [Grow(KEY, 20, b"s")]
+    assert say(one, Raised(KEY, 25, b"t")) == [], "one at a time"
+    assert say(one, Committed(grown(20))) == [Send(b"b", 10), Send(b"c", 10), Grow(KEY, 25, b"t")]
+    assert say(one, Committed(grown(25))) == [AskMore(30)]
+    assert say(one, Raised(KEY, 24, b"old")) == [], "what is lower is nothing"
+    assert say(one, Raised(SECOND.key, 99, b"old")) == [], "and so is what is of no tab"
+    assert say(one, DONE) == [], "the last piece is not signed yet"
+    assert say(one, Raised(KEY, 30, b"u"), Committed(grown(30))) == [
+        Grow(KEY, 30, b"u"),
+        Send(b"d", 10),
+        Finish(KEY, result(), b"receipt"),
+    ]
+    assert say(one, Committed(WHOLE)) == [End("", WHOLE)]
+
+
+def test_units_are_what_an_amount_buys() -> None:
+    one = tab_gate(FIRST, price=5)
+    one.open()
+    say(one, LookedUp(None), Checked(None), Answered(Reserved(RESERVED)))
+    assert say(one, piece(b"a", 2), Committed(OPEN)) == [MarkDue(KEY, 10, None, b""), Send(b"a", 10)]
+    assert say(one, piece(b"b", 3)) == [AskMore(3)]
+
+
+def test_what_goes_on_credit_goes_behind_the_charge_point() -> None:
+    one = working()
+    assert say(one, piece(b"a", 0)) == [MarkDue(KEY, 10, None, b"")]
+    assert say(one, Committed(OPEN)) == [Send(b"a", 10)]
+
+
+def test_of_which_nothing_was_signed_asks_first() -> None:
+    one = working()
+    assert say(one, piece(b"a", 11)) == [AskMore(11)]
+    assert say(one, Raised(KEY, 11, b"s")) == [Grow(KEY, 11, b"s")]
+    assert say(one, Committed(grown(11, RESERVED))) == [MarkDue(KEY, 11, None, b"")]
+
+
+def test_what_came_to_nothing_costs_nothing() -> None:
+    one = working()
+    assert say(one, DONE) == [Release(KEY, "nothing was delivered")]
+    released = rules.release(RESERVED, reason="", now=NOW)
+    (end,) = say(one, Committed(released))
+    assert end == End("", released)
+    assert not end.charged
+
+
+@pytest.mark.parametrize("given", [Failed("payment_stopped"), Cancelled(), Gone()])
+def test_one_that_stops_is_shut_and_its_last_piece_is_not_handed_over(given) -> None:
+    one = begun()
+    say(one, piece(b"b", 20))
+    assert say(one, given) == [StopWork(), Finish(KEY, None, b"")]
+
+
+def test_one_that_waits_for_room_grows_when_there_is_some() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
+    assert say(one, NotCommitted(faults.EXPOSURE)) == [AwaitRoom(faults.EXPOSURE)]
+    assert say(one, Raised(KEY, 20, b"s"), piece(b"c", 20)) == []
+    assert say(one, Room()) == [Grow(KEY, 20, b"s")]
+    assert say(one, NotCommitted(faults.BUSY)) == [AwaitRoom(faults.BUSY)]
+    assert say(one, Room(faults.BUSY)) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Committed(OPEN)) == [End(faults.BUSY, OPEN)]
+
+
+def test_a_disk_that_fails_ends_it() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
+    assert say(one, NotCommitted("storage_failed")) == [StopWork(), Finish(KEY, None, b"")]
+
+
+def test_one_that_settlement_shut_hands_over_what_it_covers() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 30, b"s"))
+    shut = rules.submitted(grown(30), transaction="0x1", now=NOW)
+    assert say(one, Committed(shut)) == [Send(b"b", 10)]
+    assert say(one, piece(b"c", 30), DONE) == [Send(b"c", 10), Finish(KEY, result(), b"receipt")]
+
+
+def test_one_that_was_lost_while_it_grew_hands_over_nothing() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 30, b"s"))
+    assert say(one, Committed(LOST)) == [StopWork(), End(faults.LOST, LOST)]
+
+
+# --- one behind the other ---------------------------------------------------------------------------------------------
+def test_the_next_one_covers_what_the_first_does_not() -> None:
+    one = begun()
+    assert say(one, piece(b"b", 20)) == [AskMore(20)]
+    assert say(one, Rolled(SECOND, 10), Checked(490)) == [Check(SECOND.key), Roll(KEY, SECOND, 490)]
+    assert say(one, piece(b"c", 30)) == []
+    assert say(one, Answered(Reserved(due(SECOND)))) == [Send(b"b", 10), AskMore(30)]
+    assert say(one, Raised(KEY, 20, b"s")) == []
+    assert say(one, Raised(SECOND.key, 20, b"s")) == [Grow(SECOND.key, 20, b"s")]
+    second = grown(20, due(SECOND))
+    assert say(one, Committed(second)) == [Send(b"c", 10)]
+    assert one.charges == (OPEN, second)
+    assert say(one, Rolled(THIRD, 30), Checked(None)) == [Check(THIRD.key), Roll(SECOND.key, THIRD, None)]
+    assert say(one, Answered(Reserved(due(THIRD)))) == []
+    # the first keeps what came of the call, the last is shut with it
+    assert say(one, piece(b"d", 40), DONE) == [Send(b"d", 10), Finish(KEY, result(), b"receipt", THIRD.key)]
+    (end,) = say(one, Committed(WHOLE))
+    assert end == End("", WHOLE, (second, due(THIRD)))
+    assert sum(charge.entry.amount for charge in end.charges) == 40
+
+
+def test_what_is_signed_for_the_next_one_waits_until_that_is_due() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Rolled(SECOND, 10), Raised(SECOND.key, 20, b"s"))
+    assert say(one, Checked(None), Answered(Reserved(due(SECOND)))) == [
+        Roll(KEY, SECOND, None),
+        Send(b"b", 10),
+        Grow(SECOND.key, 20, b"s"),
+    ]
+
+
+def test_what_is_covered_goes_while_the_next_one_is_checked() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 30, b"s"), Committed(grown(30)), Rolled(SECOND, 30))
+    assert say(one, piece(b"c", 30)) == [Send(b"c", 10)]
+    assert say(one, piece(b"d", 40)) == []
+    assert say(one, Checked(None), Answered(Reserved(due(SECOND)))) == [Roll(KEY, SECOND, None), Send(b"d", 10)]
+
+
+@pytest.mark.parametrize("code", [faults.EXPOSURE, faults.BUSY])
+def test_the_next_one_waits_until_there_is_room(code) -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Rolled(SECOND, 10), Checked(490))
+    assert say(one, Answered(Refused(code))) == [AwaitRoom(code)]
+    assert say(one, piece(b"c", 20)) == []
+    assert say(one, Room()) == [Check(SECOND.key)]
+    assert say(one, Checked(480), Answered(Reserved(due(SECOND)))) == [
+        Roll(KEY, SECOND, 480),
+        Send(b"b", 10),
+        Send(b"c", 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Refused(faults.TRANSACTION_STATE), faults.TRANSACTION_STATE),
+        (Refused(faults.INSUFFICIENT_FUNDS), faults.INSUFFICIENT_FUNDS),
+        (Known(OPEN), faults.USED),
+    ],
+)
+def test_what_speaks_against_the_next_one_ends_the_call(answer, code) -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Rolled(SECOND, 10), Checked(490))
+    assert say(one, Answered(answer)) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Committed(OPEN)) == [End(code, OPEN)]
+
+
+def test_one_that_the_chain_speaks_against_is_not_reserved() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Rolled(SECOND, 10))
+    assert say(one, Answered(Refused(faults.TRANSACTION_STATE))) == [StopWork(), Finish(KEY, None, b"")]
+
+
+def test_the_next_one_is_not_charged_where_nothing_is_left_to_go() -> None:
+    one = begun()
+    assert say(one, DONE) == [Finish(KEY, result(), b"receipt")]
+    assert say(one, Rolled(SECOND, 10)) == []
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))  # being committed
+    assert say(one, Rolled(SECOND, 20), DONE, Committed(grown(20))) == [
+        Send(b"b", 10),
+        Finish(KEY, result(), b"receipt"),
+    ]
+
+
+@pytest.mark.parametrize("given", [Failed("timeout"), Cancelled(), Gone()])
+@pytest.mark.parametrize("stage", ["checking", "rolling", "waiting", "rolled"])
+def test_a_call_that_ends_between_two_tabs(stage, given) -> None:
+    one = begun()
+    say(one, piece(b"b", 30), Rolled(SECOND, 10))
+    if stage != "checking":
+        say(one, Checked(490))
+    if stage == "waiting":
+        say(one, Answered(Refused(faults.EXPOSURE)))
+    if stage == "rolled":
+        say(one, Answered(Reserved(due(SECOND))))
+    outputs = say(one, given)
+    assert outputs[0] == StopWork()
+    # what is under way decides what is charged
+    if stage == "checking":
+        outputs += say(one, Checked(490))
+    if stage == "rolling":
+        outputs += say(one, Answered(Reserved(due(SECOND))))
+    last = SECOND.key if stage in ("rolling", "rolled") else ""
+    assert outputs == [StopWork(), Finish(KEY, None, b"", last)]
+    assert say(one, Room(), Raised(KEY, 40, b"s"), Rolled(THIRD, 20)) == []
+    (end,) = say(one, Committed(WHOLE))
+    assert end.charges == ((WHOLE, due(SECOND)) if last else (WHOLE,))
+    assert one.phase is Phase.ENDED
+    assert say(one, Room(), Raised(KEY, 40, b"s")) == []
+
+
+def test_a_first_one_that_was_lost_meanwhile_ends_the_call() -> None:
+    one = rolled()
+    say(one, piece(b"b", 20), DONE)
+    (end,) = say(one, Committed(LOST))
+    assert end == End(faults.LOST, LOST, (due(SECOND),))
+    assert end.charges == (due(SECOND),)
+
+
+def test_the_next_one_follows_what_went_and_one_at_a_time() -> None:
+    one = working()
+    assert say(one, Rolled(SECOND, 10)) == [StopWork(), Release(KEY, faults.TAB_FAULT)]
+    one = begun()
+    say(one, piece(b"b", 20), Rolled(SECOND, 10), Rolled(THIRD, 10))
+    assert say(one, Checked(None)) == [Finish(KEY, None, b"")]
+
+
+# --- shown again ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("charge", "code"),
+    [
+        (OPEN, faults.IN_PROGRESS),
+        (rules.shut(OPEN, now=NOW), faults.TAB_FAULT),
+        (LOST, faults.LOST),
+    ],
+)
+def test_shown_again_it_buys_nothing_more(charge, code) -> None:
+    one = tab_gate(FIRST)
+    one.open()
+    assert say(one, LookedUp(charge)) == [End(code, charge)]
+
+
+def test_other_misuse() -> None:
+    with pytest.raises(LocalProtocolError, match="tab"):
+        tab_gate(entry(peer=BOB))
+    with pytest.raises(LocalProtocolError):
+        say(begun(), Committed(OPEN))
+    assert OPEN.state is State.DUE

@@ -1,0 +1,234 @@
+"""The gate of a call that is paid by a tab: each piece waits until what is signed, and committed, covers it.
+
+    Produced ──> covered? ── yes ──> Send                    Raised ──> Grow ──> Committed
+                    └─ no ──> AskMore                        Rolled ──> Check ──> Roll ──> Answered
+
+One tab follows another within the call. What is committed as due of each covers pieces in order, and whatever was
+signed is charged. The first tab's row keeps the result and the receipt of the call, which names them all. If too much
+is owed to let the next tab begin, or this one grow, the call waits until something was settled. (specs/payment-gate.md
+§3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from nexusd_protocols import limits
+from nexusd_protocols.errors import LocalProtocolError
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.charge import OWED, Charge, Known, Refused, Reservation, Reserved, Result, State
+from nexusd_protocols.payments.gate import Delivery, Gate, Phase
+from nexusd_protocols.payments.gate_inputs import (
+    Answered,
+    Checked,
+    Finished,
+    Input,
+    NotCommitted,
+    Produced,
+    Raised,
+    Rolled,
+    Room,
+)
+from nexusd_protocols.payments.gate_outputs import (
+    AskMore,
+    AwaitRoom,
+    Check,
+    End,
+    Finish,
+    Grow,
+    Output,
+    Release,
+    Roll,
+    StopWork,
+)
+
+CROWDED: Final = frozenset({faults.EXPOSURE, faults.BUSY})
+"""Refusals that pass when something is settled."""
+
+
+class TabGate(Gate):
+    """See `Gate`. `units` says how many units an amount under one tab buys."""
+
+    tabs = True
+
+    def __init__(
+        self, entry: Reservation, units: Callable[[int], int], *, max_held: int = limits.PAYMENT_HELD_BYTES
+    ) -> None:
+        super().__init__(entry, Delivery.TAB, max_held=max_held)
+        self._units = units
+        self._past: list[Charge] = []
+        """The rows of the tabs before, in order."""
+        self._base = 0
+        """Units that these pay for."""
+        self._raised: dict[str, Raised] = {}
+        """By key: what is signed and not committed yet."""
+        self._growing: Raised | None = None
+        self._rolled: Rolled | None = None
+        """The tab that is to follow."""
+        self._crowded = False
+        """Waits until something is settled."""
+        self._demanded = 0
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """The rows of all tabs, in order, as they were last committed."""
+        return (*self._past, *(() if self.charge is None else (self.charge,)))
+
+    def handle(self, input_: Input, now: int) -> list[Output]:
+        """See `Gate`."""
+        if self.phase is Phase.ENDED:
+            return []
+        match input_:
+            case Raised() | Rolled() | Room() if self.phase is not Phase.WORKING or self._end is not None:
+                return []
+            case Raised():
+                self._raised[input_.key] = input_
+                return self._pass_on(now)
+            case Rolled():
+                return self._follow(input_, now)
+            case Room(code):
+                self._crowded = False
+                return self._stop(code, by_caller=False) if code else self._pass_on(now)
+            case Checked(balance) if self._rolled is not None:
+                return self._roll(self._rolled, balance)
+            case Answered(answer) if self._rolled is not None:
+                return self._rolled_over(self._rolled, answer, now)
+            case NotCommitted(code) if code in CROWDED and self._growing is not None and self._end is None:
+                self._asked = False
+                self._raised.setdefault(self._growing.key, self._growing)
+                return self._wait_for_room(code)
+            case _:
+                return super().handle(input_, now)
+
+    # --- pieces -------------------------------------------------------------------------------------------------------
+    def _finish(self, finished: Finished, now: int) -> list[Output]:
+        if self.phase is not Phase.WORKING or self._end is not None:
+            return []
+        self._finished = finished
+        return self._pass_on(now)
+
+    def _pass_on(self, now: int) -> list[Output]:
+        """Hand over what is paid for; then commit what is to be, one thing at a time; then ask for what is not."""
+        assert self.charge is not None
+        outputs = self._flush()
+        if self._asked or self._crowded:
+            return outputs
+        raised = self._raised.pop(self.entry.key, None)
+        if raised is not None and raised.amount > self.charge.entry.amount:
+            self._growing, self._asked = raised, True
+            return [*outputs, Grow(raised.key, raised.amount, raised.signature)]
+        if self._finished is not None and not self._held:
+            return outputs + self._commit_result(now)
+        if self._rolled is not None:
+            self._asked = True
+            return [*outputs, Check(self._rolled.entry.key)]
+        if not self._held:
+            return outputs
+        if self._held[0].cost > self._covered:
+            return outputs + self._ask_more()
+        return outputs + self._mark_due(None, b"", now)
+
+    @property
+    def _covered(self) -> int:
+        """Units that are paid for."""
+        assert self.charge is not None
+        return self._base + self._units(self.charge.entry.amount)
+
+    def _may_go(self, piece: Produced) -> bool:
+        assert self.charge is not None
+        return self.charge.state in OWED and piece.cost <= self._covered
+
+    def _ask_more(self) -> list[Output]:
+        """For each piece once."""
+        if self._held[0].cost <= self._demanded:
+            return []
+        self._demanded = self._held[0].cost
+        return [AskMore(self._demanded)]
+
+    # --- growing ------------------------------------------------------------------------------------------------------
+    def _follow(self, rolled: Rolled, now: int) -> list[Output]:
+        assert self.charge is not None
+        if self._rolled is not None or (self.charge.state is State.RESERVED and not self._asked):
+            return self._stop(faults.TAB_FAULT, by_caller=False)  # nothing went yet under the one before
+        self._rolled = rolled
+        return self._pass_on(now)
+
+    def _roll(self, rolled: Rolled, balance: int | None) -> list[Output]:
+        if self._end is not None:  # given up meanwhile
+            self._asked = False
+            return self._give_up(self._end, by_caller=self._by_caller)
+        return [Roll(self.entry.key, rolled.entry, balance)]
+
+    def _rolled_over(self, rolled: Rolled, answer: Reserved | Known | Refused, now: int) -> list[Output]:
+        assert self.charge is not None
+        self._asked = False
+        if isinstance(answer, Reserved):
+            self._past.append(self.charge)
+            self.entry, self.charge, self._base, self._rolled = rolled.entry, answer.charge, rolled.base, None
+        if self._end is not None:
+            return self._give_up(self._end, by_caller=self._by_caller)
+        match answer:
+            case Reserved():
+                return self._pass_on(now)
+            case Known():
+                return self._stop(faults.USED, by_caller=False)
+            case Refused(code):
+                return self._wait_for_room(code) if code in CROWDED else self._stop(code, by_caller=False)
+
+    def _wait_for_room(self, code: str) -> list[Output]:
+        self._crowded = True
+        return [AwaitRoom(code)]
+
+    # --- what is committed, and the end -------------------------------------------------------------------------------
+    def _committed(self, charge: Charge, now: int) -> list[Output]:
+        if not self._asked:
+            raise LocalProtocolError("nothing was being committed")
+        self._asked, self._growing = False, None
+        if self._past and charge.entry.key == self._past[0].entry.key:
+            self._past[0] = charge
+        else:
+            self.charge = charge
+        if self.phase is Phase.ENDING:
+            return self._over(self._end or (faults.LOST if charge.state is State.LOST else ""))
+        if self._end is not None:
+            return self._give_up(self._end, by_caller=self._by_caller)
+        if charge.state is State.LOST:  # the payer took it back while we worked
+            return [StopWork(), *self._over(faults.LOST)]
+        return self._pass_on(now)
+
+    def _commit_result(self, now: int) -> list[Output]:
+        """The work is whole. What came to nothing costs nothing."""
+        assert self._finished is not None
+        assert self.charge is not None
+        self.phase, self._asked = Phase.ENDING, True
+        if self.charge.state is State.RESERVED:
+            return [Release(self.entry.key, "nothing was delivered")]
+        return self._close(self._finished.result, self._finished.receipt)
+
+    def _close(self, result: Result | None, receipt: bytes) -> list[Output]:
+        first, *later = self.charges
+        return [Finish(first.entry.key, result, receipt, self.entry.key if later else "")]
+
+    def _leave(self) -> list[Output]:
+        """What was handed over is paid for, and nobody takes the rest."""
+        self._gone = True
+        return self._stop("cancelled", by_caller=True)
+
+    def _give_up(self, code: str, *, by_caller: bool) -> list[Output]:
+        """Whatever was signed is charged, unless nothing was handed over."""
+        assert self.charge is not None
+        self._held.clear()
+        self.held_bytes = 0
+        self._end = code
+        if self.charge.state not in (*OWED, State.RESERVED):
+            return self._over(code)
+        self.phase, self._asked = Phase.ENDING, True
+        if self.charge.state is State.RESERVED:
+            return [Release(self.entry.key, code)]
+        return self._close(None, b"")
+
+    def _over(self, code: str) -> list[Output]:
+        super()._over(code)
+        charges = self.charges
+        return [End(code, charges[0] if charges else None, charges[1:])]
