@@ -16,7 +16,17 @@ from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.frames import UnknownFrame
 from nexusd_protocols.ids import parse_capability_name
 from nexusd_protocols.invoke import events, frames
-from nexusd_protocols.invoke.commands import CallerCommand, Cancel, Chunk, Grow, Open, OpenTab, Pay, TimedOut
+from nexusd_protocols.invoke.commands import (
+    CallerCommand,
+    Cancel,
+    Chunk,
+    Exhausted,
+    Grow,
+    Open,
+    OpenTab,
+    Pay,
+    TimedOut,
+)
 from nexusd_protocols.invoke.events import CallerEvent
 from nexusd_protocols.invoke.frames import PROTOCOL, Code, InvokeFrame
 from nexusd_protocols.invoke.quota import Limits
@@ -33,8 +43,8 @@ _GIVES_UP: Final[Moves] = {Cancel: State.ENDED, TimedOut: State.ENDED}
 
 
 class Caller(Side[CallerEvent]):
-    """A `StreamMachine` and `HoldsBack`: commands Open, Chunk, Pay, Grow, OpenTab, Cancel, TimedOut; events of
-    `CallerEvent`.
+    """A `StreamMachine` and `HoldsBack`: commands Open, Chunk, Pay, Grow, OpenTab, Exhausted, Cancel, TimedOut; events
+    of `CallerEvent`.
 
     `local` and `peer` are the stream's ends. A provider that goes past the limits which Open states is refused with
     `output_too_large`; one that ends its stream before done, error or cancel with `cut_short`.
@@ -52,7 +62,13 @@ class Caller(Side[CallerEvent]):
         State.OPEN: {Chunk: State.OPEN, **_GIVES_UP},
         State.DEMANDED: {Chunk: State.DEMANDED, Pay: State.PAID, **_GIVES_UP},
         State.PAID: {Chunk: State.PAID, **_GIVES_UP},
-        State.RUNNING: {Chunk: State.RUNNING, Grow: State.RUNNING, OpenTab: State.RUNNING, **_GIVES_UP},
+        State.RUNNING: {
+            Chunk: State.RUNNING,
+            Grow: State.RUNNING,
+            OpenTab: State.RUNNING,
+            Exhausted: State.RUNNING,
+            **_GIVES_UP,
+        },
     }
 
     _accepted = False
@@ -70,7 +86,7 @@ class Caller(Side[CallerEvent]):
                 line = self._chunk(command)
             case Pay():
                 line = self._pay(command)
-            case Grow() | OpenTab():
+            case Grow() | OpenTab() | Exhausted():
                 line = self._tab(command)
             case Cancel(reason):
                 line = self._cancel(reason)
@@ -144,13 +160,16 @@ class Caller(Side[CallerEvent]):
         meta = carrying(payment=command.payment)
         return self._write(frames.PaymentProofFrame(version=1, request_id=self._request_id, proof=proof, meta=meta))
 
-    def _tab(self, command: Grow | OpenTab) -> bytes:
+    def _tab(self, command: Grow | OpenTab | Exhausted) -> bytes:
         frame = frames.PaymentFrame(version=1, request_id=self._request_id, tab=command.tab)
-        if isinstance(command, Grow):
-            more = msgspec.structs.replace(frame, amount=str(command.amount), signature=command.signature)
-        else:
-            more = msgspec.structs.replace(frame, meta=carrying(payment=command.payment))
-        return self._write(more)
+        match command:
+            case Grow(_, amount, signature, final):
+                frame = msgspec.structs.replace(frame, amount=str(amount), signature=signature, final=final)
+            case OpenTab(_, payment, final):
+                frame = msgspec.structs.replace(frame, meta=carrying(payment=payment), final=final)
+            case Exhausted():
+                frame = msgspec.structs.replace(frame, final=True)
+        return self._write(frame)
 
     def _cancel(self, reason: str) -> bytes:
         if self._state is State.START:

@@ -48,19 +48,28 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Grow:
-    """Let the tab grow to `amount`, under a `signature` of 65 bytes as 0x… text."""
+    """Let the tab grow to `amount`, under a `signature` of 65 bytes as 0x… text. `final`: and to nothing more."""
 
     tab: int
     amount: int
     signature: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTab:
-    """Open the next tab: an x402 PaymentPayload."""
+    """Open the next tab: an x402 PaymentPayload. `final`: and nothing more."""
 
     tab: int
     payment: Any
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """Say that nothing more is authorised than was."""
+
+    tab: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +134,5 @@ class TimedOut:
     """The clock says that `max_duration_ms` have passed: end the call as a side must that keeps its limit."""
 
 
-CallerCommand = Open | Chunk | Pay | Grow | OpenTab | Cancel | TimedOut
+CallerCommand = Open | Chunk | Pay | Grow | OpenTab | Exhausted | Cancel | TimedOut
 ProviderCommand = Accept | Demand | Due | Event | Done | Error | Cancel | TimedOut

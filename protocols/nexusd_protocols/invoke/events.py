@@ -58,7 +58,8 @@ class PaymentDemanded:
 
 @dataclass(frozen=True, slots=True)
 class PaymentDue:
-    """The provider wants more under a tab: see `frames.PaymentDueFrame`. Answer with `Grow`, `OpenTab` or `Cancel`."""
+    """The provider wants more under a tab: see `frames.PaymentDueFrame`. Answer with `Grow`, `OpenTab`, `Exhausted` or
+    `Cancel`."""
 
     tab: int
     units: int
@@ -100,19 +101,29 @@ class PaymentOffered:
 
 @dataclass(frozen=True, slots=True)
 class TabGrown:
-    """The caller answers `Due`: the tab may grow to `amount`, under a `signature` of 65 bytes as 0x… text."""
+    """The caller answers `Due`: the tab may grow to `amount`, under a `signature` of 65 bytes as 0x… text. `final`: it
+    authorises nothing more."""
 
     tab: int
     amount: int
     signature: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TabOpened:
-    """The caller answers `Due` with a new tab: an x402 PaymentPayload."""
+    """The caller answers `Due` with a new tab: an x402 PaymentPayload. `final` as above."""
 
     tab: int
     payment: Any
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TabExhausted:
+    """The caller answers `Due`: it authorises nothing more than it did."""
+
+    tab: int
 
 
 # --- to both --------------------------------------------------------------------------------------------------------
@@ -124,4 +135,5 @@ class Cancelled:
 
 
 CallerEvent = Accepted | Output | Finished | Failed | Cancelled | PaymentDemanded | PaymentDue
-ProviderEvent = Opened | Input | PaymentOffered | TabGrown | TabOpened | Cancelled
+TabAnswer = TabGrown | TabOpened | TabExhausted
+ProviderEvent = Opened | Input | PaymentOffered | TabAnswer | Cancelled

@@ -194,12 +194,14 @@ class PaymentDueFrame(Frame, frozen=True, kw_only=True, tag="invoke.payment_due"
 
 class PaymentFrame(PaidFrame, frozen=True, kw_only=True, tag="invoke.payment"):
     """caller → provider, where a tab was agreed: the answer to invoke.payment_due. Either `amount` and `signature`, the
-    authorisation of the tab grown to that; or a whole payment in `_meta`, which opens the tab."""
+    authorisation of the tab grown to that; or a whole payment in `_meta`, which opens the tab; or neither, where it is
+    `final`: nothing more is authorised behind it."""
 
     request_id: RequestId
     tab: Count
     amount: Uint | Unset = msgspec.UNSET
     signature: Signature | Unset = msgspec.UNSET
+    final: bool = False
 
 
 InvokeFrame = (

@@ -204,17 +204,20 @@ class Provider(Side[ProviderEvent]):
         self._input_final = frame.is_final_input
         return events.Input(frame.seq, msgspec.UNSET if ends_only else frame.data, frame.is_final_input, size)
 
-    def _tab(self, frame: frames.PaymentFrame) -> events.TabGrown | events.TabOpened:
+    def _tab(self, frame: frames.PaymentFrame) -> events.TabAnswer:
         if not self._asked:  # whoever answers what nobody asked does so as often as it likes
             raise RemoteProtocolError("unasked_payment", f"for tab {frame.tab}", penalty=10)
         self._asked -= 1
         payment = given(frame.x402.payment)
         amount, signature = given(frame.amount), given(frame.signature)
-        if payment is not None and amount is None and signature is None:
-            return events.TabOpened(frame.tab, payment)
-        if payment is None and amount is not None and signature is not None:
-            return events.TabGrown(frame.tab, int(amount), signature)
-        raise RemoteProtocolError("bad_message", "neither a tab that grows nor one that opens")
+        match payment, amount, signature:
+            case None, None, None if frame.final:
+                return events.TabExhausted(frame.tab)
+            case payment, None, None if payment is not None:
+                return events.TabOpened(frame.tab, payment, frame.final)
+            case None, str(amount), str(signature):
+                return events.TabGrown(frame.tab, int(amount), signature, frame.final)
+        raise RemoteProtocolError("bad_message", "neither a tab that grows nor one that opens, nor the last word")
 
     def _end(self) -> list[ProviderEvent]:
         if self._input_final:

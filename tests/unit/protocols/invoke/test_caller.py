@@ -85,6 +85,7 @@ COMMANDS = {
     "pay": commands.Pay(PROOF),
     "grow": commands.Grow(0, 30, SIGNATURE),
     "open_tab": commands.OpenTab(1, {"x402Version": 2}),
+    "exhausted": commands.Exhausted(1),
     "cancel": commands.Cancel(),
     "timed_out": commands.TimedOut(),
 }
@@ -95,6 +96,7 @@ SENDS = {
     "pay": {State.DEMANDED: "invoke.payment_proof"},
     "grow": {State.RUNNING: "invoke.payment", State.PEER_ENDED: None},
     "open_tab": {State.RUNNING: "invoke.payment", State.PEER_ENDED: None},
+    "exhausted": {State.RUNNING: "invoke.payment", State.PEER_ENDED: None},
     "cancel": {**dict.fromkeys(RUNS, "invoke.cancel"), State.START: None, State.ENDED: None, State.PEER_ENDED: None},
     "timed_out": {**dict.fromkeys(RUNS, "invoke.cancel"), State.START: None, State.ENDED: None, State.PEER_ENDED: None},
 }
@@ -423,6 +425,13 @@ def test_a_tab_grows_and_is_followed_by_another():
     assert (grown["tab"], grown["amount"], grown["signature"]) == (2, "70", SIGNATURE)
     opened = json.loads(machine.send(commands.OpenTab(3, {"x402Version": 2})))
     assert (opened["tab"], opened["_meta"]) == (3, {"x402/payment": {"x402Version": 2}})
+    assert not grown.get("final")
+    assert not opened.get("final")
+    assert json.loads(machine.send(commands.Grow(2, 71, SIGNATURE, final=True)))["final"]
+    assert json.loads(machine.send(commands.OpenTab(3, {"x402Version": 2}, final=True)))["final"]
+    last = json.loads(machine.send(commands.Exhausted(3)))
+    assert (last["tab"], last["final"]) == (3, True)
+    assert last.keys() == {"type", "version", "requestId", "tab", "final"}
 
 
 @pytest.mark.parametrize("amount", ["01", "-1", "1.0", "", " 1", "1\n", 1, "9" * 79])

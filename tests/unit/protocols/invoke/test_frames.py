@@ -104,7 +104,15 @@ FRAMES = st.one_of(
     st.builds(frames.PaymentRequiredFrame, terms=UNSET | TERMS, meta=META, **ENVELOPE),
     st.builds(frames.PaymentProofFrame, proof=UNSET | PROOF, meta=META, **ENVELOPE),
     st.builds(frames.PaymentDueFrame, tab=COUNT, units=COUNT, amount=UINT, final=st.booleans(), **ENVELOPE),
-    st.builds(frames.PaymentFrame, tab=COUNT, amount=UNSET | UINT, signature=UNSET | SIGNATURES, meta=META, **ENVELOPE),
+    st.builds(
+        frames.PaymentFrame,
+        tab=COUNT,
+        amount=UNSET | UINT,
+        signature=UNSET | SIGNATURES,
+        final=st.booleans(),
+        meta=META,
+        **ENVELOPE,
+    ),
 )
 
 

@@ -362,6 +362,9 @@ def test_a_demand_or_an_answer_that_says_nothing_is_refused():
         {"amount": None},
         {"amount": None, "signature": None},
         {"_meta": {"x402/payment": {}}},
+        {"signature": None, "final": True},
+        {"amount": None, "signature": None, "final": False},
+        {"_meta": {"x402/payment": {}}, "final": True},
     ],
 )
 def test_a_tab_grows_or_opens(changes):
@@ -384,3 +387,16 @@ def test_each_payment_answers_a_question():
 def test_a_new_tab():
     fields = {"type": "invoke.payment", "version": 1, "requestId": "r1", "tab": 1, "_meta": {"x402/payment": {"a": 1}}}
     assert PROVIDERS[State.RUNNING]().receive(json.dumps(fields).encode() + b"\n") == [events.TabOpened(1, {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    ("fields", "event"),
+    [
+        ({"amount": "3", "signature": SIGNATURE}, events.TabGrown(1, 3, SIGNATURE, final=True)),
+        ({"_meta": {"x402/payment": {"a": 1}}}, events.TabOpened(1, {"a": 1}, final=True)),
+        ({}, events.TabExhausted(1)),
+    ],
+)
+def test_the_last_word_of_a_payer(fields, event):
+    told = {"type": "invoke.payment", "version": 1, "requestId": "r1", "tab": 1, "final": True, **fields}
+    assert PROVIDERS[State.RUNNING]().receive(json.dumps(told).encode() + b"\n") == [event]
