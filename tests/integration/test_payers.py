@@ -1,37 +1,35 @@
-"""Payers that are not ours, mean no good, or have a wrong clock, at real daemons: over streams, settled on a chain."""
+"""Payers that are not ours, show what they paid more than once, or have a wrong clock, at real daemons: over streams,
+settled on a chain."""
 
 from __future__ import annotations
 
-import sys
-import time
+import copy
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 import trio
 
 from nexusd.chain import eip3009
-from nexusd_protocols.identity import AgentId, PeerId
-from nexusd_protocols.invoke.frames import OpenFrame
-from nexusd_protocols.payments import binding, faults, terms, x402
-from nexusd_protocols.payments.authorization import sign
-from nexusd_protocols.payments.binding import Context
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.authorization import N
 from tests.crash.market import PASSWORD, keep_wallet
 from tests.harness import chains, official_x402
 from tests.harness.daemon import Daemon, Home, connect
 from tests.harness.localchain import ETHER, LocalChain
-from tests.harness.mallory import INVOKE, Mallory, mallory
+from tests.harness.mallory import Mallory, mallory
 from tests.harness.paying import PAYEE, PAYER
-from tests.harness.process import poll
+from tests.harness.shop import PRICE, Order, Shop, ask, bound, buy, demanded, events, outcome, response, show, wrong
 
 START: Final = 10**9
-PRICE: Final = 100_000
 OFF_S: Final = 600
 PAYERS: Final = 10
+PROVIDERS: Final = 10
 
 Make = Callable[[dict[str, Any]], dict[str, Any]]
 """A demand to what is shown for it."""
@@ -41,7 +39,8 @@ Make = Callable[[dict[str, Any]], dict[str, Any]]
 def place() -> Iterator[Home]:
     home = Home()
     home.env["NEXUS_WALLET_PASSWORD"] = PASSWORD
-    home.env["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[2])  # for the wrong clock
+    home.env["PYTHONPATH"] = os.pathsep.join(filter(None, (root, home.env.get("PYTHONPATH"))))
     yield home
     home.remove()
 
@@ -52,114 +51,6 @@ def chain(tmp_path: Path) -> Iterator[LocalChain]:
         process.fund(PAYEE.address, 100 * ETHER)
         process.mint(PAYER.address, START)
         yield process
-
-
-class Shop:
-    """A daemon with the payee's wallet that serves `upper`, and writes down what it works on."""
-
-    def __init__(self, name: str, home: Home, chain: LocalChain, *flags: str, off_s: int = 0) -> None:
-        keep_wallet(home, name, PAYEE)
-        through = wrong(off_s)
-        self.worked = home.directory / f"{name}.worked"
-        self.worked.touch()
-        self.daemon = Daemon(name, home, "--rpc-urls", f"base={chain.url}", *flags, through=through)
-
-    def __enter__(self) -> Self:
-        self.daemon.__enter__()
-        script = f"tee -a {self.worked} | tr a-z A-Z"
-        options = ("--price", "0.10", "--max-concurrent", "100")
-        self.daemon.cli("capability", "serve", "upper", *options, "--", "sh", "-c", script)
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.daemon.__exit__(kind, error, trace)
-
-    def charges(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.daemon.rpc("pay.settlements")["charges"]
-        return found
-
-    def settled(self) -> list[dict[str, Any]]:
-        """The charges, once nothing is on its way."""
-        poll(lambda: all(row["state"] in ("settled", "released", "lost") for row in self.charges()), "settled")
-        return self.charges()
-
-
-def wrong(off_s: int) -> list[str]:
-    return [sys.executable, "-m", "tests.harness.wrongclock", str(off_s)] if off_s else []
-
-
-def opening(request_id: str, payment: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two frames of a call."""
-    frame: dict[str, Any] = {
-        "type": "invoke.open",
-        "version": 1,
-        "requestId": request_id,
-        "capability": "upper",
-        "inputFormat": "text/plain",
-        "outputMode": "unary",
-    }
-    if payment is not None:
-        frame["_meta"] = {"x402/payment": payment}
-    chunk = {"type": "invoke.chunk", "version": 1, "requestId": request_id, "seq": 0, "isFinalInput": True, "data": "x"}
-    return frame, chunk
-
-
-async def demanded(payer: Mallory, shop: Shop, request_id: str) -> dict[str, Any]:
-    """What a call costs; the call is given up then."""
-    line = await payer.open(shop.daemon, INVOKE)
-    await line.say(*opening(request_id))
-    demand = await line.answer()
-    await line.reset()
-    assert demand["type"] == "invoke.payment_required", demand
-    found: dict[str, Any] = demand["_meta"]["x402/payment-required"]
-    return found
-
-
-async def call(payer: Mallory, shop: Shop, request_id: str, make: Make) -> list[dict[str, Any]]:
-    """A call that pays when it is asked to."""
-    line = await payer.open(shop.daemon, INVOKE)
-    await line.say(*opening(request_id))
-    demand = await line.answer()
-    assert demand["type"] == "invoke.payment_required", demand
-    payment = make(demand["_meta"]["x402/payment-required"])
-    shown = {"type": "invoke.payment_proof", "version": 1, "requestId": request_id, "_meta": {"x402/payment": payment}}
-    await line.say(shown)
-    return await line.answers()
-
-
-async def show(payer: Mallory, shop: Shop, request_id: str, payment: dict[str, Any]) -> list[dict[str, Any]]:
-    """A call that shows a payment from the start."""
-    line = await payer.open(shop.daemon, INVOKE)
-    await line.say(*opening(request_id, payment))
-    return await line.answers()
-
-
-def outcome(frames: list[dict[str, Any]]) -> str:
-    """`done`, or the name of what was wrong."""
-    last = frames[-1]
-    if last["type"] == "invoke.done":
-        assert [frame["data"] for frame in frames if frame["type"] == "invoke.event"] == ["X"]
-        return "done"
-    assert not any(frame["type"] == "invoke.event" for frame in frames), frames
-    reason = last.get("_meta", {}).get("x402/payment-response", {}).get("errorReason")
-    return str(reason or last.get("code"))
-
-
-def bound(demand: dict[str, Any], payer: Mallory, provider: PeerId, request_id: str, *, off_s: int = 0) -> Any:
-    """A payment as our own payers make it."""
-    read = terms.read_required(demand, Tokens())
-    assert isinstance(read, terms.Required)
-    (offer,) = read.offers
-    frame = OpenFrame(
-        version=1, request_id=request_id, capability="upper", input_format="text/plain", output_mode="unary"
-    )
-    request = binding.request_digest(
-        request_id=request_id, caller=AgentId(payer.peer_id), to_agent=None, content=frame.content()
-    )
-    salt = bytes(range(32))
-    nonce = binding.nonce(Context(provider, request), binding.offer_digest(offer.raw), salt)
-    authorization = x402.authorize(offer.terms, PAYER.address, nonce, int(time.time()) + off_s)
-    return x402.payment(offer, read, authorization, sign(authorization, offer.terms.token, PAYER), salt)
 
 
 def v1(demand: dict[str, Any]) -> dict[str, Any]:
@@ -174,19 +65,19 @@ async def test_the_official_client_pays_in_both_versions(place: Home, chain: Loc
     with Shop("alice", place, chain, "--accept-unbound") as shop:
         async with mallory(shop.daemon) as payer:
             for number, make in enumerate((v2, v1), 1):
-                paid: list[dict[str, Any]] = []
-
-                def keep(demand: dict[str, Any], make: Make = make, paid: list[dict[str, Any]] = paid) -> Any:
-                    paid.append(make(demand))
-                    return paid[0]
-
-                frames = await call(payer, shop, f"call-{number}", keep)
-                assert outcome(frames) == "done"
-                response = frames[-1]["_meta"]["x402/payment-response"]
-                assert response["success"]
-                # the same call again is the same purchase; another call is none
-                assert outcome(await show(payer, shop, f"call-{number}", paid[0])) == "done"
-                assert outcome(await show(payer, shop, "another", paid[0])) == faults.USED
+                order = Order(f"call-{number}")
+                line, demand = await ask(payer, shop, order)
+                paid = make(demand)
+                await line.say(order.proof(paid))
+                frames = await line.answers()
+                assert (outcome(frames), events(frames)) == ("done", ["X"])
+                assert response(frames)["success"]
+                # the same call again is the same purchase, in whatever clothes; another call is none
+                for again in (paid, *clothes(paid)):
+                    frames = await show(payer, shop, order, again)
+                    assert (outcome(frames), events(frames)) == ("done", ["X"])
+                    assert outcome(await show(payer, shop, Order("another"), again)) == faults.USED
+                assert outcome(await show(payer, shop, order, with_high_s(paid))) == faults.SIGNATURE
                 rows = await trio.to_thread.run_sync(shop.settled)
                 assert [row["state"] for row in rows] == ["settled"] * number
                 assert (chain.balance(PAYEE.address), chain.balance(PAYER.address)) == (
@@ -197,16 +88,36 @@ async def test_the_official_client_pays_in_both_versions(place: Home, chain: Loc
             assert shop.worked.read_text() == "xx"
 
 
+def clothes(paid: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One authorisation in other forms: of version 1, with other letters, with another v."""
+    yield {"x402Version": 1, "scheme": "exact", "network": "base", "payload": paid["payload"]}
+    for change in (lambda text: f"0x{text[2:].upper()}", lambda text: f"{text[:-2]}{int(text[-2:], 16) - 27:02x}"):
+        other = copy.deepcopy(paid)
+        other["payload"]["signature"] = change(paid["payload"]["signature"])
+        yield other
+
+
+def with_high_s(paid: dict[str, Any]) -> dict[str, Any]:
+    """The same authorisation under the other signature that the curve has for it."""
+    other = copy.deepcopy(paid)
+    text = paid["payload"]["signature"]
+    s, v = N - int(text[66:130], 16), {"1b": "1c", "1c": "1b"}[text[130:]]
+    other["payload"]["signature"] = f"{text[:66]}{s:064x}{v}"
+    return other
+
+
 async def test_a_hundred_at_once_show_one_payment(place: Home, chain: LocalChain) -> None:
     with Shop("alice", place, chain, "--accept-unbound") as shop:
         async with AsyncExitStack() as stack:
             # one peer alone may not have so many streams
             payers = [await stack.enter_async_context(mallory(shop.daemon, name=f"mallory-{n}")) for n in range(PAYERS)]
-            payment = v2(await demanded(payers[0], shop, "one"))
+            payment = v2(await demanded(payers[0], shop, Order("one")))
             said: Counter[str] = Counter()
 
             async def one(payer: Mallory, request_id: str) -> None:
-                said[outcome(await show(payer, shop, request_id, payment))] += 1
+                frames = await show(payer, shop, Order(request_id), payment)
+                said[outcome(frames)] += 1
+                assert events(frames) == (["X"] if outcome(frames) == "done" else [])
 
             async with trio.open_nursery() as nursery:
                 for number in range(100):
@@ -223,33 +134,30 @@ async def test_a_hundred_at_once_show_one_payment(place: Home, chain: LocalChain
         assert chain.balance(PAYEE.address) == PRICE
 
 
-async def test_one_payment_is_shown_to_several_providers_of_one_wallet(place: Home, chain: LocalChain) -> None:
-    with (
-        Shop("alice", place, chain) as alice,
-        Shop("bob", place, chain) as bob,
-        Shop("carol", place, chain) as carol,
-    ):
-        shops = (alice, bob, carol)
+async def test_one_payment_is_shown_to_ten_providers_of_one_wallet(place: Home, chain: LocalChain) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(PROVIDERS) as at_once:
+        made = list(at_once.map(lambda number: Shop(f"alice-{number}", place, chain), range(PROVIDERS)))
+        shops = [stack.enter_context(shop) for shop in made]
         async with mallory(*(shop.daemon for shop in shops)) as payer:
-            payment = bound(await demanded(payer, bob, "one"), payer, PeerId(bob.daemon.peer_id), "one")
-            said: dict[str, str] = {}
+            chosen = shops[PROVIDERS // 2]
+            payment = bound(await demanded(payer, chosen, Order("one")), payer, chosen.peer_id, Order("one"))
+            said: dict[Shop, str] = {}
 
             async def one(shop: Shop) -> None:
-                said[shop.daemon.name] = outcome(await show(payer, shop, "one", payment))
+                said[shop] = outcome(await show(payer, shop, Order("one"), payment))
 
             async with trio.open_nursery() as nursery:
                 for shop in shops:
                     nursery.start_soon(one, shop)
-            wrong_one = faults.BINDING_MISMATCH
-            assert said == {"alice": wrong_one, "bob": "done", "carol": wrong_one}
+            assert said == {shop: "done" if shop is chosen else faults.BINDING_MISMATCH for shop in shops}
             # and what names no request is taken by none of them
-            loose = v2(await demanded(payer, alice, "two"))
+            loose = v2(await demanded(payer, shops[0], Order("two")))
             for shop in shops:
-                assert outcome(await show(payer, shop, "two", loose)) == faults.UNBOUND
-            rows = await trio.to_thread.run_sync(bob.settled)
+                assert outcome(await show(payer, shop, Order("two"), loose)) == faults.UNBOUND
+            rows = await trio.to_thread.run_sync(chosen.settled)
             assert [row["state"] for row in rows] == ["settled"]
-            assert (alice.charges(), carol.charges()) == ([], [])
-        assert [shop.worked.read_text() for shop in shops] == ["", "x", ""]
+            assert all(shop.charges() == [] for shop in shops if shop is not chosen)
+        assert [shop.worked.read_text() for shop in shops] == ["x" if shop is chosen else "" for shop in shops]
         assert chain.balance(PAYEE.address) == PRICE
 
 
@@ -258,16 +166,14 @@ async def test_two_daemons_settle_with_one_wallet(place: Home, chain: LocalChain
     with Shop("alice", place, chain) as alice, Shop("carol", place, chain) as carol:
         async with mallory(alice.daemon, carol.daemon) as payer:
 
-            async def buy(shop: Shop, number: int) -> None:
-                name, provider = f"call-{number}", PeerId(shop.daemon.peer_id)
-                frames = await call(payer, shop, name, lambda demand: bound(demand, payer, provider, name))
-                assert outcome(frames) == "done"
+            async def one(shop: Shop, number: int) -> None:
+                assert outcome(await buy(payer, shop, Order(f"call-{number}"))) == "done"
 
             with trio.fail_after(100):
                 async with trio.open_nursery() as nursery:
                     for number in range(6):
                         for shop in (alice, carol):
-                            nursery.start_soon(buy, shop, number)
+                            nursery.start_soon(one, shop, number)
             for shop in (alice, carol):
                 rows = await trio.to_thread.run_sync(shop.settled)
                 assert [row["state"] for row in rows] == ["settled"] * 6
