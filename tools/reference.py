@@ -130,6 +130,8 @@ class _Socket:
 
     def _asked(self, method: dict[str, Any]) -> str:
         command = f" Typed: `{method['x-command']}`." if "x-command" in method else ""
+        if "x-file" in method:
+            command += f" With [a file](../../protocols/specs/rpc.md#6-open-files) that is open to {method['x-file']}."
         parts = [f"### {method['name']}", f"{method['summary']}.{command}"]
         if method["params"] and method["description"] != method["summary"]:
             parts.append(method["description"])

@@ -34,11 +34,12 @@ QUICK_AT = 2000
 QUICK_DIFFERENCES = (1, 10, 100)
 
 PARTS = ("compare", "take", "store")
-STORES = ("bare", "service", "socket", "helia")
+STORES = ("bare", "service", "socket", "pieces", "helia")
 TITLES = {
     "bare": "SHA-256 and a file",
     "service": "the content service",
-    "socket": "a program at the daemon's socket",
+    "socket": "a program at the daemon's socket, its files handed over",
+    "pieces": "the same, in pieces of base64",
     "helia": "Helia, its blocks in files",
 }
 
@@ -67,6 +68,7 @@ def measure_stores(directory: Path, megabytes: int, stores: Sequence[str]) -> di
         "bare": lambda: storing.bare(directory, data),
         "service": lambda: trio.run(storing.service, directory, data),
         "socket": lambda: storing.socket(data),
+        "pieces": lambda: storing.pieces(data),
         "helia": lambda: storing.helia(directory, megabytes),
     }
     return {name: run[name]() for name in stores}

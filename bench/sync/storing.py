@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from bench.content.ours import content
 from bench.program import Program
 from nexusd.agents import Agents
 from nexusd.client import Nexus
-from nexusd.client.content import put_file, read
+from nexusd.client.content import put_file, put_stream, read, save
 from nexusd.services.content import Budgets, Content
 from nexusd.store import Store
 from nexusd_protocols import limits
@@ -126,22 +127,43 @@ async def service(directory: Path, data: bytes) -> Rates:
 
 
 def socket(data: bytes) -> Rates:
-    """A program at the daemon's socket."""
+    """A program at the daemon's socket, which hands over its open files: to be read, and to be written and synced."""
+    with _served(data) as (nexus, path, pid):
+        watch = Watch(len(data), pid)
+        put = put_file(nexus, path)
+        watch.lap("put")
+        size = save(nexus, put.cid, path.with_name("copy"))
+        found = watch.lap("get")
+        assert size == len(data)
+    return found
+
+
+def pieces(data: bytes) -> Rates:
+    """The same, which sends and receives the bytes in base64."""
+    with _served(data) as (nexus, path, pid), path.open("rb") as file:
+        watch = Watch(len(data), pid)
+        put = put_stream(nexus, file)
+        watch.lap("put")
+        size = sum(map(len, read(nexus, put.cid)))
+        found = watch.lap("get")
+        assert size == len(data)
+    return found
+
+
+@contextmanager
+def _served(data: bytes) -> Iterator[tuple[Nexus, Path, int]]:
+    """A client of a daemon, the file, and the daemon's process."""
     home = Home()
     try:
         path = home.directory / "file"
         path.write_bytes(data)
-        with Daemon("a", home, "--log-level", "warning") as daemon:
-            with Nexus.connect(data_dir=daemon.data_dir, timeout=60) as nexus:
-                watch = Watch(len(data), daemon.pid)
-                put = put_file(nexus, path)
-                watch.lap("put")
-                size = sum(map(len, read(nexus, put.cid)))
-                found = watch.lap("get")
-            assert size == len(data)
+        with (
+            Daemon("a", home, "--log-level", "warning") as daemon,
+            Nexus.connect(data_dir=daemon.data_dir, timeout=60) as nexus,
+        ):
+            yield nexus, path, daemon.pid
     finally:
         home.remove()
-    return found
 
 
 def helia(directory: Path, megabytes: int) -> Rates:

@@ -19,7 +19,8 @@ import trio
 
 from nexusd.api import subscriptions
 from nexusd.api.calls import OutgoingCall
-from nexusd.api.dispatch import INLINE, Answer, Begun, Handler
+from nexusd.api.dispatch import INLINE, Answer, Begun, Handler, file_handlers, with_file
+from nexusd.api.files import HandedFiles
 from nexusd.api.outgoing import Outgoing, StalledError
 from nexusd.api.ports import Services
 from nexusd.api.provider import SocketProvider
@@ -75,6 +76,8 @@ class ClientConnection:
         self._machine = Connection(max_line=self._bounds.line_bytes, lines_per_receive=_LINES)
         self._outgoing = Outgoing(sock, limit=self._bounds.outgoing_bytes)
         self._provider = SocketProvider(self._machine, self._outgoing)
+        self._files = HandedFiles()
+        self._file_handlers = file_handlers(services)
         self._calls: dict[str, OutgoingCall] = {}
         self._subscriptions: dict[str, subscriptions.EventSubscription] = {}
         self._next_subscription = 1
@@ -117,6 +120,8 @@ class ClientConnection:
                     if machine.more:
                         await trio.lowlevel.checkpoint()
                         events = machine.receive(b"")
+                if not machine.partial:
+                    self._files.drop()
             machine.receive_eof()
         except RemoteProtocolError as error:
             self._reason = error.code
@@ -130,7 +135,7 @@ class ClientConnection:
     async def _receive(self) -> bytes:
         """Bytes as they came; empty at the end."""
         try:
-            data = self._sock.recv(_READ_BYTES)
+            data = self._files.receive(self._sock, _READ_BYTES)
         except BlockingIOError:
             pass
         else:
@@ -139,7 +144,7 @@ class ClientConnection:
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
-                return self._sock.recv(_READ_BYTES)
+                return self._files.receive(self._sock, _READ_BYTES)
             except BlockingIOError:
                 continue
 
@@ -198,6 +203,7 @@ class ClientConnection:
                     nursery.cancel_scope.cancel()
         finally:
             self._outgoing.close()
+            self._files.drop()
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
@@ -222,8 +228,7 @@ class ClientConnection:
         return params if isinstance(params, Refusal) else INLINE[event.method](self, params, event.size)
 
     async def _begin(self, event: Request | Notification, nursery: trio.Nursery) -> None:
-        handler = self._table.get(event.method)
-        if handler is None:
+        if event.method not in self._table and event.method not in self._file_handlers:
             self._answer(event, Refusal("method_not_found", f"No method {event.method[:64]!r}"))
             return
         params = decode_params(event.params, schema.METHODS[event.method].params)
@@ -234,7 +239,16 @@ class ClientConnection:
             self._slots.acquire_nowait()
         except trio.WouldBlock:
             await self._slots.acquire()
-        nursery.start_soon(self._carry_out, event, handler, params)
+        nursery.start_soon(self._carry_out, event, self._handler_of(event.method), params)
+
+    def _handler_of(self, method: str) -> Handler:
+        """What answers a request: with the file that came with it, where there must be one."""
+        handler = self._file_handlers.get(method)
+        if handler is None:
+            return self._table[method]
+        use = schema.METHODS[method].file
+        assert use is not None
+        return with_file(handler, use, self._files.take())
 
     async def _carry_out(self, event: Request | Notification, handler: Handler, params: Any) -> None:
         follow = None

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from nexusd.api.files import HandedFile, HandedFileError
 from nexusd.api.ports import Services
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
@@ -49,6 +50,7 @@ class Session(Protocol):
 
 
 Handler = Callable[[Any, Session], Awaitable[Answer | Begun]]
+FileHandler = Callable[[Any, HandedFile], Awaitable[Answer]]
 Inline = Callable[[Session, Any, int], Answer]
 
 INLINE: dict[str, Inline] = {
@@ -60,8 +62,32 @@ INLINE: dict[str, Inline] = {
 """Carried out by the reader; `size` is what a piece counts against credit."""
 
 
+def file_handlers(services: Services) -> dict[str, FileHandler]:
+    """What answers the methods with which an open file comes."""
+    return {
+        "content.writeFrom": services.content.write_from,
+        "content.readInto": services.content.read_into,
+    }
+
+
+def with_file(handler: FileHandler, use: schema.FileUse, file: HandedFile | Refusal) -> Handler:
+    """What answers one request, with the file that came with it: closed when the request is over."""
+
+    async def answer(params: Any, _: Session) -> Answer:
+        if isinstance(file, Refusal):
+            return file
+        with file:
+            try:
+                await file.check(use)
+                return await handler(params, file)
+            except HandedFileError as error:
+                return Refusal("bad_file", str(error))
+
+    return answer
+
+
 def handlers(services: Services) -> dict[str, Handler]:
-    """What answers each method of the schema that is not inline."""
+    """What answers each of the other methods of the schema that is not inline."""
     document = openrpc_document()
 
     async def discover(_: schema.Empty, __: Session) -> Answer:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import trio
 
 from nexusd.services.capabilities.ports import Call, Provider
+from nexusd.services.content.ports import OpenFile
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 
@@ -142,6 +143,10 @@ class ContentService(Protocol):
 
     async def write(self, params: schema.ContentWriteParams) -> schema.ContentWritten | Refusal: ...
 
+    async def write_from(
+        self, params: schema.ContentWriteFromParams, file: OpenFile
+    ) -> schema.ContentWritten | Refusal: ...
+
     async def finish(self, params: schema.ContentUploadParams) -> schema.ContentPut | Refusal: ...
 
     async def abort(self, params: schema.ContentUploadParams) -> schema.Done | Refusal: ...
@@ -149,6 +154,10 @@ class ContentService(Protocol):
     async def directory(self, params: schema.ContentDirectoryParams) -> schema.ContentPut | Refusal: ...
 
     async def read(self, params: schema.ContentReadParams) -> schema.ContentRead | Refusal: ...
+
+    async def read_into(
+        self, params: schema.ContentReadIntoParams, file: OpenFile
+    ) -> schema.ContentReadInto | Refusal: ...
 
     async def fetch(self, params: schema.ContentFetchParams) -> schema.ContentFetched | Refusal: ...
 

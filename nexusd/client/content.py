@@ -1,4 +1,5 @@
-"""Content put and got piece by piece, for synchronous programs.
+"""Content put and got, for synchronous programs. The daemon reads and writes a file itself, where it is handed one that
+is open; else the bytes go piece by piece.
 
 with Nexus.connect() as nexus:
     put = put_file(nexus, Path("report.pdf"))
@@ -27,12 +28,14 @@ _POLL_MS: Final = 250
 """Between two looks at how far a fetch is."""
 _AHEAD: Final = 2
 """Pieces asked for before they are needed."""
+_NOT_TAKEN: Final = frozenset({"method_not_found", "bad_file"})
+"""The daemon takes no open files, being older, or not this one: its bytes are sent instead."""
 
 
 class Caller(Protocol):
     """A client: see `nexusd.client.Nexus`."""
 
-    def call(self, method: str, params: Any = None) -> Any: ...
+    def call(self, method: str, params: Any = None, *, file: int | None = None) -> Any: ...
 
 
 def put_file(
@@ -46,21 +49,19 @@ def put_file(
     progress: Callable[[int], None] = lambda _sent: None,
 ) -> schema.ContentPut:
     """Put a file; `progress` is told how many bytes of it were taken. A put that was interrupted goes on where it was,
-    as long as the file is the same and the daemon runs. Raises NexusError, OSError."""
+    as long as the file is the same and the daemon runs; after that it is read again, and only what is not stored yet is
+    written. Raises NexusError, OSError."""
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
         same = (os.fspath(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev, format)
-        key = hashlib.sha256(repr(same).encode()).hexdigest()
-        return put_stream(
-            nexus,
-            file,
+        begin = schema.ContentBeginParams(
             name=path.name if name is None else name,
-            key=key,
+            key=hashlib.sha256(repr(same).encode()).hexdigest(),
             retention=retention,
             staged=staged,
             format=format,
-            progress=progress,
         )
+        return _put(nexus, file, begin, progress, hand_over=True)
 
 
 def put_stream(
@@ -77,15 +78,45 @@ def put_stream(
     """Put what a file object gives. With a `key` it can be resumed, and the file must be seekable. Raises NexusError,
     OSError."""
     begin = schema.ContentBeginParams(name=name, key=key, retention=retention, staged=staged, format=format)
+    return _put(nexus, file, begin, progress, hand_over=False)
+
+
+def _put(
+    nexus: Caller,
+    file: IO[bytes],
+    begin: schema.ContentBeginParams,
+    progress: Callable[[int], None],
+    *,
+    hand_over: bool,
+) -> schema.ContentPut:
     upload: schema.ContentUpload = nexus.call("content.begin", begin)
     progress(upload.written)
     if upload.done is not None:
         return upload.done
-    if upload.written:
-        file.seek(upload.written)
-    _send(nexus, file, upload, progress)
+    if hand_over:
+        try:
+            _hand_over(nexus, file.fileno(), upload, progress)
+        except NexusError as error:
+            if error.code not in _NOT_TAKEN:
+                raise
+            hand_over = False
+            upload = nexus.call("content.begin", begin)  # says how far it came
+    if not hand_over:
+        if upload.written:
+            file.seek(upload.written)
+        _send(nexus, file, upload, progress)
     put: schema.ContentPut = nexus.call("content.finish", schema.ContentUploadParams(upload=upload.upload))
     return put
+
+
+def _hand_over(nexus: Caller, file: int, upload: schema.ContentUpload, progress: Callable[[int], None]) -> None:
+    """The rest of a file, which the daemon reads itself."""
+    written, taken = upload.written, limits.CONTENT_SPAN_BYTES
+    while taken == limits.CONTENT_SPAN_BYTES:
+        params = schema.ContentWriteFromParams(upload=upload.upload, offset=written)
+        now = nexus.call("content.writeFrom", params, file=file).written
+        written, taken = now, now - written
+        progress(written)
 
 
 def _send(nexus: Caller, file: IO[bytes], upload: schema.ContentUpload, progress: Callable[[int], None]) -> None:
@@ -188,13 +219,32 @@ def save(
     written = 0
     try:
         with part.open("xb") as file:
-            for piece in read(nexus, cid, peers=peers):
-                file.write(piece)
-                written += len(piece)
-                progress(written)
+            try:
+                written = _fill(nexus, cid, file.fileno(), peers, progress)
+            except NexusError as error:
+                if error.code not in _NOT_TAKEN:
+                    raise
+                for piece in read(nexus, cid, peers=peers):
+                    file.write(piece)
+                    written += len(piece)
+                    progress(written)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    return written
+
+
+def _fill(nexus: Caller, cid: str, file: int, peers: Sequence[str], progress: Callable[[int], None]) -> int:
+    """The bytes of something, which the daemon writes to a file itself."""
+    written, size = 0, None
+    while size is None or written < size:
+        params = schema.ContentReadIntoParams(cid=cid, offset=written, peers=list(peers))
+        found: schema.ContentReadInto = nexus.call("content.readInto", params, file=file)
+        size = found.size
+        if found.read != min(limits.CONTENT_SPAN_BYTES, size - written):
+            raise NexusError.of("bad_content", f"{cid} ends early")
+        written += found.read
+        progress(written)
     return written

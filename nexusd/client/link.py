@@ -32,22 +32,24 @@ class Link:
             self._sock.close()
             raise unreachable(path, error) from error
 
-    def write(self, line: bytes) -> None:
-        """Send a line. A connection that broke shows when it is read, together with what the daemon said before."""
+    def write(self, line: bytes, file: int | None = None) -> None:
+        """Send a line, and with it an open file. A connection that broke shows when it is read, together with what the
+        daemon said before."""
         if line:
             try:
                 with self._lock:
-                    self._sock.sendall(line)
+                    sent = 0 if file is None else socket.send_fds(self._sock, [line], [file])
+                    self._sock.sendall(line[sent:])
             except TimeoutError as error:
                 raise NexusError.of("timeout", "The daemon takes nothing") from error
             except OSError:
                 return
 
-    def request(self, method: str, params: Params) -> int:
+    def request(self, method: str, params: Params, file: int | None = None) -> int:
         """Send a request; the id of its answer."""
         with self._lock:
             request_id, line = self.exchange.request(method, params)
-        self.write(line)
+        self.write(line, file)
         return request_id
 
     def read(self) -> Event:
@@ -64,9 +66,9 @@ class Link:
             self._events.extend(self.exchange.receive(data))
         return self._events.popleft()
 
-    def call(self, method: str, params: Params) -> Any:
+    def call(self, method: str, params: Params, file: int | None = None) -> Any:
         """Ask, and wait for the answer. What else comes meanwhile is dropped. Raises NexusError."""
-        request_id = self.request(method, params)
+        request_id = self.request(method, params, file)
         while True:
             event = self.read()
             if isinstance(event, Response) and event.id == request_id:

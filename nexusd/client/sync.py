@@ -139,13 +139,14 @@ class Nexus(_Asking):
         result: R = self.call(ask.method, ask.params)
         return result
 
-    def call(self, method: str, params: Params = None, *, timeout: float | None = None) -> Any:
+    def call(self, method: str, params: Params = None, *, timeout: float | None = None, file: int | None = None) -> Any:
         """Any method of `nexusd_protocols.rpc.schema`, with its struct or a mapping of wire names as parameters; gives
-        the result struct. `timeout` replaces the client's. Raises NexusError."""
+        the result struct. `timeout` replaces the client's; `file` is the descriptor of an open file that the daemon is
+        to read or to write. Raises NexusError."""
         with self._links.one() as link:
             if timeout is not None:
                 link.set_timeout(timeout)
-            return link.call(method, params)
+            return link.call(method, params, file)
 
     def events(
         self,

@@ -125,6 +125,8 @@ RPC_CALLS: Final = 256
 """Calls under way on one connection, in each direction."""
 RPC_SUBSCRIPTIONS: Final = 32
 """Subscriptions on one connection. One tells everything; more are for a program with several parts."""
+RPC_FILES: Final = 4
+"""Open files that requests of one connection have in use at once."""
 RPC_STALL_SECONDS: Final = 30.0
 """A subscriber whose connection takes no byte for so long is cut; it continues from its cursor later."""
 PAGE_ROWS: Final = 500
@@ -180,6 +182,9 @@ DAG_CBOR_ITEMS: Final = 65_536
 a block, and keep a core busy for seconds."""
 CONTENT_PIECE_BYTES: Final = MIB
 """Content in one request or answer of the socket: four leaves. In base64 it is a third of a line."""
+CONTENT_SPAN_BYTES: Final = 8 * MIB
+"""Content that one request has the daemon read from a file, or write into one: a tenth of a second, and a step of a
+progress bar."""
 CONTENT_BLOCKS: Final = 4_194_304
 """Blocks of one thing that is fetched: a terabyte of our leaves. An endless thing ends here."""
 CONTENT_WAITING: Final = 1_048_576

@@ -5,6 +5,7 @@ It runs in a thread, so that synchronous clients can be tested from a plain test
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -28,12 +29,13 @@ class Reply:
     hang_up: bool = False
 
 
-Script = msgspec.Struct | Refusal | Reply | Callable[[Any], msgspec.Struct | Refusal | Reply]
+Script = msgspec.Struct | Refusal | Reply | Callable[..., msgspec.Struct | Refusal | Reply]
 
 
 @dataclass
 class ScriptedDaemon:
-    """`script` maps methods to answers, or to functions of the decoded parameters. `asked` is what came."""
+    """`script` maps methods to answers, or to functions of the decoded parameters, and of the open file that comes with
+    some. `asked` is what came."""
 
     path: Path
     script: dict[str, Script] = field(default_factory=dict)
@@ -89,18 +91,30 @@ class ScriptedDaemon:
 
     def _serve(self, sock: socket.socket) -> None:
         machine = Connection()
-        while True:
-            try:
-                data = sock.recv(65536)
-            except OSError:
-                return
-            if not data:
-                return
-            for event in machine.receive(data):
-                if isinstance(event, Request | Notification) and not self._answer(sock, machine, event):
+        file: int | None = None
+        try:
+            while True:
+                try:
+                    data, files, _, _ = socket.recv_fds(sock, 65536, 1)
+                except OSError:
                     return
+                if not data:
+                    return
+                file = files[0] if files else file
+                for event in machine.receive(data):
+                    if isinstance(event, Request | Notification):
+                        if not self._answer(sock, machine, event, file):
+                            return
+                        if file is not None:
+                            os.close(file)
+                            file = None
+        finally:
+            if file is not None:
+                os.close(file)
 
-    def _answer(self, sock: socket.socket, machine: Connection, event: Request | Notification) -> bool:
+    def _answer(
+        self, sock: socket.socket, machine: Connection, event: Request | Notification, file: int | None
+    ) -> bool:
         row = METHODS.get(event.method)
         params = decode_params(event.params, row.params) if row is not None else None
         with self.heard:
@@ -112,7 +126,7 @@ class ScriptedDaemon:
         if isinstance(params, Refusal):
             answer = params
         elif callable(answer):
-            answer = answer(params)
+            answer = answer(params) if row is None or row.file is None else answer(params, file)
         reply = answer if isinstance(answer, Reply) else Reply(answer)
         refused = isinstance(reply.result, Refusal)
         line = machine.error(event.id, reply.result) if refused else machine.result(event.id, reply.result)

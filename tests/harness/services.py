@@ -444,6 +444,7 @@ class Fakes:
     inbox: FakeInbox
     capabilities: FakeCapabilities
     directory: FakeDirectory
+    content: FakeContent
 
     @classmethod
     def make(cls, nursery: trio.Nursery, socket: Path, events: FakeEvents | None = None) -> Fakes:
@@ -458,6 +459,7 @@ class Fakes:
             FakeInbox(),
             FakeCapabilities(nursery),
             FakeDirectory(),
+            FakeContent(),
         )
 
     @property
@@ -471,7 +473,7 @@ class Fakes:
             rooms=self.rooms,
             inbox=self.inbox,
             capabilities=self.capabilities,
-            content=FakeContent(),
+            content=self.content,
             directory=self.directory,
             events=self.events,
             payments=FakePayments(),

@@ -6,18 +6,22 @@ import base64
 import filecmp
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nexusd.client import Nexus, NexusError, content
+from nexusd_protocols import limits
 from nexusd_protocols.content.cid import JSON, RAW, Cid
-from nexusd_protocols.rpc.schema import ContentFetchParams
+from nexusd_protocols.rpc.schema import ContentFetchParams, ContentPut
 from tests.harness.daemon import Daemon, Home, connect, meet
 from tests.harness.process import poll
 
 MIB = 1 << 20
+SPAN = limits.CONTENT_SPAN_BYTES
+LEAF = 256 << 10
 
 
 @pytest.fixture
@@ -152,26 +156,35 @@ def pair(own_home: Home) -> Iterator[tuple[Daemon, Daemon]]:
         yield dora, emil
 
 
-def test_a_put_goes_on_where_it_was(alice: Daemon, tmp_path: Path) -> None:
-    path = tmp_path / "long.bin"
-    path.write_bytes(os.urandom(5 * MIB + 17))
-    sent: list[int] = []
+class StopError(Exception):
+    """Enough."""
 
-    class StopError(Exception):
-        pass
+
+@pytest.mark.parametrize("handed", [True, False], ids=["handed over", "in pieces"])
+def test_a_put_goes_on_where_it_was(alice: Daemon, tmp_path: Path, handed: bool) -> None:
+    step = SPAN if handed else MIB
+    path = tmp_path / "long.bin"
+    path.write_bytes(os.urandom(5 * step + 17))
+    sent: list[int] = []
 
     def stop(written: int) -> None:
         sent.append(written)
-        if written >= 2 * MIB:
+        if written >= 2 * step:
             raise StopError
 
+    def put_it(nexus: Nexus, progress: Callable[[int], None]) -> ContentPut:
+        if handed:
+            return content.put_file(nexus, path, progress=progress)
+        with path.open("rb") as file:
+            return content.put_stream(nexus, file, key=str(path), progress=progress)
+
     with Nexus.connect(data_dir=alice.data_dir) as nexus, pytest.raises(StopError):
-        content.put_file(nexus, path, progress=stop)
+        put_it(nexus, stop)
     with Nexus.connect(data_dir=alice.data_dir) as nexus:
         resumed: list[int] = []
-        put = content.put_file(nexus, path, progress=resumed.append)
-        assert sent == [0, MIB, 2 * MIB]
-        assert 2 * MIB <= resumed[0] <= 5 * MIB, "what was on its way counts, too"
+        put = put_it(nexus, resumed.append)
+        assert sent == [0, step, 2 * step]
+        assert 2 * step <= resumed[0] <= 5 * step, "what was on its way counts, too"
         assert resumed[-1] == path.stat().st_size
         copy = tmp_path / "copy.bin"
         content.save(nexus, put.cid, copy)
@@ -179,6 +192,40 @@ def test_a_put_goes_on_where_it_was(alice: Daemon, tmp_path: Path) -> None:
         # another file by that name is another put
         path.write_bytes(os.urandom(MIB))
         assert content.put_file(nexus, path, progress=resumed.append).cid != put.cid
+
+
+def test_a_put_that_a_restart_interrupted_writes_nothing_twice(own_home: Home, tmp_path: Path) -> None:
+    """The daemon knows nothing of it any more, and reads the file again; what is stored of it stays as it is."""
+    path = tmp_path / "long.bin"
+    path.write_bytes(os.urandom(3 * SPAN))
+
+    def stop(written: int) -> None:
+        if written == 2 * SPAN:
+            raise StopError
+
+    with Daemon("dora", own_home) as dora:
+        with Nexus.connect(data_dir=dora.data_dir) as nexus, pytest.raises(StopError):
+            content.put_file(nexus, path, progress=stop)
+        dora.restart()
+        before = dora.rpc("storage.show")["blocks"]
+        assert before >= 2 * SPAN // LEAF
+        # bytes that were given to the system to write, whatever disk is below: those of the log, and of the file
+        written = process_of(dora).io_counters().write_chars
+        put = dora.cli("content", "put", str(path))
+        dora.rpc("content.collect")
+        written = process_of(dora).io_counters().write_chars - written
+        assert SPAN < written < 3 * SPAN, "one span is new, and goes through the log"
+        assert put["size"] == 3 * SPAN
+        assert dora.cli("content", "stat", put["cid"])["complete"] is True
+        # and of all of it there is nothing left to write
+        dora.restart()
+        written = process_of(dora).io_counters().write_chars
+        assert dora.cli("content", "put", str(path)) == put
+        assert process_of(dora).io_counters().write_chars - written < SPAN // 8
+
+
+def process_of(daemon: Daemon) -> psutil.Process:
+    return psutil.Process(daemon.pid)
 
 
 def test_a_get_goes_on_where_it_was(pair: tuple[Daemon, Daemon], tmp_path: Path) -> None:

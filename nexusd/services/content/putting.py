@@ -7,6 +7,7 @@ from typing import Protocol
 
 from nexusd.agents import Agents
 from nexusd.services.content.keeping import UPLOAD, USER, Keeping
+from nexusd.services.content.ports import OpenFile
 from nexusd.services.content.shelf import Shelf
 from nexusd.services.content.uploads import Upload, Uploads
 from nexusd.services.content.views import parse_cid
@@ -74,6 +75,21 @@ class Putting:
             return Refusal("too_large", f"A piece has at most {limits.CONTENT_PIECE_BYTES} bytes")
         written = await self._uploads.write(upload, params.offset, params.data)
         return written if isinstance(written, Refusal) else schema.ContentWritten(written=written)
+
+    async def write_from(
+        self, params: schema.ContentWriteFromParams, file: OpenFile
+    ) -> schema.ContentWritten | Refusal:
+        """Take the next bytes out of a file, as far as it goes."""
+        upload = self._found(params.agent, params.upload)
+        if isinstance(upload, Refusal):
+            return upload
+        at, end = params.offset, params.offset + params.length
+        while at < end and (piece := await file.read_at(at, min(end - at, limits.CONTENT_PIECE_BYTES))):
+            written = await self._uploads.write(upload, at, piece)
+            if isinstance(written, Refusal):
+                return written
+            at = written
+        return schema.ContentWritten(written=upload.written)
 
     async def finish(self, params: schema.ContentUploadParams) -> schema.ContentPut | Refusal:
         """End a put: everything is on disk, and kept, when its CID is given out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,9 @@ from nexusd_protocols.content.range_reader import RangeReader
 from nexusd_protocols.content.unixfs import Directory, Inner, Leaf, read_node, total_size
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import ContentEntry, ContentKind
+
+Take = Callable[[list[bytes]], Awaitable[None]]
+"""Takes the next pieces, in their order."""
 
 AHEAD: Final = 16
 """Blocks read at a time: 4 MiB of ours."""
@@ -46,23 +49,34 @@ async def at_path(fetcher: Fetcher, root: Cid, path: str, *, timeout: float) -> 
     return block
 
 
-async def read(fetcher: Fetcher, root: Cid, offset: int, length: int, *, timeout: float) -> tuple[bytes, int] | Refusal:
-    """Bytes of a file from `offset`, or of a block that is no file, and how many there are in all. Raises what
-    `Fetcher.block` does, and BlockError for a file whose nodes lie."""
+async def read(
+    fetcher: Fetcher,
+    root: Cid,
+    offset: int,
+    length: int,
+    take: Take,
+    *,
+    timeout: float,
+) -> int | Refusal:
+    """Give `take` the bytes of a file from `offset`, or of a block that is no file, piece by piece, and return how many
+    there are in all. Raises what `Fetcher.block` does, and BlockError for a file whose nodes lie."""
     first = await fetcher.block(root, timeout=timeout)
     node = read_node(root, first.data)
     if isinstance(node, Directory):
         return Refusal("bad_content", f"{root} is a directory: read what is in it")
     if not isinstance(node, Leaf | Inner):
-        return first.data[offset : offset + length], len(first.data)
+        await take([first.data[offset : offset + length]])
+        return len(first.data)
     reader = RangeReader(root, offset, offset + length)
     reader.wanted(1)
-    pieces = reader.take(root, first.data)
+    await take(reader.take(root, first.data))
     while not reader.done:
+        pieces: list[bytes] = []
         for block in await _all(fetcher, reader.wanted(AHEAD), timeout):
             pieces += reader.take(block.cid, block.data)
+        await take(pieces)
     assert reader.size is not None
-    return b"".join(pieces), reader.size
+    return reader.size
 
 
 async def _all(fetcher: Fetcher, cids: list[Cid], timeout: float) -> list[Block]:

@@ -18,7 +18,7 @@ from nexusd.services.content.disk import Disk
 from nexusd.services.content.fetcher import Fetcher
 from nexusd.services.content.fetching import Fetches
 from nexusd.services.content.keeping import CACHE, PINS, USER, Budgets, Keeping
-from nexusd.services.content.ports import Names
+from nexusd.services.content.ports import Names, OpenFile
 from nexusd.services.content.putting import Putting
 from nexusd.services.content.shelf import Shelf
 from nexusd.services.content.uploads import Uploads
@@ -84,6 +84,7 @@ class Content:
         putting = Putting(agents, self._shelf, self._uploads, self._keeping, self._announce)
         self.begin = putting.begin
         self.write = putting.write
+        self.write_from = putting.write_from
         self.finish = putting.finish
         self.abort = putting.abort
         self.directory = putting.directory
@@ -151,20 +152,25 @@ class Content:
 
     async def read(self, params: schema.ContentReadParams) -> schema.ContentRead | Refusal:
         """A part of a file, or of a block."""
-        cid, peers = parse_cid(params.cid), self._peers(params.peers)
-        if isinstance(cid, Refusal):
-            return cid
-        if isinstance(peers, Refusal):
-            return peers
-        try:
-            async with Fetcher(self._shelf, self._names, cid, peers) as fetcher:
-                found = await reading.read(fetcher, cid, params.offset, params.length, timeout=params.wait_ms / 1000)
-        except (HostError, BlockError) as error:
-            return refusal_of(error)
-        if isinstance(found, Refusal):
-            return found
-        data, size = found
-        return schema.ContentRead(data=data, size=size)
+        found: list[bytes] = []
+
+        async def take(pieces: list[bytes]) -> None:
+            found.extend(pieces)
+
+        size = await self._read(params, take)
+        return size if isinstance(size, Refusal) else schema.ContentRead(data=b"".join(found), size=size)
+
+    async def read_into(self, params: schema.ContentReadIntoParams, file: OpenFile) -> schema.ContentReadInto | Refusal:
+        """The same, into a file."""
+        at = params.offset
+
+        async def take(pieces: list[bytes]) -> None:
+            nonlocal at
+            await file.write_at(at, pieces)
+            at += sum(map(len, pieces))
+
+        size = await self._read(params, take)
+        return size if isinstance(size, Refusal) else schema.ContentReadInto(read=at - params.offset, size=size)
 
     async def fetch(self, params: schema.ContentFetchParams) -> schema.ContentFetched | Refusal:
         """Fetch all of something and keep it, at least as long as was asked."""
@@ -300,6 +306,21 @@ class Content:
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _read(
+        self, params: schema.ContentReadParams | schema.ContentReadIntoParams, take: reading.Take
+    ) -> int | Refusal:
+        cid, peers = parse_cid(params.cid), self._peers(params.peers)
+        if isinstance(cid, Refusal):
+            return cid
+        if isinstance(peers, Refusal):
+            return peers
+        try:
+            async with Fetcher(self._shelf, self._names, cid, peers) as fetcher:
+                timeout = params.wait_ms / 1000
+                return await reading.read(fetcher, cid, params.offset, params.length, take, timeout=timeout)
+        except (HostError, BlockError) as error:
+            return refusal_of(error)
 
     def _peers(self, named: Sequence[str]) -> tuple[PeerId, ...] | Refusal:
         found: tuple[PeerId, ...] = ()

@@ -94,13 +94,20 @@ class FileBuilder:
     def feed(self, data: bytes) -> list[Block]:
         """The next bytes of the file, in pieces of any size. Gives the blocks that are complete."""
         assert not self._finished, "the file is finished"
-        self._buffer += data
         self._size += len(data)
         done: list[Block] = []
-        whole = len(self._buffer) - len(self._buffer) % CHUNK_BYTES
-        for at in range(0, whole, CHUNK_BYTES):
-            self._add_leaf(bytes(self._buffer[at : at + CHUNK_BYTES]), done)
-        del self._buffer[:whole]
+        left = memoryview(data)
+        if self._buffer:
+            missing = CHUNK_BYTES - len(self._buffer)
+            self._buffer += left[:missing]
+            left = left[missing:]
+            if len(self._buffer) == CHUNK_BYTES:
+                self._add_leaf(bytes(self._buffer), done)
+                self._buffer.clear()
+        while len(left) >= CHUNK_BYTES:
+            self._add_leaf(bytes(left[:CHUNK_BYTES]), done)
+            left = left[CHUNK_BYTES:]
+        self._buffer += left
         return done
 
     def finish(self) -> tuple[list[Block], Cid, int]:

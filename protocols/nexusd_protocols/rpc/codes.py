@@ -113,6 +113,12 @@ _ROWS: Final = (
         "It holds what looks like key material",
         "leave it out; or send it --anyway, where the policy lets you",
     ),
+    ErrorCode(
+        "bad_file",
+        -32027,
+        "The file that came with the request cannot be used",
+        "see the message; or send the bytes themselves",
+    ),
     # cannot reach
     ErrorCode(
         "content_not_found",

@@ -183,6 +183,11 @@ class Connection:
         return []
 
     @property
+    def partial(self) -> bool:
+        """Whether the beginning of a line has come, and not its end."""
+        return self._buffer.pending() > 0
+
+    @property
     def answering(self) -> int:
         """Requests of the other end that are still to be answered."""
         return len(self._answering)

@@ -11,14 +11,15 @@ from nexusd_protocols.rpc.codes import CODES, ErrorCode
 from nexusd_protocols.rpc.schema import METHODS, NOTIFICATIONS, PROVIDER_METHODS, Method, Notification, OpenRpcDocument
 
 OPENRPC_VERSION: Final = "1.3.2"
-INTERFACE_VERSION: Final = "1.0.0"
+INTERFACE_VERSION: Final = "1.1.0"
 """Raised with the interface: the middle figure for what old clients may ignore, the first for what breaks them."""
 ANY_METHOD: Final = ("invalid_request", "invalid_params", "internal_error", "busy", "shutting_down")
 _REF: Final = "#/components/schemas/{name}"
 
 
 def document() -> dict[str, Any]:
-    """The document, ready for JSON. Notifications and requests of the daemon are methods with an `x-` mark."""
+    """The document, ready for JSON. Notifications and requests of the daemon are methods with an `x-` mark, and so are
+    those with which an open file comes."""
     rows = [*METHODS.values(), *PROVIDER_METHODS.values()]
     types: list[Any] = [row.params for row in rows] + [row.result for row in rows]
     types += [row.params for row in NOTIFICATIONS.values()]
@@ -63,6 +64,8 @@ def _method(row: Method, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if row.command:
         entry["x-command"] = row.command
+    if row.file is not None:
+        entry["x-file"] = row.file
     return entry
 
 

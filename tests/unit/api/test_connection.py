@@ -12,7 +12,7 @@ import trio
 import trio.lowlevel
 
 from nexusd.api.connection import Bounds
-from nexusd.api.dispatch import INLINE, handlers
+from nexusd.api.dispatch import INLINE, file_handlers, handlers
 from nexusd.store.errors import StorageError, StorageFailedError, StorageFullError
 from nexusd_protocols.rpc import schema
 from tests.harness.door import Door, open_door
@@ -23,7 +23,9 @@ def code(answer: Any) -> str:
 
 
 async def test_every_method_of_the_schema_is_answered(door: Door) -> None:
-    assert set(handlers(door.fakes.services)) | set(INLINE) == set(schema.METHODS)
+    services = door.fakes.services
+    assert set(handlers(services)) | set(file_handlers(services)) | set(INLINE) == set(schema.METHODS)
+    assert set(file_handlers(services)) == {row.name for row in schema.METHODS.values() if row.file is not None}
 
 
 async def test_services_are_reached(door: Door) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import msgspec
 import pytest
@@ -70,7 +71,11 @@ def holding(data: bytes):
     def read(params):
         return schema.ContentRead(data=data[params.offset : params.offset + 3], size=len(data))
 
-    return {"content.stat": FILE, "content.fetch": done(), "content.read": read}
+    def read_into(params, file):
+        piece = data[params.offset : params.offset + params.length]
+        return schema.ContentReadInto(read=os.pwrite(file, piece, params.offset), size=len(data))
+
+    return {"content.stat": FILE, "content.fetch": done(), "content.read": read, "content.readInto": read_into}
 
 
 def test_what_is_kept(nexus, daemon):
@@ -207,6 +212,41 @@ def test_pinning_fetches(nexus, daemon):
 
 def test_putting_a_file(nexus, daemon, tmp_path):
     path = tmp_path / "report.pdf"
+    path.write_bytes(os.urandom(limits.CONTENT_SPAN_BYTES + 5))
+    taken = []
+
+    def write(params, file):
+        taken.append(os.pread(file, params.length, params.offset))
+        return schema.ContentWritten(written=params.offset + len(taken[-1]))
+
+    daemon.script |= {
+        "content.begin": schema.ContentUpload(upload="u", written=0),
+        "content.writeFrom": write,
+        "content.finish": schema.ContentPut(cid=CID, size=5, total_size=9),
+    }
+    shown = nexus("content", "put", str(path), "--class", "mirrored", tty=True)
+    assert (shown.out, shown.err) == (f"{CID}\n", "report.pdf: 5 B\n")
+    assert b"".join(taken) == path.read_bytes()
+    begun = daemon.params("content.begin")
+    assert (begun.name, begun.retention, begun.staged, len(begun.key)) == ("report.pdf", "mirrored", False, 64)
+    # what was taken before is not read again
+    daemon.script["content.begin"] = schema.ContentUpload(upload="u", written=limits.CONTENT_SPAN_BYTES)
+    daemon.asked.clear()
+    assert nexus("content", "put", str(path)).data["cid"] == CID
+    offsets = [params.offset for name, params in daemon.asked if name == "content.writeFrom"]
+    assert offsets == [limits.CONTENT_SPAN_BYTES]
+    assert daemon.params("content.begin").key == begun.key
+    # of a file that is as long as what is asked for at once, the end shows with the next question
+    path.write_bytes(bytes(limits.CONTENT_SPAN_BYTES))
+    taken.clear()
+    assert nexus("content", "put", str(path)).data["cid"] == CID
+    assert list(map(len, taken)) == [0]
+
+
+@pytest.mark.parametrize("why", ["method_not_found", "bad_file"])
+def test_putting_a_file_where_the_daemon_does_not_take_it(nexus, daemon, tmp_path, why):
+    """An older one does not know how, and one that has no descriptor left gets none."""
+    path = tmp_path / "report.pdf"
     path.write_bytes(b"x" * (limits.CONTENT_PIECE_BYTES + 5))
     taken = io.BytesIO()
 
@@ -217,21 +257,20 @@ def test_putting_a_file(nexus, daemon, tmp_path):
 
     daemon.script |= {
         "content.begin": schema.ContentUpload(upload="u", written=0),
+        "content.writeFrom": lambda params, file: Refusal(why),
         "content.write": write,
         "content.finish": schema.ContentPut(cid=CID, size=5, total_size=9),
     }
-    shown = nexus("content", "put", str(path), "--class", "mirrored", tty=True)
-    assert (shown.out, shown.err) == (f"{CID}\n", "report.pdf: 5 B\n")
+    assert nexus("content", "put", str(path), "--class", "mirrored", tty=True).out == f"{CID}\n"
     assert taken.getvalue() == path.read_bytes()
-    begun = daemon.params("content.begin")
-    assert (begun.name, begun.retention, begun.staged, len(begun.key)) == ("report.pdf", "mirrored", False, 64)
     # what was taken before is not sent again
     daemon.script["content.begin"] = schema.ContentUpload(upload="u", written=limits.CONTENT_PIECE_BYTES)
     daemon.asked.clear()
     assert nexus("content", "put", str(path)).data["cid"] == CID
     assert [params.offset for name, params in daemon.asked if name == "content.write"] == [limits.CONTENT_PIECE_BYTES]
-    assert daemon.params("content.begin").key == begun.key
     assert taken.getvalue() == path.read_bytes()
+    daemon.script["content.writeFrom"] = lambda params, file: Refusal("storage_full", "The disk is full")
+    assert nexus("content", "put", str(path)).error["code"] == "storage_full", "which sending would not mend"
 
 
 def test_putting_standard_input(nexus, daemon):
@@ -269,12 +308,26 @@ def test_getting_a_file(nexus, daemon, tmp_path, monkeypatch):
     assert nexus("content", "get", CID, "--force").data["path"] == "report.pdf", "the name that its user gave it"
     assert nexus("content", "get", CID, "--force").data["path"] == "report.pdf"
     assert nexus("content", "get", CID, "-o", "other.txt", "--from", "bob").data["bytes"] == 7
-    assert daemon.params("content.read").peers == ["bob"]
+    assert daemon.params("content.readInto").peers == ["bob"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.txt", "report.pdf"]
     assert nexus("content", "get", CID, "-o", "no/such/place").error["message"] == "there is no directory no/such"
     (tmp_path / "link").symlink_to("elsewhere")
     assert nexus("content", "get", CID, "-o", "link").error["code"] == "usage"
     assert nexus("content", "get", CID, "-o", "-").out == "content"
+
+
+def test_getting_a_file_from_a_daemon_that_does_not_take_open_ones(nexus, daemon, tmp_path):
+    daemon.script |= holding(b"content")
+    del daemon.script["content.readInto"]
+    assert nexus("content", "get", CID, "-o", str(tmp_path / "x")).data["bytes"] == 7
+    assert (tmp_path / "x").read_bytes() == b"content"
+
+
+def test_getting_a_file_in_several_parts(nexus, daemon, tmp_path):
+    data = os.urandom(2 * limits.CONTENT_SPAN_BYTES + 1)
+    daemon.script |= holding(data)
+    assert nexus("content", "get", CID, "-o", str(tmp_path / "x")).data["bytes"] == len(data)
+    assert (tmp_path / "x").read_bytes() == data
 
 
 def test_a_fetch_that_takes_its_time(nexus, daemon, tmp_path):
@@ -289,9 +342,13 @@ def test_a_fetch_that_takes_its_time(nexus, daemon, tmp_path):
     assert (error["code"], error["exitCode"]) == ("content_not_found", 2)
 
 
-def test_a_file_that_ends_early_is_not_written(nexus, daemon, tmp_path):
+@pytest.mark.parametrize("handed", [True, False])
+def test_a_file_that_ends_early_is_not_written(nexus, daemon, tmp_path, handed):
     daemon.script |= holding(b"content")
     daemon.script["content.read"] = lambda params: schema.ContentRead(data=b"abc"[params.offset :], size=7)
+    daemon.script["content.readInto"] = lambda params, file: (
+        schema.ContentReadInto(read=3 if params.offset == 0 else 0, size=7) if handed else Refusal("bad_file")
+    )
     assert nexus("content", "get", CID, "-o", str(tmp_path / "x")).error["code"] == "bad_content"
     assert list(tmp_path.iterdir()) == []
 
@@ -320,9 +377,9 @@ class Holder:
     def __init__(self, **entries: list[tuple[str, str]]) -> None:
         self.entries = entries
 
-    def call(self, method, params=None):
-        if method == "content.read":
-            return schema.ContentRead(data=b"file", size=4)
+    def call(self, method, params=None, *, file=None):
+        if method == "content.readInto":
+            return schema.ContentReadInto(read=os.pwrite(file, b"file", 0), size=4)
         assert method == "content.stat"
         return self.stat(params.cid)
 
@@ -389,12 +446,13 @@ class Taker:
     def __init__(self) -> None:
         self.directories: list[schema.ContentDirectoryParams] = []
 
-    def call(self, method, params=None):
+    def call(self, method, params=None, *, file=None):
         match method:
             case "content.begin":
                 return schema.ContentUpload(upload=params.name, written=0)
-            case "content.write":
-                return schema.ContentWritten(written=params.offset + len(params.data))
+            case "content.writeFrom":
+                taken = os.pread(file, params.length, params.offset)
+                return schema.ContentWritten(written=params.offset + len(taken))
             case "content.finish":
                 return schema.ContentPut(cid=f"cid of {params.upload}", size=1, total_size=1)
         assert method == "content.directory"

@@ -13,6 +13,7 @@ from nexusd_protocols.rpc.schema.shape import Acting, Page, Params, Result
 Wait = Annotated[int, Meta(ge=0, le=600_000)]
 ContentKind = Literal["file", "directory", "json", "dag-json", "dag-cbor", "other"]
 Offset = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Span = Annotated[int, Meta(ge=1, le=limits.CONTENT_SPAN_BYTES)]
 
 
 class ContentBeginParams(Acting, frozen=True, kw_only=True):
@@ -42,6 +43,15 @@ class ContentWriteParams(Acting, frozen=True, kw_only=True):
     upload: str
     offset: Offset
     data: bytes
+
+
+class ContentWriteFromParams(Acting, frozen=True, kw_only=True):
+    """The next bytes, out of a file that comes with the request: from `offset` of it, which must be what was written so
+    far, at most `length`. What is written is less where the file ends, and nothing where it has ended."""
+
+    upload: str
+    offset: Offset
+    length: Span = limits.CONTENT_SPAN_BYTES
 
 
 class ContentWritten(Result, frozen=True, kw_only=True):
@@ -97,6 +107,25 @@ class ContentRead(Result, frozen=True, kw_only=True):
     """`data` is base64, and comes from whoever made the content: untrusted. `size` is of all of it."""
 
     data: bytes
+    size: int
+
+
+class ContentReadIntoParams(Acting, frozen=True, kw_only=True):
+    """Bytes as `content.read` gives them, into a file that comes with the request: from `offset` of it on, at most
+    `length`. After an error some of them may be there."""
+
+    cid: str
+    offset: Offset = 0
+    length: Span = limits.CONTENT_SPAN_BYTES
+    peers: Annotated[list[str], Meta(max_length=16)] = []
+    wait_ms: Wait = 30_000
+
+
+class ContentReadInto(Result, frozen=True, kw_only=True):
+    """`read` bytes were written to the file, which come from whoever made the content: untrusted. `size` is of all of
+    it."""
+
+    read: int
     size: int
 
 

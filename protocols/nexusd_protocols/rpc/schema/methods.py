@@ -34,11 +34,14 @@ from nexusd_protocols.rpc.schema.content import (
     ContentPinParams,
     ContentPut,
     ContentRead,
+    ContentReadInto,
+    ContentReadIntoParams,
     ContentReadParams,
     ContentStat,
     ContentStatParams,
     ContentUpload,
     ContentUploadParams,
+    ContentWriteFromParams,
     ContentWriteParams,
     ContentWritten,
     StorageShow,
@@ -127,11 +130,12 @@ from nexusd_protocols.rpc.schema.rooms import (
     RoomsStats,
     RoomStatsParams,
 )
-from nexusd_protocols.rpc.schema.shape import Done, Empty, Result
+from nexusd_protocols.rpc.schema.shape import Done, Empty, FileUse, Result
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A row of the table. `command` is what a person types for it."""
+    """A row of the table. `command` is what a person types for it, `file` what the daemon does with the open file that
+    must come with the request (specs/rpc.md §6), if one must."""
 
     name: str
     params: type[msgspec.Struct]
@@ -139,6 +143,7 @@ class Method(msgspec.Struct, frozen=True):
     summary: str
     command: str = ""
     errors: tuple[str, ...] = ()
+    file: FileUse | None = None
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -199,10 +204,12 @@ METHODS: Final[dict[str, Method]] = {
         Method("call.event", CallEventParams, Done, "Send output of a call that this connection serves", "", ("invocation_unknown", "out_of_credit")),
         Method("content.begin", ContentBeginParams, ContentUpload, "Begin to put content", "nexus content put", ("busy", "storage_full")),
         Method("content.write", ContentWriteParams, ContentWritten, "Put the next bytes of it", "nexus content put", ("upload_unknown", "bad_offset", "too_large", "storage_full")),
+        Method("content.writeFrom", ContentWriteFromParams, ContentWritten, "Put the next bytes of it out of an open file", "nexus content put", ("upload_unknown", "bad_offset", "bad_file", "too_large", "storage_full"), "read"),
         Method("content.finish", ContentUploadParams, ContentPut, "End a put: its CID", "nexus content put", ("upload_unknown", "bad_content", "storage_full")),
         Method("content.abort", ContentUploadParams, Done, "Give a put up", "", ("upload_unknown",)),
         Method("content.directory", ContentDirectoryParams, ContentPut, "Make a directory of what is here", "nexus content put", ("invalid_cid", "content_not_found", "invalid_name", "storage_full")),
         Method("content.read", ContentReadParams, ContentRead, "Read a part of a file, or a block", "nexus content get", _CONTENT),
+        Method("content.readInto", ContentReadIntoParams, ContentReadInto, "Read a part of a file, or a block, into an open file", "nexus content get", (*_CONTENT, "bad_file"), "write"),
         Method("content.fetch", ContentFetchParams, ContentFetched, "Fetch content from whoever has it", "nexus content get", (*_CONTENT, "busy", "storage_full")),
         Method("content.stat", ContentStatParams, ContentStat, "What a CID names, and whether it is here", "nexus content stat", _CONTENT),
         Method("content.list", ContentListParams, ContentList, "What is kept", "nexus content ls"),

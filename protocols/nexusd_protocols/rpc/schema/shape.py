@@ -11,6 +11,7 @@ from nexusd_protocols import limits
 
 Page = Annotated[int, Meta(ge=1, le=limits.PAGE_ROWS)]
 EventKind = Literal["peer", "room", "presence", "dm", "invoke", "content"]
+FileUse = Literal["read", "write"]
 Format = Literal["text/plain", "text/markdown", "application/json"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -78,6 +79,82 @@ async def test_pieces_on_two_connections_wait_for_one_another(hosts, autojump_cl
     late = schema.ContentWriteParams(upload=other, offset=1, data=b"x")
     assert code(await alice.content.write(late)) == "bad_offset"
     assert 10 <= trio.current_time() - began < 20
+
+
+class Bytes:
+    """A file of whoever asks. `shrinks` gives what is left of it after so many reads."""
+
+    def __init__(self, data: bytes = b"", shrinks: dict[int, int] | None = None) -> None:
+        self.data = bytearray(data)
+        self._shrinks = shrinks or {}
+        self.reads = 0
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.reads += 1
+        del self.data[self._shrinks.get(self.reads, len(self.data)) :]
+        return bytes(self.data[offset : offset + size])
+
+    async def write_at(self, offset: int, pieces: Sequence[bytes]) -> None:
+        await trio.lowlevel.checkpoint()
+        for piece in pieces:
+            assert len(self.data) >= offset, "no hole"
+            self.data[offset : offset + len(piece)] = piece
+            offset += len(piece)
+
+
+async def test_a_file_is_put_out_of_an_open_one(hosts):
+    alice = await hosts("alice")
+    data = os.urandom(limits.CONTENT_SPAN_BYTES + 700_000)
+    file = Bytes(data)
+    upload = (await alice.content.begin(schema.ContentBeginParams())).upload
+
+    async def write(offset: int, **fields: object) -> object:
+        return await alice.content.write_from(
+            schema.ContentWriteFromParams(upload=upload, offset=offset, **fields), file
+        )
+
+    assert (await write(0, length=5)).written == 5
+    assert (await write(5)).written == limits.CONTENT_SPAN_BYTES + 5
+    assert (await write(limits.CONTENT_SPAN_BYTES + 5)).written == len(data)
+    assert (await write(len(data))).written == len(data), "it has ended"
+    refused = await write(0)
+    assert (code(refused), refused.data) == ("bad_offset", {"written": len(data)})
+    put = await alice.content.finish(schema.ContentUploadParams(upload=upload))
+    assert put.cid == str(built(data)[0])
+    assert code(await write(0)) == "upload_unknown"
+
+
+async def test_a_file_that_is_cut_while_it_is_read(hosts):
+    alice = await hosts("alice")
+    data = os.urandom(3 * limits.MIB)
+    upload = (await alice.content.begin(schema.ContentBeginParams())).upload
+    file = Bytes(data, shrinks={3: 2 * limits.MIB + 10})
+    params = schema.ContentWriteFromParams(upload=upload, offset=0)
+    assert (await alice.content.write_from(params, file)).written == 2 * limits.MIB + 10
+    put = await alice.content.finish(schema.ContentUploadParams(upload=upload))
+    assert put.cid == str(built(data[: 2 * limits.MIB + 10])[0])
+
+
+async def test_a_file_is_read_into_an_open_one(hosts):
+    alice, bob = await hosts("alice"), await hosts("bob")
+    data = os.urandom(limits.CONTENT_SPAN_BYTES + 1)
+    cid = await alice.put(data)
+    file = Bytes()
+
+    async def read(host, cid: str, **fields: object) -> object:
+        return await host.content.read_into(schema.ContentReadIntoParams(cid=cid, **fields), file)
+
+    found = await read(bob, cid)
+    assert (found.read, found.size) == (limits.CONTENT_SPAN_BYTES, len(data))
+    assert (await read(bob, cid, offset=found.read)).read == 1
+    assert file.data == data
+    assert (await read(bob, cid, offset=len(data))).read == 0
+    assert (await read(bob, cid, offset=1_000_000, length=10)).read == 10
+    assert file.data == data
+    assert code(await read(bob, "nonsense")) == "invalid_cid"
+    empty = await alice.put(b"")
+    assert (await read(alice, empty)) == schema.ContentReadInto(read=0, size=0)
 
 
 async def test_what_a_put_refuses(hosts):
