@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from nexusd_protocols.content import dag_cbor
@@ -49,10 +49,14 @@ def test_of_one_byte_changed_both_make_the_same(value, at, byte):
     wire = bytearray(dag_cbor.encode(value))
     wire[at % len(wire)] = byte
     try:
-        ours = theirs(dag_cbor.decode(bytes(wire)))
+        read = dag_cbor.decode(bytes(wire))
     except DagCborError as error:
         assume(error.code not in OURS_ALONE | {"bad_link"})  # hashes that we do not read
         with pytest.raises(REFUSALS):
             other.decode(bytes(wire))
     else:
+        try:
+            ours = theirs(read)
+        except KeyError:  # a link by a codec that has no name there
+            reject()
         assert other.decode(bytes(wire)) == ours
