@@ -14,6 +14,7 @@ from nexusd.host.patience import Patience
 from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError
 from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import reset_stream
+from nexusd.host.waiting import acquire
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.identity import PeerId
@@ -191,7 +192,7 @@ class StreamChannel(Generic[EventT, CommandT]):
             raise DeadlineError(f"{self._peer} took nothing for {timeout:g} s")
 
     async def _send(self, command: CommandT, deadline: float) -> None:
-        await self._lock()
+        await acquire(self._writing)
         try:
             if self.ended or self._write_ended:
                 raise LocalProtocolError("the stream is closed for sending")
@@ -200,14 +201,6 @@ class StreamChannel(Generic[EventT, CommandT]):
             await self._write_locked(self._machine.send(command), deadline)
         finally:
             self._writing.release()
-
-    async def _lock(self) -> None:
-        # a free lock is taken at once: otherwise every frame would cost a turn of the scheduler
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            self._writing.acquire_nowait()
-        except trio.WouldBlock:
-            await self._writing.acquire()
 
     async def _write(self, data: bytes, deadline: float) -> None:
         async with self._writing:

@@ -23,13 +23,13 @@ from typing import Any, Final
 import trio
 from libp2p.abc import IListener
 from libp2p.io.peekable_stream import PeekableStream
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.swarm import Swarm
 from multiaddr import Multiaddr
 
 from nexusd.host.limits.descriptors import Reserve
 from nexusd.host.limits.gate import Gate, Pass
 from nexusd.host.ports import HostError
+from nexusd.host.tcp import TcpConnection
 from nexusd.host.websocket_connection import accept
 
 _log = logging.getLogger(__name__)
@@ -175,26 +175,26 @@ class Listeners:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(caller))
         try:
             with pass_.scope:
-                await self._greet(stream, remote, port, pass_)
+                await self._greet(caller, stream, remote, port, pass_)
         except Exception as error:
             _log.debug("connection to port %d failed: %r", port.port, error)
         finally:
             await trio.aclose_forcefully(stream)
             pass_.close()
 
-    async def _greet(self, socket: trio.SocketStream, remote: tuple[str, int], port: _Port, pass_: Pass) -> None:
-        first = await socket.receive_some(16)
+    async def _greet(
+        self, caller: socket.socket, stream: trio.SocketStream, remote: tuple[str, int], port: _Port, pass_: Pass
+    ) -> None:
+        first = await stream.receive_some(16)
         if not first:
             return
         pass_.spoke()
-        stream = _Greeted(socket, first, pass_)
         if first[0] == _MULTISTREAM:
             if port.tcp is not None:
-                raw = TrioTCPStream(stream)
-                raw._cached_remote_address = remote  # stock code knows no IPv6 peer name
+                raw = TcpConnection(caller, remote, ahead=bytes(first), heard=partial(_note, pass_))
                 await self._serve_raw(raw, pass_)
         elif port.ws is not None:
-            await self._handle_websocket(stream, remote, pass_)
+            await self._handle_websocket(_Greeted(stream, first, pass_), remote, pass_)
 
     async def _handle_websocket(self, stream: Any, remote: tuple[str, int], pass_: Pass) -> None:
         websocket = await accept(stream, remote)
@@ -213,9 +213,14 @@ class _Greeted(PeekableStream):  # type: ignore[misc] # libp2p is not typed
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         data: bytes = await super().receive_some(max_bytes)
-        if not self._pass.open:
-            self._pass.spoke()
+        _note(self._pass)
         return data
+
+
+def _note(pass_: Pass) -> None:
+    """Something came."""
+    if not pass_.open:
+        pass_.spoke()
 
 
 def _has_bytes(caller: socket.socket) -> bool:

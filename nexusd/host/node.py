@@ -20,7 +20,6 @@ from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.tools.anyio_service import background_trio_service
-from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
 from nexusd import __version__, clock
@@ -52,6 +51,7 @@ from nexusd.host.router import Router
 from nexusd.host.security import key_pair_of, noise_only
 from nexusd.host.slots import StreamSlots
 from nexusd.host.stream_guard import Handler, StreamGuard
+from nexusd.host.tcp import Tcp
 from nexusd.host.websockets import WebSockets
 from nexusd_protocols.identity import PeerId, Signer
 from nexusd_protocols.yamux.bounds import Bounds
@@ -126,7 +126,7 @@ class Node:
             store,
             upgrader,
             # relayed addresses begin like others
-            [circuits, *(transports if transports is not None else (TCP(), WebSockets()))],
+            [circuits, *(transports if transports is not None else (Tcp(), WebSockets()))],
             connection_config=boundless(NEGOTIATE_SECONDS),
         )
         self._host = BasicHost(

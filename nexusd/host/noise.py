@@ -18,6 +18,7 @@ from libp2p.peer.id import ID
 from libp2p.security.base_session import BaseSession
 from libp2p.security.noise.transport import Transport
 
+from nexusd.host.waiting import acquire
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.noise.transport import NoiseTransport
@@ -85,8 +86,11 @@ class NoiseConnection(BaseSession):  # type: ignore[misc] # libp2p is not typed
     async def send(self, *texts: bytes) -> None:
         """Send texts in one piece. For the one task that sends: a connection on which it is cancelled is torn, and
         takes nothing more. Raises ConnectionClosedError, and what the transport raises of its own."""
-        async with self._writing:
+        await acquire(self._writing)
+        try:
             await self._send(texts)
+        finally:
+            self._writing.release()
 
     async def _send(self, texts: tuple[bytes, ...]) -> None:
         if self._torn:

@@ -141,7 +141,8 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         self.event_closed = trio.Event()
         self._over = trio.Event()
         self._output = trio.Event()
-        self._idle = trio.Event()
+        self._resting = False  # the writer has sent all that there is
+        self._nursery: trio.Nursery | None = None  # for streams that are served
         self._goodbye = b""
         self._mute = False  # nothing can be sent any more
         self._gone = False  # nobody is there to take it
@@ -210,9 +211,12 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         are served here, while it waits, each in a task that ends by itself when the connection does."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._serve is not None:
-            async with trio.open_nursery() as nursery:
-                while (stream := await self._accept()) is not None:
-                    nursery.start_soon(self._serve, stream)
+            try:
+                async with trio.open_nursery() as self._nursery:
+                    self._serve_accepted()
+                    await self._over.wait()
+            finally:
+                self._nursery = None
         elif (stream := await self._accept()) is not None:
             return stream
         raise MuxedConnUnavailable("the connection is closed")
@@ -225,6 +229,12 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
             if self._over.is_set() or self.session.over:
                 return None
             await self._acceptors.wait(None)
+
+    def _serve_accepted(self) -> None:
+        """Begin with each stream that the peer has opened."""
+        if self._nursery is not None and self._serve is not None and not self._over.is_set():
+            while (stream := self.session.accept()) is not None:
+                self._nursery.start_soon(self._serve, YamuxStream(self, stream))
 
     async def start(self) -> None:
         """Run until the connection is over."""
@@ -319,21 +329,22 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         session = self.session
         try:
             while True:
-                self._output = trio.Event()
                 while texts := self._batch():
                     await self.secured_conn.send(*texts)
                     self._senders.wake(None)
-                if not session.has_output:
-                    self._idle.set()
-                    await self._output.wait()
-                    self._idle = trio.Event()
+                    if session.has_output:
+                        await trio.lowlevel.checkpoint()
+                self._resting = True
+                self._senders.wake(None)
+                await self._output.wait()
+                self._resting = False
+                self._output = trio.Event()
         except Exception as error:
             # what the transport and the socket raise of their own
             _log.debug("connection to %s broke: %r", self.peer_id, error)
             self._lose()
         finally:
             self._mute = True
-            self._idle.set()
             self._senders.wake(None)
 
     def _batch(self) -> list[bytes]:
@@ -372,6 +383,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
             elif isinstance(event, Writable):
                 self._writers.wake(event.stream)
             elif isinstance(event, Incoming):
+                self._serve_accepted()
                 self._acceptors.wake(None)
             elif isinstance(event, Openable):
                 self._openers.wake(None)
@@ -434,9 +446,9 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         await self._flushed()
 
     async def _flushed(self) -> None:
-        while not self._mute and (self.session.has_output or self._goodbye or not self._idle.is_set()):
+        while not self._mute and (self.session.has_output or self._goodbye or not self._resting):
             self._output.set()
-            await self._idle.wait()
+            await self._senders.wait(None)
 
     async def _finish(self) -> None:
         self._end()

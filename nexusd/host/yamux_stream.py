@@ -8,6 +8,7 @@ import trio
 from libp2p.abc import IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
+from nexusd.host.waiting import acquire
 from nexusd_protocols import limits
 from nexusd_protocols.yamux.stream import Stream
 
@@ -84,10 +85,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
         """Give all of it to the connection, waiting for room; several tasks take turns. Raises MuxedStreamReset, and
         MuxedStreamClosed after `close_write`."""
         await self._checkpoint()
-        try:
-            self._writing.acquire_nowait()
-        except trio.WouldBlock:
-            await self._writing.acquire()
+        await acquire(self._writing)
         try:
             await self._write(data)
         finally:

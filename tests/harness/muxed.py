@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from multiaddr import Multiaddr
 
 from nexusd.host.noise import NoiseSecurity
 from nexusd.host.security import key_pair_of
+from nexusd.host.tcp import Tcp, TcpConnection
 from nexusd.host.yamux import YAMUX, YamuxMuxer
 from nexusd_protocols.yamux.bounds import Bounds
 from nexusd_protocols.yamux.budget import Budget
@@ -52,9 +54,11 @@ async def tcp_raws() -> tuple[RawConnection, RawConnection]:
     """The same over loopback."""
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
-        mine = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        mine = await Tcp().dial(Multiaddr(f"/ip4/127.0.0.1/tcp/{listener.socket.getsockname()[1]}"))
         theirs = await listener.accept()
-    return RawConnection(TrioTCPStream(mine), True), RawConnection(TrioTCPStream(theirs), False)
+    sock = socket.socket(fileno=theirs.socket.detach())
+    sock.setblocking(False)
+    return mine, RawConnection(TcpConnection(sock, sock.getpeername()), False)
 
 
 def network_raws(network: MemoryNetwork) -> tuple[RawConnection, RawConnection]:

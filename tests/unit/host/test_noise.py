@@ -8,7 +8,6 @@ import random
 import pytest
 import trio
 from libp2p.io.exceptions import ConnectionClosedError
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 
@@ -195,4 +194,3 @@ async def test_addresses_are_those_of_the_transport(tcp):
     assert [str(address) for address in alice.get_transport_addresses()] == [f"/ip4/127.0.0.1/tcp/{port}"]
     assert alice.get_connection_type().name == "DIRECT"
     assert isinstance(alice._raw, RawConnection)
-    assert isinstance(alice._raw.stream, TrioTCPStream)
