@@ -19,8 +19,8 @@ from nexusd_protocols.ids import CapabilityName
 class InvocationRow:
     """A finished invocation. `in`: the peer called us. Bytes are those that really went. `outcome` is 'ok', or the
     word of the error table. `payment` names what paid it: a charge's key (in) or a purchase's id (out); `amount`, in
-    the smallest unit of `asset`, is what was charged; `units` are what the price counts. Both are 0 of a call that was
-    made again: its payment is counted with the first that is recorded."""
+    the smallest unit of `asset`, is what was charged; `units` of `unit` (see `terms.Unit`) are what the price counts.
+    Amount and units are 0 of a call that was made again: its payment is counted with the first that is recorded."""
 
     invocation: str
     direction: Literal["in", "out"]
@@ -36,6 +36,7 @@ class InvocationRow:
     asset: str = ""
     amount: int = 0
     units: int = 0
+    unit: str = ""
 
     @property
     def size(self) -> int:
@@ -60,7 +61,7 @@ class Usage:
 
 INVOCATION_SELECT: Final = (
     "SELECT position, invocation, direction, peer, capability, started_at, duration_ms, input_bytes, output_bytes,"
-    " outcome, payment, asset, amount, units FROM invocations"
+    " outcome, payment, asset, amount, units, unit FROM invocations"
 )
 
 
@@ -79,6 +80,7 @@ def invocation_row(
     asset: str,
     amount: str,
     units: int,
+    unit: str,
 ) -> InvocationRow:
     """A row from the columns of INVOCATION_SELECT."""
     return InvocationRow(
@@ -96,6 +98,7 @@ def invocation_row(
         asset=asset,
         amount=int(amount),
         units=units,
+        unit=unit,
     )
 
 
@@ -131,8 +134,8 @@ class Invocations:
         def store(connection: apsw.Connection, row: InvocationRow) -> int:
             connection.execute(
                 "INSERT INTO invocations (agent, invocation, direction, peer, capability, started_at, duration_ms,"
-                " input_bytes, output_bytes, outcome, payment, asset, amount, units)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " input_bytes, output_bytes, outcome, payment, asset, amount, units, unit)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     agent,
                     row.invocation,
@@ -148,6 +151,7 @@ class Invocations:
                     row.asset,
                     str(row.amount),
                     row.units,
+                    row.unit,
                 ),
             )
             position = int(connection.last_insert_rowid())
@@ -163,6 +167,7 @@ class Invocations:
                 output_bytes=row.output_bytes,
                 duration_ms=row.duration_ms,
                 asset=row.asset,
+                unit=row.unit,
                 units=row.units,
                 amount=row.amount,
             )

@@ -22,7 +22,7 @@ from nexusd.store.errors import StorageFailedError
 from nexusd.store.events import Events
 from nexusd.store.inbox import Inbox
 from nexusd.store.invocations import Invocations
-from nexusd.store.ledger import Ledger, Metering, Purchases
+from nexusd.store.ledger import Ledger, Metering, Purchases, Standings
 from nexusd.store.peers import Peers
 from nexusd.store.room_batches import RoomBatches
 from nexusd.store.room_log import RoomLog
@@ -48,6 +48,7 @@ class Store:
         self.events = Events(database)
         self.dht = Dht(database)
         self.ledger = Ledger(database)
+        self.standings = Standings(database)
         self.purchases = Purchases(database)
         self.metering = Metering(database)
         self.blocks = Blocks(blocks)

@@ -7,6 +7,7 @@ its effect once: what is asked for again finds what it did.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from nexusd.store import Store
@@ -125,6 +126,35 @@ async def check_grown(store: Store, done: Done) -> None:
     assert due.entry.amount == row.entry.amount
 
 
+_SECOND_TAB: Final = replace(entry(1, tab=True, amount=50, request=entry(0).request), number=1)
+
+
+async def roll(store: Store, done: Done) -> None:
+    """The next tab of the call, growth of that, and the end of both."""
+    first, second, ledger = entry(0).key, _SECOND_TAB, store.ledger
+    grown = (80).to_bytes(65, "big")
+    whole = {"result": RESULT, "receipt": RECEIPT, "now": NOW + 3}
+    await attempt(done, "roll", lambda: ledger.roll(first, second, now=NOW + 1, balance=1000, exposure=WIDE))
+    if done["roll"] is None:
+        await attempt(done, "grow", lambda: ledger.grow(second.key, 80, grown, NOW + 2, balance=1000, exposure=WIDE))
+        await attempt(done, "end", lambda: ledger.finish(first, last=second.key, **whole))
+
+
+async def check_rolled(store: Store, done: Done) -> None:
+    tried = acknowledged(done)
+    first, second = await _charge(store, 0), await store.ledger.row(_SECOND_TAB.key)
+    assert first.open_tab == (second is None), "half of a change of tabs"
+    assert "roll" not in tried or second is not None, "a tab is lost"
+    if second is not None:
+        assert second.entry.amount in (50, 80)
+        assert "grow" not in tried or second.entry.amount == 80, "what was signed is lost"
+        assert (first.receipt == RECEIPT) == (not second.open_tab), "half of the end"
+        assert "end" not in tried or first.result == RESULT, "the result is lost"
+    await store.ledger.recover(NOW + 999)
+    due = await store.ledger.next_due(NOW + 999, 9)
+    assert sum(row.entry.amount for row in due) == 100 + (0 if second is None else second.entry.amount)
+
+
 # --- settlement -------------------------------------------------------------------------------------------------------
 _FIRST, _SECOND = (
     Transaction(
@@ -178,12 +208,19 @@ async def check_settled(store: Store, done: Done) -> None:
 def _tries(store: Store) -> dict[str, Callable[[], Awaitable[object]]]:
     tab = intent(2, tab=True)
     steps = store.purchases
+
+    async def unless_rolled(step: Callable[[], Awaitable[object]]) -> None:
+        row = await steps.get(tab.id)
+        if row is not None and not row.tabs:
+            await step()
+
     return {
         "go": lambda: steps.stop(False),
         "intend 0": lambda: steps.intend(intent(0), within(400, 100), now=NOW),
         "intend 1": lambda: steps.intend(intent(1), within(400, 100), now=NOW),
         "sign": lambda: steps.signed("purchase-3", signed(intent(3)), NOW),
-        "sign more": lambda: steps.signed(tab.id, signed(tab, amount=60), NOW),
+        "sign more": lambda: unless_rolled(lambda: steps.signed(tab.id, signed(tab, amount=60), NOW)),
+        "sign the next": lambda: unless_rolled(lambda: steps.rolled(tab.id, signed(tab, amount=30, tab=1), pay, NOW)),
         "spent": lambda: steps.spent("purchase-4", receipt=RECEIPT, response=b"{}", now=NOW),
         "stop": lambda: steps.stop(True),
     }
@@ -216,9 +253,12 @@ async def check_bought(store: Store, done: Done) -> None:
     assert one.signed in (None, signed(intent(3)))
     assert "sign" not in tried or one.signed is not None, "a signature is lost"
     assert tab.signed is not None
-    assert tab.signed.authorization.value in (20, 60)
+    assert tab.signed.authorization.value == (30 if tab.tabs else tab.total)
+    assert tab.total in (20, 60, 50, 90)
+    assert len(await store.purchases.tabs(tab)) == tab.tabs + 1
+    assert "sign the next" not in tried or tab.tabs == 1, "a tab is lost"
     assert int.from_bytes(tab.signed.signature, "big") == tab.signed.authorization.value
-    assert "sign more" not in tried or tab.signed.authorization.value == 60, "a signature is lost"
+    assert "sign more" not in tried or tab.total in (60, 90), "a signature is lost"
     assert "spent" not in tried or (done_.state, done_.receipt) == (PurchaseState.SPENT, RECEIPT)
     stopped = await store.purchases.stopped()
     assert "stop" not in tried or stopped, "the switch is off again"
@@ -245,6 +285,7 @@ MONEY: Final = [
     Scene("reserve", reserve, check_reserved),
     Scene("owe", owe, check_owed, prepare_reserved),
     Scene("grow", grow, check_grown, prepare_tab),
+    Scene("roll", roll, check_rolled, prepare_tab),
     Scene("settle", settle, check_settled, prepare_due),
     Scene("buy", buy, check_bought, prepare_purchases),
     Scene("call", call, check_called),

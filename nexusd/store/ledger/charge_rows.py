@@ -16,7 +16,7 @@ from nexusd_protocols.payments.charge import LIVE, Charge, Delivered, Owing, Res
 CHARGE_SELECT: Final = (
     "SELECT position, key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature, tab,"
     " bound, state, working, attempts, delivered, result_digest, result_size, result_kept, result_ref, receipt, tx,"
-    " block, reason, created_at, changed_at FROM charges"
+    " block, reason, created_at, changed_at, number FROM charges"
 )
 BY_KEY: Final = CHARGE_SELECT + " WHERE key = ?"
 RESULT: Final = "SELECT data FROM charge_results WHERE charge = ?"
@@ -28,8 +28,8 @@ _LAST_SECOND: Final = 1 << 62
 _INSERT: Final = (
     "INSERT INTO charges (key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature,"
     " tab, bound, state, working, attempts, delivered, result_digest, result_size, result_kept, result_ref, receipt,"
-    " tx, block, reason, created_at, changed_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " tx, block, reason, created_at, changed_at, number)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE: Final = (
     "UPDATE charges SET pay_to = ?, amount = ?, valid_after = ?, valid_before = ?, signature = ?, bound = ?, state = ?,"
@@ -91,6 +91,7 @@ def charge_row(
     reason: str,
     created_at: int,
     changed_at: int,
+    number: int,
 ) -> Charge:
     """A charge, without the data of its result, from the columns of CHARGE_SELECT."""
     parts = key_parts(key)
@@ -111,6 +112,7 @@ def charge_row(
             ),
             signature=signature,
             tab=bool(tab),
+            number=number,
             bound=bool(bound),
         ),
         state=State(state),
@@ -169,7 +171,7 @@ def write_charge(connection: apsw.Connection, before: Charge | None, after: Char
     )
     if before is None:
         named = (entry.key, entry.agent, entry.peer, entry.capability, entry.request)
-        times = (after.created_at, after.changed_at)
+        times = (after.created_at, after.changed_at, entry.number)
         connection.execute(_INSERT, (*named, *signed, entry.tab, entry.bound, *happened, *times))
         after = replace(after, position=int(connection.last_insert_rowid()))
     else:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from nexusd.store.database import Database
-from nexusd.store.ledger import settlements
+from nexusd.store.ledger import settlements, standings
 from nexusd.store.ledger.charge_rows import (
     ALL_PAYERS,
     CHARGE_SELECT,
@@ -52,6 +52,7 @@ TO_FORGET: Final = (
 TO_DROP: Final = (
     "SELECT position FROM charges WHERE agent = ? AND state = 'released' ORDER BY position DESC LIMIT -1 OFFSET ?"
 )
+OF_CALL: Final = CHARGE_SELECT + " WHERE request = ? AND tab = 1"
 TOTALS: Final = "SELECT key, state, amount FROM charges WHERE agent = ?"
 
 
@@ -106,9 +107,17 @@ class Ledger:
         digest, size and `ref`. What comes back says whether it is owed: it may have been lost meanwhile."""
         return await self._step(key, lambda row: rules.due(row, amount=amount, result=result, receipt=receipt, now=now))
 
-    async def finish(self, key: str, *, result: Result, receipt: bytes, now: int) -> Charge:
-        """Result and receipt of what is due already; closes a tab."""
-        return await self._step(key, lambda row: rules.finish(row, result=result, receipt=receipt, now=now))
+    async def finish(self, key: str, *, result: Result, receipt: bytes, now: int, last: str = "") -> Charge:
+        """Result and receipt of what is due already; shuts a tab, and `last`, the newest of those of its call."""
+
+        def write(connection: apsw.Connection) -> Charge:
+            if last:
+                newest = _existing(connection, last)
+                write_charge(connection, newest, rules.shut(newest, now=now))
+            row = _existing(connection, key)
+            return write_charge(connection, row, rules.finish(row, result=result, receipt=receipt, now=now))
+
+        return await self._database.write(write)
 
     async def interrupt(self, key: str, *, now: int) -> Charge:
         """What is owed broke off through our fault; closes a tab."""
@@ -148,6 +157,21 @@ class Ledger:
 
         return await self._database.write(write)
 
+    async def roll(
+        self, key: str, entry: Reservation, *, now: int, balance: int | None, exposure: Exposure
+    ) -> Reserved | Known | Refused:
+        """A tab is shut, and the next one of its call is due, if there is room for it. Refused, the first is shut all
+        the same: it is settled, which makes room."""
+
+        def write(connection: apsw.Connection) -> Reserved | Known | Refused:
+            row, known = _existing(connection, key), read_charge(connection, entry.key)
+            owing = read_owing(connection, entry.key)
+            old, answer = rules.roll(row, known, entry, now=now, balance=balance, owing=owing, exposure=exposure)
+            write_charge(connection, row, old)
+            return Reserved(write_charge(connection, known, answer.charge)) if isinstance(answer, Reserved) else answer
+
+        return await self._database.write(write)
+
     # --- settlement ---------------------------------------------------------------------------------------------------
     async def next_due(
         self, now: int, limit: int, *, network: str | None = None, urgent_s: int = URGENT_S
@@ -174,11 +198,26 @@ class Ledger:
 
     async def settled(self, key: str, transaction: str, block: int, now: int) -> Charge:
         """The chain has it, by whatever transaction."""
-        return await self._step(key, lambda row: rules.settled(row, transaction=transaction, block=block, now=now))
 
-    async def lost(self, key: str, reason: str, now: int) -> Charge:
-        """It will never be paid."""
-        return await self._step(key, lambda row: rules.lost(row, reason=reason, now=now))
+        def write(connection: apsw.Connection) -> Charge:
+            row = _existing(connection, key)
+            settled = write_charge(connection, row, rules.settled(row, transaction=transaction, block=block, now=now))
+            standings.forgive(connection, row.position)
+            return settled
+
+        return await self._database.write(write)
+
+    async def lost(self, key: str, reason: str, now: int, *, by_payer: bool = False) -> Charge:
+        """It will never be paid; `by_payer`: through its doing, which counts against it."""
+
+        def write(connection: apsw.Connection) -> Charge:
+            row = _existing(connection, key)
+            lost = write_charge(connection, row, rules.lost(row, reason=reason, now=now))
+            if by_payer:
+                standings.blame(connection, lost)
+            return lost
+
+        return await self._database.write(write)
 
     async def reopened(self, key: str, reason: str, now: int) -> Charge:
         """The chain took a settlement back."""
@@ -220,6 +259,15 @@ class Ledger:
     async def row(self, key: str) -> Charge | None:
         """The charge of a key, with its result if that is kept."""
         return await self._database.read(lambda connection: read_charge(connection, key, data=True))
+
+    async def of_call(self, request: bytes) -> list[Charge]:
+        """The tabs of a call by the digest of its request, in order, without the data of its result."""
+
+        def read(connection: apsw.Connection) -> list[Charge]:
+            found: Any = connection.execute(OF_CALL, (request,))
+            return sorted((charge_row(*row) for row in found), key=lambda charge: charge.entry.number)
+
+        return await self._database.read(read)
 
     async def totals(self, agent: AgentId) -> list[Total]:
         """Sums per asset and state of an agent. Reads all its charges."""

@@ -17,14 +17,15 @@ _LAST_DAY: Final = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """Sums of one agent with one peer over one capability, in one direction and asset; `in`: the peer called us. Bytes
-    are those that really went; `units` are what the price counts; `amount` is in the asset's smallest unit, `asset` ''
-    where nothing was paid."""
+    """Sums of one agent with one peer over one capability, in one direction, asset and unit; `in`: the peer called us.
+    Bytes are those that really went; `units` of `unit` (see `terms.Unit`) are what the price counts; `amount` is in the
+    asset's smallest unit. `asset` and `unit` are '' where nothing was paid."""
 
     peer: PeerId
     capability: CapabilityName
     direction: Literal["in", "out"]
     asset: str
+    unit: str = ""
     calls: int
     failed: int
     input_bytes: int
@@ -38,11 +39,11 @@ class Meter:
 
 FIND: Final = (
     "SELECT id, amount FROM metering WHERE agent = ? AND peer = ? AND capability = ? AND direction = ? AND day = ?"
-    " AND asset = ?"
+    " AND asset = ? AND unit = ?"
 )
 BY_DAY: Final = (
-    "SELECT peer, capability, direction, asset, day, calls, failed, input_bytes, output_bytes, duration_ms, units,"
-    " amount, last_at FROM metering WHERE agent = ? AND day >= ? AND day < ?"
+    "SELECT peer, capability, direction, asset, unit, day, calls, failed, input_bytes, output_bytes, duration_ms,"
+    " units, amount, last_at FROM metering WHERE agent = ? AND day >= ? AND day < ?"
 )
 
 
@@ -78,16 +79,18 @@ def add_to_meter(
     output_bytes: int,
     duration_ms: int,
     asset: str = "",
+    unit: str = "",
     units: int = 0,
     amount: int = 0,
 ) -> None:
     """Count a call. Call it inside `Database.write`, where the call is recorded."""
-    name = (agent, peer, capability, direction, at // DAY_MS, asset)
+    name = (agent, peer, capability, direction, at // DAY_MS, asset, unit)
     known: Any = connection.execute(FIND, name).fetchone()
     if known is None:
         connection.execute(
-            "INSERT INTO metering (agent, peer, capability, direction, day, asset, calls, failed, input_bytes,"
-            " output_bytes, duration_ms, units, amount, last_at) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO metering (agent, peer, capability, direction, day, asset, unit, calls, failed,"
+            " input_bytes, output_bytes, duration_ms, units, amount, last_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
             (*name, failed, input_bytes, output_bytes, duration_ms, units, str(amount), at),
         )
         return
@@ -110,13 +113,14 @@ def _add(found: dict[tuple[str, ...], list[int]], columns: Any) -> None:
 
 
 def _meter(name: tuple[str, ...], sums: list[int]) -> Meter:
-    peer, capability, direction, asset = name
+    peer, capability, direction, asset, unit = name
     calls, failed, input_bytes, output_bytes, duration_ms, units, amount, first_day, last_at = sums
     return Meter(
         peer=PeerId(peer),
         capability=CapabilityName(capability),
         direction="in" if direction == "in" else "out",
         asset=asset,
+        unit=unit,
         calls=calls,
         failed=failed,
         input_bytes=input_bytes,

@@ -25,13 +25,17 @@ from nexusd_protocols.payments.purchase import (
 PURCHASE_SELECT: Final = (
     "SELECT position, purchase, agent, peer, capability, request, asset, pay_to, amount, cost, tab, note, state, key,"
     " payer, signed, valid_after, valid_before, nonce, salt, signature, payload, receipt, response, outcome, asked_at,"
-    " changed_at, until, counts FROM purchases"
+    " changed_at, until, counts, tabs, before FROM purchases"
 )
 BY_ID: Final = PURCHASE_SELECT + " WHERE purchase = ?"
 SPENT: Final = (
     "SELECT sum(CASE WHEN asked_at > ? THEN counts ELSE 0 END), sum(counts),"
     " sum(CASE WHEN pay_to = ? THEN counts ELSE 0 END), sum(asked_at > ?)"
-    " FROM purchases WHERE agent = ? AND asked_at > ? AND until > ?"
+    " FROM purchases WHERE agent = ? AND asked_at > ? AND until > ? AND position <> ?"
+)
+TABS: Final = (
+    "SELECT key, payer, signed, valid_after, valid_before, nonce, salt, signature FROM purchase_tabs"
+    " WHERE purchase = ? ORDER BY number"
 )
 PAID_BEFORE: Final = "SELECT 1 FROM purchases WHERE agent = ? AND pay_to = ? AND state = 'spent' LIMIT 1"
 _INSERT: Final = (
@@ -44,7 +48,11 @@ _UPDATE: Final = (
 )
 _SIGN: Final = (
     "UPDATE purchases SET key = ?, payer = ?, signed = ?, valid_after = ?, valid_before = ?, nonce = ?, salt = ?,"
-    " signature = ?, payload = ? WHERE position = ?"
+    " signature = ?, payload = ?, tabs = ?, before = ? WHERE position = ?"
+)
+_PUT_TAB: Final = (
+    "INSERT INTO purchase_tabs (purchase, number, key, payer, signed, valid_after, valid_before, nonce, salt,"
+    " signature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -78,6 +86,8 @@ def purchase_row(
     changed_at: int,
     until: int,
     counts: int,
+    tabs: int,
+    before: str,
 ) -> PurchaseRow:
     """A purchase from the columns of PURCHASE_SELECT."""
     signed = None
@@ -109,6 +119,8 @@ def purchase_row(
         cost=counts,
         until=until,
         signed=signed,
+        tabs=tabs,
+        before=int(before),
         receipt=receipt,
         response=response,
         outcome=outcome,
@@ -155,6 +167,8 @@ def write_purchase(connection: apsw.Connection, before: PurchaseRow | None, afte
     happened = (after.state, after.cost, after.until, after.changed_at, after.receipt, after.response, after.outcome)
     connection.execute(_UPDATE, (*happened, before.position))
     if (signed := after.signed) is not None and signed != before.signed:
+        if after.tabs != before.tabs:
+            _put_tab(connection, before)
         paid = signed.authorization
         connection.execute(
             _SIGN,
@@ -168,15 +182,44 @@ def write_purchase(connection: apsw.Connection, before: PurchaseRow | None, afte
                 signed.salt,
                 signed.signature,
                 signed.payload,
+                after.tabs,
+                str(after.before),
                 before.position,
             ),
         )
     return after
 
 
-def read_spent(connection: apsw.Connection, agent: AgentId, pay_to: bytes, now: int) -> Spent:
-    """What counts as spent now, and what of it went to a payee."""
-    bindings = (now - HOUR_MS, pay_to, now - MINUTE_MS, agent, now - DAY_MS, now)
+def _put_tab(connection: apsw.Connection, row: PurchaseRow) -> None:
+    """Keep what was signed under a tab that another follows."""
+    signed = row.signed
+    assert signed is not None
+    paid = signed.authorization
+    times = paid.valid_after, paid.valid_before
+    made = paid.nonce, signed.salt, signed.signature
+    connection.execute(_PUT_TAB, (row.position, row.tabs, signed.key, paid.from_, str(paid.value), *times, *made))
+
+
+def read_tabs(connection: apsw.Connection, row: PurchaseRow) -> list[Signed]:
+    """All that was signed for a purchase, in order: the tabs before, without their payloads, and the newest."""
+    found: list[Signed] = []
+    columns: Any = connection.execute(TABS, (row.position,))
+    for key, payer, value, valid_after, valid_before, nonce, salt, signature in columns:
+        authorization = Authorization(
+            from_=Address(payer),
+            to=row.intent.pay_to,
+            value=int(value),
+            valid_after=valid_after,
+            valid_before=valid_before,
+            nonce=nonce,
+        )
+        found.append(Signed(key=key, authorization=authorization, signature=signature, salt=salt))
+    return found if row.signed is None else [*found, row.signed]
+
+
+def read_spent(connection: apsw.Connection, agent: AgentId, pay_to: bytes, now: int, *, but: int = 0) -> Spent:
+    """What counts as spent now, and what of it went to a payee; without the purchase at position `but`."""
+    bindings = (now - HOUR_MS, pay_to, now - MINUTE_MS, agent, now - DAY_MS, now, but)
     sums: Any = connection.execute(SPENT, bindings).fetchone()
     hour, day, payee, minute = (number or 0 for number in sums)
     known = bool(connection.execute(PAID_BEFORE, (agent, pay_to)).get)

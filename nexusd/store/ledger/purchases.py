@@ -19,6 +19,7 @@ from nexusd.store.ledger.purchase_rows import (
     purchase_row,
     read_purchase,
     read_spent,
+    read_tabs,
     write_purchase,
 )
 from nexusd.store.paging import Page, PagedQuery
@@ -130,6 +131,23 @@ class Purchases:
 
         return await self._database.write(write)
 
+    async def rolled(self, id_: str, what: Signed, judge: Judge, now: int) -> PurchaseRow | Refuse:
+        """Keep the authorisation of the next tab of a call before it is shown. Its budget was taken with the call;
+        `judge` is asked again, for what all other purchases have spent: a policy may have changed meanwhile. A person
+        agreed to the call, or was not asked."""
+
+        def write(connection: apsw.Connection) -> PurchaseRow | Refuse:
+            if _is_stopped(connection):
+                return Refuse(policy.STOPPED)
+            row = _existing(connection, id_)
+            spent = read_spent(connection, row.intent.agent, row.intent.pay_to, now, but=row.position)
+            verdict = judge(spent)
+            if isinstance(verdict, Refuse):
+                return verdict
+            return write_purchase(connection, row, rules.rolled(row, what, now=now))
+
+        return await self._database.write(write)
+
     async def spent(self, id_: str, *, receipt: bytes = b"", response: bytes = b"", now: int) -> PurchaseRow:
         """It was delivered, or the chain has it."""
         return await self._step(id_, lambda row: rules.spent(row, receipt=receipt, response=response, now=now))
@@ -143,6 +161,10 @@ class Purchases:
     async def get(self, id_: str) -> PurchaseRow | None:
         """The purchase of that id."""
         return await self._database.read(lambda connection: read_purchase(connection, id_))
+
+    async def tabs(self, row: PurchaseRow) -> list[Signed]:
+        """All that was signed for a purchase, in order; more than one only of a call with several tabs."""
+        return await self._database.read(lambda connection: read_tabs(connection, row))
 
     async def of_key(self, key: str) -> PurchaseRow | None:
         """The purchase that an authorisation was signed for."""

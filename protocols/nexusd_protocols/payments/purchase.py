@@ -41,7 +41,7 @@ class PurchaseState(enum.StrEnum):
 class Intent:
     """What is to be paid. `id` is the caller's own, and names it for ever: who asks with it again gets what became of
     it. `asset` is `eip155:<chain>/<contract, lower hex>`; `amount`, in its smallest unit, is what may be signed at most
-    (of a tab: its cap); `cost` the same as policies measure it, below 2^62."""
+    (of a call with tabs: under all of them); `cost` the same as policies measure it, below 2^62."""
 
     id: str
     agent: AgentId
@@ -69,19 +69,27 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseRow:
-    """A purchase, and what became of it. It counts as spent, with `cost`, before `until`."""
+    """A purchase, and what became of it. It counts as spent, with `cost`, before `until`. Of several tabs `signed` is
+    the newest, and `before` is what was signed under the `tabs` that it followed."""
 
     intent: Intent
     state: PurchaseState
     cost: int
     until: int = FOREVER
     signed: Signed | None = None
+    tabs: int = 0
+    before: int = 0
     receipt: bytes = b""
     response: bytes = b""
     outcome: str = ""
     asked_at: int = 0
     changed_at: int = 0
     position: int = 0
+
+    @property
+    def total(self) -> int:
+        """What is signed in all."""
+        return self.before + (0 if self.signed is None else self.signed.authorization.value)
 
     @property
     def size(self) -> int:
@@ -95,7 +103,7 @@ class PurchaseStateError(LocalProtocolError):
 
 def signed(row: PurchaseRow, what: Signed, *, now: int) -> PurchaseRow:
     """It is signed, and about to be shown; a tab: signed for more. Raises PurchaseStateError."""
-    amount = what.authorization.value
+    amount = row.before + what.authorization.value
     if amount > row.intent.amount or what.authorization.to != row.intent.pay_to:
         raise PurchaseStateError("that is not what was intended")
     if row.state is PurchaseState.SIGNED:
@@ -106,6 +114,17 @@ def signed(row: PurchaseRow, what: Signed, *, now: int) -> PurchaseRow:
     elif row.state is not PurchaseState.INTENDED:
         raise PurchaseStateError(f"the purchase is {row.state}")
     return replace(row, state=PurchaseState.SIGNED, signed=what, changed_at=now)
+
+
+def rolled(row: PurchaseRow, what: Signed, *, now: int) -> PurchaseRow:
+    """The next tab of the call is signed, and about to be shown. Raises PurchaseStateError."""
+    if row.state is not PurchaseState.SIGNED or row.signed is None or not row.intent.tab:
+        raise PurchaseStateError(f"no tab follows what is {row.state}")
+    if what.key == row.signed.key or what.authorization.to != row.intent.pay_to:
+        raise PurchaseStateError("that is not another tab of the same call")
+    if row.total + what.authorization.value > row.intent.amount:
+        raise PurchaseStateError("more than the call may cost")
+    return replace(row, signed=what, tabs=row.tabs + 1, before=row.total, changed_at=now)
 
 
 def _grows(row: PurchaseRow, what: Signed) -> bool:
@@ -119,7 +138,7 @@ def _grows(row: PurchaseRow, what: Signed) -> bool:
 
 
 def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int) -> PurchaseRow:
-    """The provider delivered, or the chain has it. A tab costs what was signed. Raises PurchaseStateError."""
+    """The provider delivered, or the chain has it. Tabs cost what was signed. Raises PurchaseStateError."""
     if row.signed is None:
         raise PurchaseStateError("what was never signed is not spent")
     if row.state is PurchaseState.SPENT and not (receipt or response):
@@ -173,4 +192,4 @@ def _cost(row: PurchaseRow) -> int:
     """What is signed of what was intended, rounded up."""
     if row.signed is None or not row.intent.amount:
         return row.cost
-    return -(-row.intent.cost * row.signed.authorization.value // row.intent.amount)
+    return -(-row.intent.cost * row.total // row.intent.amount)

@@ -27,14 +27,14 @@ def intent(number: int = 1, *, amount: int = 100, **fields: Any) -> Intent:
     return Intent(**(values | fields))
 
 
-def signed(of: Intent, *, amount: int | None = None, until: int = UNTIL) -> Signed:
+def signed(of: Intent, *, amount: int | None = None, until: int = UNTIL, tab: int = 0) -> Signed:
     authorization = Authorization(
         from_=payer(9),
         to=of.pay_to,
         value=of.amount if amount is None else amount,
         valid_after=0,
         valid_before=until,
-        nonce=of.request,
+        nonce=of.request if not tab else tab.to_bytes(32, "little"),
     )
     key = f"{of.asset}/{authorization.from_.hex()}/{authorization.nonce.hex()}"
     signature = authorization.value.to_bytes(65, "big")

@@ -224,6 +224,42 @@ async def test_an_open_tab_is_settled_only_when_its_end_is_near(store) -> None:
     assert (await store.ledger.grow(key, 200, b"", NOW, exposure=WIDE)).code == faults.TAB_FAULT
 
 
+async def test_a_tab_follows_another_in_one_transaction(store) -> None:
+    first = entry(tab=True, amount=40)
+    await due(store, whole=False, tab=True, amount=40)
+    second = replace(entry(2, tab=True, amount=20, request=first.request), number=1)
+    rolled = await store.ledger.roll(first.key, second, now=NOW, balance=100, exposure=WIDE)
+    assert isinstance(rolled, Reserved)
+    assert rolled.charge == await store.ledger.row(second.key)
+    assert (rolled.charge.state, rolled.charge.open_tab, rolled.charge.entry.number) == (State.DUE, True, 1)
+    # the first is settled at once, with what was signed last; the second may grow
+    assert [row.entry.key for row in await store.ledger.next_due(NOW, 9)] == [first.key]
+    assert isinstance(await store.ledger.grow(second.key, 30, b"s", NOW, exposure=WIDE), Charge)
+    assert await store.ledger.sums(USDC) == Sums(owed=70, owing=2)
+    assert await store.ledger.roll(first.key, second, now=NOW, balance=100, exposure=WIDE) == Known(
+        await store.ledger.row(second.key)
+    )
+    await store.ledger.settled(first.key, "0x1", 7, NOW)
+    whole = await store.ledger.finish(first.key, result=result(), receipt=b"receipt", now=NOW, last=second.key)
+    assert (whole.state, whole.receipt, whole.delivered) == (State.SETTLED, b"receipt", Delivered.ALL)
+    assert [row.open_tab for row in await store.ledger.of_call(first.request)] == [False, False]
+    assert [row.entry.number for row in await store.ledger.of_call(first.request)] == [0, 1]
+    assert (await reserve(store, first)).charge.result == result()
+
+
+async def test_a_tab_without_room_is_not_there_and_the_one_before_makes_room(store) -> None:
+    await due(store, whole=False, tab=True, amount=40)
+    first, second = entry(tab=True, amount=40), entry(2, tab=True, amount=20)
+    tight = Exposure(payer=50, total=1000)
+    refused = await store.ledger.roll(first.key, second, now=NOW, balance=None, exposure=tight)
+    assert refused.code == faults.EXPOSURE
+    assert await store.ledger.row(second.key) is None
+    [shut] = await store.ledger.next_due(NOW, 9)
+    await store.ledger.settled(shut.entry.key, "0x1", 7, NOW)
+    again = await store.ledger.roll(first.key, second, now=NOW, balance=None, exposure=tight)
+    assert isinstance(again, Reserved)
+
+
 # --- settlement -------------------------------------------------------------------------------------------------------
 async def test_what_ends_first_is_settled_first(store) -> None:
     for number, until in ((1, UNTIL + 20), (2, UNTIL), (3, UNTIL + 10)):

@@ -55,6 +55,18 @@ async def test_calls_are_metered_both_ways_and_by_what_was_paid(store) -> None:
     assert (row.payment, row.asset, row.amount, row.units) == (f"{USDC}/p/4", USDC, 7, 12)
 
 
+async def test_units_of_one_kind_are_summed_apart_from_others(store) -> None:
+    for number, unit in ((1, "chunk"), (2, "byte"), (3, "chunk")):
+        paid = {"payment": f"{USDC}/p/{number}", "asset": USDC, "units": number, "unit": unit, "amount": 1}
+        await store.invocations.record(ALICE, invocation(number, **paid))
+    assert [(meter.unit, meter.units, meter.calls) for meter in await store.metering.sums(ALICE)] == [
+        ("byte", 2, 1),
+        ("chunk", 4, 2),
+    ]
+    assert (await store.invocations.list(ALICE, limit=1)).rows[0].unit == "chunk"
+    assert await faults(store) == []
+
+
 async def test_a_payment_is_counted_with_the_first_call_that_shows_it(store) -> None:
     paid = {"payment": f"{USDC}/p/n", "asset": USDC, "units": 1, "amount": 7}
     for number in (1, 2):

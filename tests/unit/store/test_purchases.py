@@ -110,6 +110,55 @@ async def test_a_tab_gives_back_what_was_not_signed(store) -> None:
     assert (await store.purchases.spent_view(ALICE, NOW)).day == 25
 
 
+async def test_tabs_of_a_call_come_from_one_budget_and_are_all_kept(store) -> None:
+    one = intent(tab=True)
+    await store.purchases.intend(one, pay, now=NOW)
+    await store.purchases.signed(one.id, signed(one, amount=30), NOW)
+    await store.purchases.signed(one.id, signed(one, amount=40), NOW)
+    # what others have spent is judged again, and not what this call has taken
+    judged = []
+
+    def judge(spent: Spent):
+        judged.append(spent.day)
+        return pay(spent)
+
+    second = signed(one, amount=20, tab=1, until=UNTIL + 9)
+    row = await store.purchases.rolled(one.id, second, judge, NOW + 1)
+    assert judged == [0]
+    assert (row.total, row.tabs, row.before) == (60, 1, 40)
+    assert row == await store.purchases.get(one.id)
+    grown = signed(one, amount=35, tab=1, until=UNTIL + 9)
+    await store.purchases.signed(one.id, grown, NOW + 2)
+    third = signed(one, amount=25, tab=2, until=UNTIL + 9)
+    row = await store.purchases.rolled(one.id, third, pay, NOW + 3)
+    kept = await store.purchases.tabs(row)
+    assert kept == [replace(signed(one, amount=40), payload=b""), replace(grown, payload=b""), third]
+    with pytest.raises(PurchaseStateError, match="may cost"):
+        await store.purchases.rolled(one.id, signed(one, amount=1, tab=3), pay, NOW)
+    with pytest.raises(PurchaseStateError, match="intended"):
+        await store.purchases.signed(one.id, signed(one, amount=26, tab=2, until=UNTIL + 9), NOW)
+    assert (await store.purchases.spent_view(ALICE, NOW)).day == 100
+    spent = await store.purchases.spent(one.id, receipt=b"r", now=NOW)
+    assert (spent.cost, (await store.purchases.spent_view(ALICE, NOW)).day) == (100, 100)
+
+
+async def test_no_tab_follows_where_the_policy_or_the_switch_is_against_it(store) -> None:
+    one = intent(tab=True)
+    await store.purchases.intend(one, pay, now=NOW)
+    await store.purchases.signed(one.id, signed(one, amount=30), NOW)
+    second = signed(one, amount=20, tab=1)
+    assert await store.purchases.rolled(one.id, second, within(99, 100), NOW) == Refuse("over_limit_of_day")
+    await store.purchases.stop(True)
+    assert await store.purchases.rolled(one.id, second, pay, NOW) == Refuse(STOPPED)
+    row = await store.purchases.get(one.id)
+    assert (row.total, row.tabs, await store.purchases.tabs(row)) == (30, 0, [signed(one, amount=30)])
+    await store.purchases.stop(False)
+    closed = await store.purchases.closed(one.id, "failed", NOW)
+    assert closed.cost == 30
+    with pytest.raises(PurchaseStateError, match="closed"):
+        await store.purchases.rolled(one.id, second, pay, NOW)
+
+
 async def test_a_person_decides_while_the_budget_is_held(store) -> None:
     asked = [await store.purchases.intend(intent(number), ask, now=NOW) for number in (1, 2)]
     assert [type(answer) for answer in asked] == [NeedsApproval, NeedsApproval]

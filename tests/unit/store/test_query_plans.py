@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nexusd.store import events, inbox, invocations, peers, room_batches, room_index, room_log, room_scribe, room_spans
-from nexusd.store.ledger import charge_rows, ledger, metering, purchase_rows, purchases, settlements
+from nexusd.store.ledger import charge_rows, ledger, metering, purchase_rows, purchases, settlements, standings
 
 QUERIES = {
     "history forward": room_log.HISTORY[0],
@@ -46,6 +46,10 @@ QUERIES = {
     "charges to forget": ledger.TO_FORGET,
     "charges to drop": ledger.TO_DROP,
     "charges of an agent": ledger.TOTALS,
+    "tabs of a call": ledger.OF_CALL,
+    "what a peer settled": standings.SETTLED,
+    "offences of a peer": standings.BY_PEER,
+    "offences of an account": standings.BY_PAYER,
     "charges due": settlements.DUE,
     "charges settled": settlements.SETTLED,
     "transactions of a charge": settlements.OF_CHARGE,
@@ -55,6 +59,7 @@ QUERIES = {
     "a purchase": purchase_rows.BY_ID,
     "what is spent": purchase_rows.SPENT,
     "whether a payee is known": purchase_rows.PAID_BEFORE,
+    "tabs of a purchase": purchase_rows.TABS,
     "purchases forward": purchases.ALL.forward,
     "purchases backward": purchases.ALL.backward,
     "purchases that wait": purchases.WAITING,
