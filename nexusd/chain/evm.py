@@ -9,13 +9,15 @@ send      a raw transaction
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from nexusd.chain import eip3009
+from nexusd.chain import calls, eip3009
+from nexusd.chain.calls import hexadecimal
 from nexusd.chain.eip3009 import Log
 from nexusd.chain.ports import CHECK_S, Question
-from nexusd.chain.reading import read_count, read_head, read_logs, read_receipt, read_sent, why
+from nexusd.chain.reading import read_failing, read_head, read_logs, read_sent
 from nexusd.chain.rpc import BATCH_CALLS, Answer, Call, Refused, Rpc, data, flag, quantity
+from nexusd.chain.surveying import Asked
 from nexusd.chain.views import (
     Canceled,
     ChainError,
@@ -27,7 +29,7 @@ from nexusd.chain.views import (
     Survey,
     Unused,
 )
-from nexusd_protocols.payments.address import Address, checksummed
+from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.tokens import Token
 from nexusd_protocols.payments.transaction import Transaction
@@ -42,8 +44,6 @@ LOG_BLOCKS: Final = 10
 LOG_REQUESTS: Final = 256
 """At most, for one authorisation: 2,560 blocks of the strictest node, more than an hour of Base."""
 
-_CHAIN_ID: Final = Call("eth_chainId")
-
 
 class EvmChain:
     """See `ports.Chain`. `tokens` are those of this chain that we know."""
@@ -56,12 +56,14 @@ class EvmChain:
         self.network: Final = f"eip155:{chain_id}"
         self._tokens: Final = [token for token in tokens if token.chain_id == chain_id]
         self._rpc = Rpc(url)
+        self._multicall = False
+        """Whether the contract for several transfers was seen."""
 
     async def probe(self, *, timeout: float = CHECK_S) -> ChainFault | None:
         """See `ports.Chain`."""
-        calls = [_CHAIN_ID, *(_read(token, eip3009.DOMAIN_SEPARATOR) for token in self._tokens)]
+        asked = [calls.CHAIN_ID, *(calls.read(token, eip3009.DOMAIN_SEPARATOR) for token in self._tokens)]
         try:
-            answers = await self._rpc.batch(calls[:BATCH_CALLS], timeout=timeout)
+            answers = await self._rpc.batch(asked[:BATCH_CALLS], timeout=timeout)
             self._is_ours(answers[0])
             for token, answer in zip(self._tokens, answers[1:], strict=False):
                 _has_domain(token, answer)
@@ -74,16 +76,16 @@ class EvmChain:
         token, authorization = payment.token, payment.authorization
         if token.chain_id != self.chain_id:
             return ChainFault("wrong_chain", "the payment is for another one")
-        calls = [
-            _CHAIN_ID,
-            _read(token, eip3009.DOMAIN_SEPARATOR),
-            _read(token, eip3009.balance_of(authorization.from_)),
-            _read(token, eip3009.authorization_state(authorization.from_, authorization.nonce)),
-            Call("eth_getCode", (checksummed(authorization.from_), "latest")),
-            _simulate(token, authorization, payment.signature),
+        asked = [
+            calls.CHAIN_ID,
+            calls.read(token, eip3009.DOMAIN_SEPARATOR),
+            calls.read(token, eip3009.balance_of(authorization.from_)),
+            calls.state(token, authorization),
+            calls.code(authorization.from_),
+            calls.simulate(token, authorization, payment.signature),
         ]
         try:
-            chain_id, domain, balance, used, code, simulated = await self._rpc.shared(calls, timeout=timeout)
+            chain_id, domain, balance, used, code, simulated = await self._rpc.shared(asked, timeout=timeout)
             self._is_ours(chain_id)
             _has_domain(token, domain)
             return ChainView(
@@ -91,7 +93,7 @@ class EvmChain:
                 balance=int.from_bytes(data(balance, 32), "big"),
                 used=flag(used),
                 payer_has_code=data(code) != b"",
-                simulated=_failing(simulated),
+                simulated=read_failing(simulated),
             )
         except ChainError as error:
             return error.fault
@@ -100,9 +102,9 @@ class EvmChain:
         self, token: Token, authorization: Authorization, *, since_s: int, timeout: float = CHECK_S
     ) -> Evidence | ChainFault:
         """See `ports.Chain`."""
-        state = _read(token, eip3009.authorization_state(authorization.from_, authorization.nonce))
+        asked = [calls.CHAIN_ID, calls.state(token, authorization), calls.block("latest")]
         try:
-            chain_id, used, block = await self._rpc.batch([_CHAIN_ID, state, _block("latest")], timeout=timeout)
+            chain_id, used, block = await self._rpc.batch(asked, timeout=timeout)
             self._is_ours(chain_id)
             head = read_head(block)
             if not flag(used):
@@ -120,43 +122,13 @@ class EvmChain:
         self, account: Address | None, questions: Sequence[Question], transactions: Sequence[str], *, timeout: float
     ) -> Survey | ChainFault:
         """See `ports.Chain`. More than BATCH_CALLS questions take several batches, which may see different blocks."""
-        calls = [_CHAIN_ID, _block("latest"), _block("safe"), Call("eth_maxPriorityFeePerGas")]
-        if account is not None:
-            name = checksummed(account)
-            calls += [Call("eth_getTransactionCount", (name, tag)) for tag in ("latest", "pending")]
-            calls.append(Call("eth_getBalance", (name, "latest")))
-        head_calls = len(calls)
-        # receipts before states: a use that is seen without its receipt is looked up, never the other way about
-        calls += [Call("eth_getTransactionReceipt", (each,)) for each in transactions]
-        simulated = [each for each in questions if each.simulate]
-        for each in questions:
-            payer = each.authorization
-            calls.append(_read(each.token, eip3009.authorization_state(payer.from_, payer.nonce)))
-        calls += [_simulate(each.token, each.authorization, each.signature) for each in simulated]
+        asked = Asked(account, questions, transactions, self._multicall)
         try:
-            answers = await self._batches(calls, timeout)
+            answers = await self._batches(asked.calls(), timeout)
             self._is_ours(answers[0])
-            nonce = pending = gas_balance = 0
-            if account is not None:
-                nonce, pending = map(read_count, answers[4:6])
-                gas_balance = quantity(answers[6])
-            at = head_calls + len(transactions)
-            receipts = {
-                name: None if answer is None else read_receipt(answer)
-                for name, answer in zip(transactions, answers[head_calls:at], strict=True)
-            }
-            states, simulations = answers[at : at + len(questions)], answers[at + len(questions) :]
-            return Survey(
-                head=read_head(answers[1]),
-                safe=None if answers[2] is None or isinstance(answers[2], Refused) else read_head(answers[2]).number,
-                tip=0 if isinstance(answers[3], Refused) else quantity(answers[3]),
-                nonce=nonce,
-                pending=max(nonce, pending),
-                gas_balance=gas_balance,
-                used={each.key: flag(answer) for each, answer in zip(questions, states, strict=True)},
-                failing={each.key: _failing(answer) for each, answer in zip(simulated, simulations, strict=True)},
-                receipts=receipts,
-            )
+            survey = asked.read(answers)
+            self._multicall = survey.batches
+            return survey
         except ChainError as error:
             return error.fault
 
@@ -180,16 +152,16 @@ class EvmChain:
         if found != self.chain_id:
             raise ChainError("wrong_chain", f"{found}, not {self.chain_id}")
 
-    async def _batches(self, calls: Sequence[Call], timeout: float) -> list[Answer]:
+    async def _batches(self, asked: Sequence[Call], timeout: float) -> list[Answer]:
         answers: list[Answer] = []
-        for start in range(0, len(calls), BATCH_CALLS):
-            answers += await self._rpc.batch(calls[start : start + BATCH_CALLS], timeout=timeout)
+        for start in range(0, len(asked), BATCH_CALLS):
+            answers += await self._rpc.batch(asked[start : start + BATCH_CALLS], timeout=timeout)
         return answers
 
     async def _block_before(self, time_s: int, last: int, timeout: float) -> int:
         """The number of a block that is not younger than `time_s`, and at most twice as far back as need be."""
         numbers = sorted({max(0, last - (1 << step)) for step in range(BACK_STEPS)}, reverse=True)
-        answers = await self._rpc.batch([_block(hex(number)) for number in numbers], timeout=timeout)
+        answers = await self._rpc.batch([calls.block(hex(number)) for number in numbers], timeout=timeout)
         for number, answer in zip(numbers, answers, strict=True):
             if isinstance(answer, Refused) or answer is None:  # pruned: what is younger has to do
                 break
@@ -201,9 +173,9 @@ class EvmChain:
     async def _find_end(self, token: Token, authorization: Authorization, first: int, last: int, timeout: float) -> Log:
         """The log of the use or of the cancelling. Ranges that the node finds too wide are halved."""
         topics = [
-            [_hex(eip3009.USED), _hex(eip3009.CANCELED)],
-            _hex(eip3009.address_word(authorization.from_)),
-            _hex(authorization.nonce),
+            [hexadecimal(eip3009.USED), hexadecimal(eip3009.CANCELED)],
+            hexadecimal(eip3009.address_word(authorization.from_)),
+            hexadecimal(authorization.nonce),
         ]
         ranges = [(first, last)]
         for _ in range(LOG_REQUESTS):
@@ -228,7 +200,7 @@ class EvmChain:
             "fromBlock": hex(used.block),
             "toBlock": hex(used.block),
             "address": token.asset,
-            "topics": [_hex(eip3009.TRANSFER), _hex(eip3009.address_word(authorization.from_))],
+            "topics": [hexadecimal(eip3009.TRANSFER), hexadecimal(eip3009.address_word(authorization.from_))],
         }
         logs = read_logs(await self._rpc.call("eth_getLogs", filter_, timeout=timeout))
         amount = eip3009.paid(authorization, token.address, [used, *logs])
@@ -236,35 +208,6 @@ class EvmChain:
         return Paid(used.transaction, used.block, amount)
 
 
-def _read(token: Token, call: bytes) -> Call:
-    return Call("eth_call", ({"to": token.asset, "data": _hex(call)}, "latest"))
-
-
-def _simulate(token: Token, authorization: Authorization, signature: bytes) -> Call:
-    call: dict[str, Any] = {
-        "from": checksummed(authorization.to),
-        "to": token.asset,
-        "data": _hex(eip3009.transfer_with_authorization(authorization, signature)),
-    }
-    return Call("eth_call", (call, "latest"))
-
-
-def _block(tag: str) -> Call:
-    return Call("eth_getBlockByNumber", (tag, False))
-
-
 def _has_domain(token: Token, answer: Answer) -> None:
     if isinstance(answer, Refused) or data(answer) != token.domain_separator:
         raise ChainError("wrong_token", f"{token.symbol} at {token.asset}")
-
-
-def _failing(answer: Answer) -> str:
-    """Why a simulated transfer would fail; empty: it would not."""
-    if isinstance(answer, Refused):
-        return why(answer)
-    data(answer)
-    return ""
-
-
-def _hex(raw: bytes) -> str:
-    return f"0x{raw.hex()}"

@@ -93,6 +93,14 @@ def read_sent(answer: Answer) -> Sent:
     return Sent(next((result for text, result in _SENT if text in words), "rejected"), answer.message)
 
 
+def read_failing(answer: Answer) -> str:
+    """Why a simulated transfer would fail; empty: it would not."""
+    if isinstance(answer, Refused):
+        return why(answer)
+    data(answer)
+    return ""
+
+
 def why(refused: Refused) -> str:
     """Why a contract would not do it, in its own words if it gave some."""
     if refused.data.startswith(_REASON) and len(refused.data) >= 10 + 128:

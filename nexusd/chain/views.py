@@ -149,8 +149,9 @@ class Receipt:
 class Survey:
     """One look at a chain. `nonce` counts the account's transactions in blocks, `pending` those that the node holds
     too; both 0 without an account. `safe` is the newest block that is not undone but by a disaster; None: the node
-    knows none. By ledger key: `used`, and `failing`, why the transfer would fail (only of those that were to be
-    simulated; empty: it would not). `receipts` by hash; None: in no block."""
+    knows none. `batches`: the contract is there by which one transaction does several transfers. By ledger key: `used`;
+    and of those that were to be simulated `failing`, why the transfer would fail (empty: it would not), and
+    `contracts`, whose payers have code. `receipts` by hash; None: in no block."""
 
     head: Head
     safe: int | None
@@ -158,8 +159,10 @@ class Survey:
     nonce: int = 0
     pending: int = 0
     gas_balance: int = 0
+    batches: bool = False
     used: Mapping[str, bool] = field(default_factory=dict)
     failing: Mapping[str, str] = field(default_factory=dict)
+    contracts: frozenset[str] = frozenset()
     receipts: Mapping[str, Receipt | None] = field(default_factory=dict)
 
 

@@ -83,7 +83,7 @@ async def live(options: dict[str, Any], life: Life, chance: random.Random) -> No
         await store.ledger.recover(now_ms())
         ledger = Mortal(store.ledger, life, LEDGER)
         settlement = Settlement(
-            Mortal(chain, life, CHAIN), ledger, Tokens(), account=GAS, policy=Policy(max_fee=10**12)
+            Mortal(chain, life, CHAIN), ledger, Tokens(), account=GAS, policy=Policy(max_fee=10**12, batch_least=2)
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(settlement.run)

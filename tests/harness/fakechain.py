@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from nexusd.chain import eip3009
+from eth_abi import decode as decode_abi
+
+from nexusd.chain import eip3009, multicall3
 from nexusd.chain.eip3009 import Log
 from nexusd.chain.ports import CHECK_S, Question
 from nexusd.chain.views import (
@@ -35,12 +37,29 @@ from nexusd_protocols.payments.verify import Presented
 BLOCK_S: Final = 2
 
 
+class Transfer(NamedTuple):
+    """A call of the token's."""
+
+    from_: Address
+    to: Address
+    value: int
+    valid_after: int
+    valid_before: int
+    nonce: bytes
+
+
 @dataclass(slots=True)
 class Waiting:
-    """A transaction that is in no block. `call` is what it does to the token; None: nothing."""
+    """A transaction that is in no block. `calls` are what it does to the token. A single one that fails takes it along;
+    of several each fails by itself, unless one that used up the gas is why all of them did."""
 
     transaction: Transaction
-    call: tuple[Address, Address, int, int, int, bytes] | None
+    calls: list[Transfer]
+    burnt: bool = False
+
+    @property
+    def several(self) -> bool:
+        return len(self.calls) > 1
 
 
 @dataclass(slots=True)
@@ -67,6 +86,8 @@ class FakeChain:
 
     network: Final = USDC_BASE.network
     online: Final = True
+    batches = True
+    """Whether several transfers may go in one transaction."""
 
     def __init__(self, chance: random.Random, time_s: int, balances: dict[Address, int]) -> None:
         self.chance = chance
@@ -94,6 +115,7 @@ class FakeChain:
             waiting = self.pool[account, nonce]
             late = self.faulty and self.chance.random() < 0.3
             if nonces.get(account, 0) == nonce and waiting.transaction.fees.most >= self.base_fee and not late:
+                waiting.burnt = waiting.several and self.faulty and self.chance.random() < 0.15
                 block.transactions.append(waiting)
                 nonces[account] = nonce + 1
         self.blocks.append(block)
@@ -127,7 +149,7 @@ class FakeChain:
         for number, block in enumerate(self.blocks):
             index = 0
             for what, authorization, name in block.foreign:
-                call = (
+                call = Transfer(
                     authorization.from_,
                     authorization.to,
                     authorization.value,
@@ -142,11 +164,12 @@ class FakeChain:
             for waiting in block.transactions:
                 transaction = waiting.transaction
                 state.nonces[transaction.account] = transaction.account_nonce + 1
-                logs = (
-                    _apply(state, waiting.call, block.time_s, transaction.hash, number, index) if waiting.call else []
-                )
+                logs: list[Log] = []
+                for call in () if waiting.burnt else waiting.calls:
+                    logs += _apply(state, call, block.time_s, transaction.hash, number, index + len(logs))
                 index += len(logs)
-                state.receipts[transaction.hash] = Receipt(number, bool(logs) or waiting.call is None, tuple(logs))
+                success = bool(logs) or not waiting.calls or (waiting.several and not waiting.burnt)
+                state.receipts[transaction.hash] = Receipt(number, success, tuple(logs))
         return state
 
     # --- the node -----------------------------------------------------------------------------------------------------
@@ -186,6 +209,7 @@ class FakeChain:
             nonce=nonce,
             pending=pending,
             gas_balance=10**18,
+            batches=self.batches,
             used={each.key: (each.authorization.from_, each.authorization.nonce) in state.ends for each in questions},
             failing={each.key: self._failing(each.authorization) for each in questions if each.simulate},
             receipts={hash_: self._receipt(hash_) for hash_ in transactions},
@@ -214,7 +238,7 @@ class FakeChain:
             return "fee_too_low"
         if self.faulty and self.chance.random() < 0.1:
             return "sent"  # and forgotten
-        self.pool[slot] = Waiting(transaction, _read_call(transaction.raw))
+        self.pool[slot] = Waiting(transaction, read_calls(transaction.raw))
         return "sent"
 
     def _receipt(self, hash_: str) -> Receipt | None:
@@ -227,19 +251,26 @@ class FakeChain:
         return "" if self.time_s < authorization.valid_before else "expired"
 
 
-def _read_call(raw: bytes) -> tuple[Address, Address, int, int, int, bytes] | None:
+def read_calls(raw: bytes) -> list[Transfer]:
+    """The transfers of one of our transactions."""
     fields = decode(raw[1:])
-    data: Any = fields[7]
-    if not data:
-        return None
+    to, data = fields[5], fields[7]
+    assert isinstance(to, bytes)
+    assert isinstance(data, bytes)
+    if to != multicall3.ADDRESS:
+        return [_transfer(data)] if data else []
+    ((*entries,),) = decode_abi(["(address,bool,bytes)[]"], data[4:])
+    assert all(may_fail and bytes.fromhex(target[2:]) == USDC_BASE.address for target, may_fail, _ in entries)
+    return [_transfer(inner) for _, _, inner in entries]
+
+
+def _transfer(data: bytes) -> Transfer:
     words = [data[start : start + 32] for start in range(4, len(data), 32)]
     numbers = [int.from_bytes(word, "big") for word in words[2:5]]
-    return Address(words[0][12:]), Address(words[1][12:]), numbers[0], numbers[1], numbers[2], words[5]
+    return Transfer(Address(words[0][12:]), Address(words[1][12:]), *numbers, words[5])
 
 
-def _apply(
-    state: State, call: tuple[Address, Address, int, int, int, bytes], time_s: int, name: str, block: int, index: int
-) -> list[Log]:
+def _apply(state: State, call: Transfer, time_s: int, name: str, block: int, index: int) -> list[Log]:
     """Its logs; none if it reverts."""
     from_, to, value, after, before, nonce = call
     if not after < time_s < before or (from_, nonce) in state.ends or state.balances.get(from_, 0) < value:

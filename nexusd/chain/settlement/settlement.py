@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 import trio
 
-from nexusd.chain import eip3009
+from nexusd.chain import eip3009, multicall3
+from nexusd.chain.multicall3 import Inner
 from nexusd.chain.ports import Chain, SettlementLedger
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.queue import Queue
@@ -27,9 +28,10 @@ from nexusd_protocols.payments.transaction import Fees, Transaction
 log = structlog.get_logger(__name__)
 
 CHARGES: Final = 128
-"""Looked at at a time: far more than may be on their way."""
+"""Looked at at a time, of those that are owed and of those that are watched: as many as may be on their way."""
+FEWEST: Final = 16
+"""The same of a node that does not get through with more."""
 SLOTS: Final = 128
-WATCHED: Final = 128
 RECEIPTS: Final = 8
 """Of one charge: those of its newest transactions. An older one that succeeded is found by its logs."""
 INQUIRIES: Final = 4
@@ -41,7 +43,6 @@ LONGEST_PAUSE_S: Final = 2.0
 IDLE_S: Final = 30.0
 FAULT_S: Final = 60.0
 """The longest pause behind a node's fault."""
-EMPTY_GAS: Final = 21_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,7 @@ class Settlement:
         self._fault: ChainFault | None = None
         self._faults = 0
         self._slots = 0
+        self._charges = CHARGES
 
     def use(self, account: Account | None) -> None:
         """From now on this account pays the gas, or none does."""
@@ -145,7 +147,7 @@ class Settlement:
         account, queue = self._account, self._queue
         due = [
             await self._owed(charge)
-            for charge in await self._ledger.next_due(now, CHARGES, network=network)
+            for charge in await self._ledger.next_due(now, self._charges, network=network)
             if self._token(charge)
         ]
         if self._survey is None and not (due or await self._ledger.settled_since(network, 0, 1)):
@@ -156,7 +158,7 @@ class Settlement:
         floor = self._policy.watched_from(self._survey)
         watched = [
             await self._owed(charge)
-            for charge in await self._ledger.settled_since(network, floor, WATCHED)
+            for charge in await self._ledger.settled_since(network, floor, self._charges)
             if self._token(charge)
         ]
         slots: Sequence[Transaction] = ()
@@ -219,6 +221,7 @@ class Settlement:
         if self._faults:
             log.info("the chain answers again", network=self._chain.network)
         self._survey, self._fault, self._faults = found, None, 0
+        self._charges = min(CHARGES, 2 * self._charges)
         return found
 
     def _note(self, fault: ChainFault) -> None:
@@ -226,6 +229,8 @@ class Settlement:
             log.warning("nothing is settled", network=self._chain.network, reason=str(fault))
         self._fault = fault
         self._faults += 1
+        if fault.code in ("deadline", "limited"):
+            self._charges = max(FEWEST, self._charges // 2)
 
     def _token(self, charge: Charge) -> bool:
         parts = key_parts(charge.entry.key)
@@ -254,8 +259,8 @@ class Settlement:
                     await self._ledger.postpone(key, until)
                 case Send(transaction):
                     await self._send(transaction)
-                case Make(key, nonce, fees):
-                    await self._make(rows.get(key), nonce, fees)
+                case Make(keys, nonce, fees):
+                    await self._make([rows[key] for key in keys], nonce, fees)
                 case Inquire():
                     pass
         except (LocalProtocolError, LookupError) as error:
@@ -267,27 +272,30 @@ class Settlement:
         log.info("payment", charge=key, state=str(state), **facts)
         self._changed(key, state)
 
-    async def _make(self, each: Owed | None, nonce: int, fees: Fees) -> None:
+    async def _make(self, group: Sequence[Owed], nonce: int, fees: Fees) -> None:
         """Sign, commit, send; in this order. If more was signed for a tab meanwhile, what settles that is made with the
         same nonce, and the other one is never sent."""
         account = self._account
         if account is None:
             return
-        charge = each.charge if each is not None else None
+        charges: Sequence[Charge] = [each.charge for each in group]
         while True:
-            made = self._sign(account, each, charge, nonce, fees)
-            rows = await self._ledger.submitted([charge.entry.key] if charge else [], made, self._clock())
-            if charge is None or rows[0].entry.signature == charge.entry.signature:
+            made = self._sign(account, charges, nonce, fees)
+            rows = await self._ledger.submitted([charge.entry.key for charge in charges], made, self._clock())
+            if [row.entry.signature for row in rows] == [charge.entry.signature for charge in charges]:
                 break
-            charge = rows[0]
+            charges = rows
         await self._send(made)
 
-    def _sign(self, account: Account, each: Owed | None, charge: Charge | None, nonce: int, fees: Fees) -> Transaction:
-        if each is None or charge is None:
-            to, data, gas = account.address, b"", EMPTY_GAS
+    def _sign(self, account: Account, charges: Sequence[Charge], nonce: int, fees: Fees) -> Transaction:
+        inner = [_transfer(charge) for charge in charges]
+        if not inner:
+            to, data = account.address, b""
+        elif len(inner) == 1:
+            to, data = inner[0]
         else:
-            to, gas = each.token.address, self._policy.gas
-            data = eip3009.transfer_with_authorization(charge.entry.authorization, charge.entry.signature)
+            to, data = multicall3.ADDRESS, multicall3.aggregate3(inner)
+        gas = self._policy.gas_of(len(inner))
         return transactions.sign(account, chain_id=self._chain_id, nonce=nonce, fees=fees, gas=gas, to=to, data=data)
 
     async def _send(self, transaction: Transaction) -> None:
@@ -296,6 +304,11 @@ class Settlement:
         self._queue.sent(transaction, result, self._clock())
         if result not in ("sent", "known", "nonce_used"):
             log.warning("a transaction was not taken", transaction=transaction.hash, reason=str(found))
+
+
+def _transfer(charge: Charge) -> Inner:
+    asset = Address(bytes.fromhex(key_parts(charge.entry.key).asset))
+    return Inner(asset, eip3009.transfer_with_authorization(charge.entry.authorization, charge.entry.signature))
 
 
 def _address(account: Account | None) -> Address | None:

@@ -75,10 +75,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """Sign a transaction with this nonce, commit it, send it. With no key it moves nothing: it is only to use the nonce
-    up, so that what waits behind it goes on."""
+    """Sign a transaction with this nonce that settles these, commit it, send it. With no keys it moves nothing: it is
+    only to use the nonce up, so that what waits behind it goes on."""
 
-    key: str
+    keys: tuple[str, ...]
     nonce: int
     fees: Fees
 

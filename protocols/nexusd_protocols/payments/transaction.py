@@ -14,8 +14,8 @@ from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.eip712 import keccak256
 
 _TYPE: Final = b"\x02"
-_MAX_RAW: Final = 4096
-"""Bytes of one that is read again: a settlement has some 430."""
+_MAX_RAW: Final = 32768
+"""Bytes of one that is read again: a settlement has some 430, one of ten payments five thousand."""
 
 Item: TypeAlias = "bytes | Sequence[Item]"
 
@@ -43,6 +43,11 @@ class Transaction:
     def fees(self) -> Fees:
         """What it offers. Raises ValueError if `raw` is not what `sign` makes."""
         return read_fees(self.raw)
+
+    @property
+    def gas(self) -> int:
+        """How much it may use. Raises ValueError if `raw` is not what `sign` makes."""
+        return read_gas(self.raw)
 
 
 def sign(
@@ -74,14 +79,24 @@ def sign(
 
 def read_fees(raw: bytes) -> Fees:
     """The fees that a kept transaction offers. Raises ValueError."""
+    tip, most = _numbers(raw)[2:4]
+    return Fees(most=most, tip=tip)
+
+
+def read_gas(raw: bytes) -> int:
+    """The gas that a kept transaction may use. Raises ValueError."""
+    return _numbers(raw)[4]
+
+
+def _numbers(raw: bytes) -> list[int]:
+    """Chain id, nonce, tip, fee and gas."""
     if raw[:1] != _TYPE or len(raw) > _MAX_RAW:
         raise ValueError("not a transaction of this program")
     fields = decode(raw[1:])
-    numbers = [field for field in fields[2:4] if isinstance(field, bytes)] if isinstance(fields, list) else []
-    if len(fields) != 12 or len(numbers) != 2:
+    numbers = [field for field in fields[:5] if isinstance(field, bytes)] if isinstance(fields, list) else []
+    if len(fields) != 12 or len(numbers) != 5:
         raise ValueError("not a transaction of this program")
-    tip, most = (int.from_bytes(number, "big") for number in numbers)
-    return Fees(most=most, tip=tip)
+    return [int.from_bytes(number, "big") for number in numbers]
 
 
 # --- RLP --------------------------------------------------------------------------------------------------------------

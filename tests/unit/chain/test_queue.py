@@ -8,6 +8,7 @@ import pytest
 
 from nexusd.chain import eip3009
 from nexusd.chain.eip3009 import Log
+from nexusd.chain.settlement import memory, slots
 from nexusd.chain.settlement import queue as rules
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.queue import Queue
@@ -58,7 +59,7 @@ def survey(
 
 def later(*each: Owed, **changes) -> Survey:
     """Some blocks on."""
-    return survey(*each, head=Head(100 + rules.BUMP_BLOCKS, TIME, 50), **changes)
+    return survey(*each, head=Head(100 + slots.BUMP_BLOCKS, TIME, 50), **changes)
 
 
 def receipt(one: Owed, transaction: Transaction, block: int = 100, amount: int = 100) -> dict[str, Receipt | None]:
@@ -85,16 +86,17 @@ def receipt(one: Owed, transaction: Transaction, block: int = 100, amount: int =
     return {transaction.hash: Receipt(block, True, logs)}
 
 
-def look(queue: Queue, seen: Survey, *each: Owed, slots=None, watched=(), now: int = NOW):
-    if slots is None:
-        slots = sorted((one for row in each for one in row.transactions), key=lambda one: one.account_nonce)
-    return queue.look(seen, each, slots, watched, now)
+def look(queue: Queue, seen: Survey, *each: Owed, live=None, watched=(), now: int = NOW):
+    """`live`: the account's transactions from its nonce on, if they are not those of `each`."""
+    if live is None:
+        live = sorted({one for row in each for one in row.transactions}, key=lambda one: one.account_nonce)
+    return queue.look(seen, each, live, watched, now)
 
 
 def test_what_is_due_gets_a_transaction_each_with_the_next_numbers():
     ones = [owed(number) for number in (1, 2, 3)]
     steps = look(Queue(policy()), survey(*ones, pending=7), *ones)
-    assert [(step.key, step.nonce) for step in steps] == [(one.key, 7 + place) for place, one in enumerate(ones)]
+    assert [(step.keys, step.nonce) for step in steps] == [((one.key,), 7 + place) for place, one in enumerate(ones)]
     assert {step.fees for step in steps} == {Fees(2 * 50 + 1_000_000, 1_000_000)}
 
 
@@ -104,7 +106,7 @@ def test_no_more_are_on_their_way_than_may_be():
     assert sum(question.simulate for question in queue.questions(ones, [])) == 4
     flying = [owed(100 + place, made(5 + place, data=bytes([place]))) for place in range(3)]
     steps = look(queue, survey(*flying, *ones, pending=8), *flying, *ones)
-    assert [step.key for step in steps if isinstance(step, Make)] == [ones[0].key]
+    assert [step.keys for step in steps if isinstance(step, Make)] == [(ones[0].key,)]
 
 
 def test_ours_succeeded():
@@ -178,13 +180,13 @@ def test_the_same_bytes_again_then_more_for_them():
     assert look(queue, survey(one), one) == [Send(transaction)]  # a new start: nobody knows what was sent
     queue.sent(transaction, "sent", NOW)
     assert look(queue, survey(one, pending=6), one, now=NOW + 1000) == []
-    assert look(queue, survey(one, pending=6), one, now=NOW + rules.RESEND_MS) == [Send(transaction)]
-    queue.sent(transaction, "known", NOW + rules.RESEND_MS)
+    assert look(queue, survey(one, pending=6), one, now=NOW + slots.RESEND_MS) == [Send(transaction)]
+    queue.sent(transaction, "known", NOW + slots.RESEND_MS)
     # a chain that stands still is no reason
-    assert look(queue, survey(one, pending=6), one, now=NOW + rules.BUMP_MS) == [Send(transaction)]
-    (step,) = look(queue, later(one, pending=6), one, now=NOW + rules.BUMP_MS)
+    assert look(queue, survey(one, pending=6), one, now=NOW + slots.BUMP_MS) == [Send(transaction)]
+    (step,) = look(queue, later(one, pending=6), one, now=NOW + slots.BUMP_MS)
     assert isinstance(step, Make)
-    assert (step.key, step.nonce) == (one.key, 5)
+    assert (step.keys, step.nonce) == ((one.key,), 5)
     assert step.fees.most * 8 >= FEES.most * 9
     assert step.fees.tip * 8 >= FEES.tip * 9
 
@@ -193,16 +195,16 @@ def test_what_the_node_finds_too_little_is_raised_soon():
     one = owed(1, made())
     queue = Queue(policy())
     queue.sent(one.transactions[0], "fee_too_low", NOW)
-    assert [type(step) for step in look(queue, survey(one), one, now=NOW + rules.LOW_BUMP_MS)] == [Make]
+    assert [type(step) for step in look(queue, survey(one), one, now=NOW + slots.LOW_BUMP_MS)] == [Make]
 
 
 def test_only_the_first_in_the_line_is_raised():
     ones = [owed(1, made(5)), owed(2, made(6, data=b"2"))]
     queue = Queue(policy())
     for one in ones:
-        queue.sent(one.transactions[0], "sent", NOW + rules.BUMP_MS)
+        queue.sent(one.transactions[0], "sent", NOW + slots.BUMP_MS)
     look(queue, survey(*ones, pending=7), *ones)
-    steps = look(queue, later(*ones, pending=7), *ones, now=NOW + rules.BUMP_MS)
+    steps = look(queue, later(*ones, pending=7), *ones, now=NOW + slots.BUMP_MS)
     assert [(type(step), step.nonce) for step in steps] == [(Make, 5)]
 
 
@@ -213,7 +215,7 @@ def test_fees_have_an_end():
     for each in (queue, dear):
         each.sent(one.transactions[0], "sent", NOW)
         look(each, survey(one, pending=6), one)
-    at = NOW + rules.BUMP_MS
+    at = NOW + slots.BUMP_MS
     assert [type(step) for step in look(queue, later(one, pending=6), one, now=at)] == [Make]
     assert look(dear, later(one, pending=6), one, now=at) == [Send(one.transactions[0])]
     new = owed(2)
@@ -227,7 +229,7 @@ def test_a_number_used_by_another_is_sure_after_a_while_and_then_made_anew():
     assert look(queue, seen, one) == []
     assert look(queue, seen, one, now=NOW + rules.GONE_MS - 1) == []
     (step,) = look(queue, seen, one, now=NOW + rules.GONE_MS)
-    assert (step.key, step.nonce) == (one.key, 6)
+    assert (step.keys, step.nonce) == ((one.key,), 6)
 
 
 def test_after_some_that_failed_no_more_are_made():
@@ -246,25 +248,25 @@ def test_a_slot_whose_charge_is_over_is_given_to_another_or_used_up():
     free = made(5)
     queue = Queue(policy())
     one = owed(2)
-    (step,) = look(queue, survey(one, pending=6), one, slots=[free])
-    assert (step.key, step.nonce) == (one.key, 5)
+    (step,) = look(queue, survey(one, pending=6), one, live=[free])
+    assert (step.keys, step.nonce) == ((one.key,), 5)
     assert step.fees.most > free.fees.most
-    assert look(queue, survey(), slots=[free]) == [Send(free)]
+    assert look(queue, survey(), live=[free]) == [Send(free)]
     queue.sent(free, "sent", NOW)
-    look(queue, survey(pending=6), slots=[free])
-    (step,) = look(queue, later(pending=6), slots=[free], now=NOW + rules.BUMP_MS)
-    assert (step.key, step.nonce) == ("", 5)
+    look(queue, survey(pending=6), live=[free])
+    (step,) = look(queue, later(pending=6), live=[free], now=NOW + slots.BUMP_MS)
+    assert (step.keys, step.nonce) == ((), 5)
 
 
 def test_a_number_that_nobody_uses_is_used_up_in_the_end():
     one = owed(1, made(7))
     queue = Queue(policy())
-    queue.sent(one.transactions[0], "sent", NOW + rules.GAP_MS)
+    queue.sent(one.transactions[0], "sent", NOW + slots.GAP_MS)
     assert look(queue, survey(one), one) == []
-    assert look(queue, survey(one), one, now=NOW + rules.GAP_MS - 1) == []
-    (step,) = look(queue, survey(one), one, now=NOW + rules.GAP_MS)
-    assert (step.key, step.nonce) == ("", 5)
-    assert look(queue, survey(one, pending=6), one, now=NOW + rules.GAP_MS + 1) == []  # another gap: its time begins
+    assert look(queue, survey(one), one, now=NOW + slots.GAP_MS - 1) == []
+    (step,) = look(queue, survey(one), one, now=NOW + slots.GAP_MS)
+    assert (step.keys, step.nonce) == ((), 5)
+    assert look(queue, survey(one, pending=6), one, now=NOW + slots.GAP_MS + 1) == []  # another gap: its time begins
 
 
 def test_without_money_for_gas_nothing_is_made():
@@ -272,7 +274,7 @@ def test_without_money_for_gas_nothing_is_made():
     queue = Queue(policy())
     enough = (2 * 50 + 1_000_000) * 100
     steps = look(queue, survey(*ones, gas_balance=enough), *ones)
-    assert [step.key for step in steps] == [ones[0].key]
+    assert [step.keys for step in steps] == [(ones[0].key,)]
     assert queue.reasons[ones[1].key] == "the account has too little to pay for gas"
 
 
@@ -285,7 +287,7 @@ def test_a_reorganisation_of_what_was_settled():
     there = receipt(one, one.transactions[0])
 
     def again(**changes):
-        return look(queue, survey(settled, nonce=6, pending=6, **changes), slots=[], watched=[settled])
+        return look(queue, survey(settled, nonce=6, pending=6, **changes), live=[], watched=[settled])
 
     assert again(used={one.key: True}, receipts=there) == []
     reopen = [Reopen(one.key, rules.UNDONE)]
@@ -311,7 +313,7 @@ def test_after_a_reorganisation_nothing_is_made_before_the_slots_are_seen():
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch):
-    monkeypatch.setattr(rules, "MEMORY", 3)
+    monkeypatch.setattr(memory, "ENTRIES", 3)
     queue = Queue(policy())
     for number in range(1, 10):
         one = owed(number)

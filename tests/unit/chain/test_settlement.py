@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+from itertools import islice
 
 import pytest
 
 from nexusd.chain.settlement import Policy, Settlement
 from nexusd_protocols.payments.charge import Charge, Reservation, State
 from nexusd_protocols.payments.tokens import Tokens
-from tests.harness.fakechain import FakeChain
+from tests.harness.fakechain import FakeChain, read_calls
 from tests.harness.settling import GAS, OPEN, PAYEE, Provider, owed_by, payer, provider
 from tests.harness.soundness import faults
 
@@ -39,7 +40,7 @@ class World:
                 each.ledger,
                 Tokens(),
                 account=GAS,
-                policy=Policy(max_fee=10**9, large=5_000),
+                policy=Policy(max_fee=10**9, large=5_000, batch_least=self.chance.choice([2, 5, 1000])),
                 clock=lambda: self.now_ms,
                 changed=lambda key, state: self.told.append((key, state)),
             )
@@ -104,9 +105,11 @@ async def test_books_and_chain_agree_in_the_end(tmp_path, seed: int):
         for one in (bob, carol):
             one.now = lambda: START_S * 1000
         world = World(seed, [bob, carol], chain)
-        for number in range(1, 25):
-            await world.owe(number)
-            for _ in range(4):
+        numbers = iter(range(1, 33))
+        while burst := list(islice(numbers, world.chance.choice([1, 2, 8]))):
+            for number in burst:
+                await world.owe(number)
+            for _ in range(3 * len(burst) + 2):
                 await world.step()
         await world.calm()
         states = []
@@ -117,7 +120,8 @@ async def test_books_and_chain_agree_in_the_end(tmp_path, seed: int):
             if paid:
                 assert (row.transaction, row.block) == end[:2]
             states.append(row.state)
-        print({state: states.count(state) for state in set(states)}, len(chain.offered))
+        shared = [size for transaction in chain.offered if (size := len(read_calls(transaction.raw))) > 1]
+        print({state: states.count(state) for state in set(states)}, len(chain.offered), shared)
         assert states.count(State.SETTLED) > 5
         settled = sum(row.entry.amount for row in await world.rows() if row.state is State.SETTLED)
         assert chain.state.balances[PAYEE] == settled
