@@ -1,5 +1,5 @@
 """What a node of a chain answers. The first byte picks the reader: a batch, a block, a receipt, logs, the reason of an
-error, a transaction that was kept."""
+error, a transaction that was kept, one call that was no batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nexusd.chain.rpc import Refused, data, flag, quantity, read_batch
 from nexusd.chain.views import ChainError
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Account, Authorization
-from nexusd_protocols.payments.transaction import Fees, read_fees, sign
+from nexusd_protocols.payments.transaction import Fees, read_fees, read_gas, sign
 
 _ALICE = Account(bytes(31) + b"a")
 _BOB = Address(b"b" * 20)
@@ -61,6 +61,8 @@ SEEDS = [
     _seed(3, _LOGS),
     _seed(4, "0x08c379a0" + "00" * 31 + "20" + "00" * 31 + "02" + "6e6f" + "00" * 30),
     _seed(5, _RAW),
+    _seed(6, _BATCH[1]),
+    _seed(6, {"id": 8, "error": {"code": 429, "message": "too often"}}),
 ]
 
 
@@ -68,13 +70,15 @@ def target(body: bytes) -> None:
     """A value, or a ChainError; of kept transactions a ValueError."""
     if not body:
         return
-    reader, rest = body[0] % 6, body[1:]
+    reader, rest = body[0] % 7, body[1:]
     try:
-        if reader == 0:
-            for answer in read_batch(rest, 8, 2):
+        if reader in (0, 6):
+            plain = reader == 6
+            for answer in read_batch(rest, 8, 1 if plain else 2, plain=plain):
                 _results(answer)
         elif reader == 5:
-            read_fees(rest)
+            assert read_fees(rest).most >= 0
+            assert read_gas(rest) >= 0
         else:
             _one(reader, rest)
     except ChainError:
