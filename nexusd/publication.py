@@ -9,7 +9,7 @@ from nexusd.config import Config
 from nexusd.host.node import Node
 from nexusd.services.capabilities import Capabilities
 from nexusd.services.content import Content
-from nexusd.services.directory import CapabilityFacts, Directory, RoomFacts, Sources
+from nexusd.services.directory import CapabilityFacts, Directory, RoomFacts, Sources, StorageFacts
 from nexusd.services.directory.ports import Surroundings
 from nexusd.services.peers import Peers
 from nexusd.services.policy import Policy, TrustList, TrustLists
@@ -58,6 +58,7 @@ def directory(
                 description=each.description,
                 retention=each.retention,
                 members=each.view().members_online,
+                mirror=each.mirror,
             )
             for each in rooms.kept()
         ]
@@ -90,6 +91,7 @@ def directory(
         ask=capabilities.ask,
         sources=Sources(
             role=config.role,
+            storage=StorageFacts(total=config.storage_total, room=config.storage_room, references=config.autopin),
             profile=lambda: profiles.of(agent),
             rooms=rooms_now,
             capabilities=capabilities_now,

@@ -9,7 +9,7 @@ from nexusd.cli.outcome import Answer
 from nexusd.cli.prices import cost, lines
 from nexusd.cli.session import call
 from nexusd.cli.terminal import ago, clean, clock, duration, pairs, short, size, table
-from nexusd_protocols.rpc.schema import AgentFound, CapabilityFound, FoundMember, RoomFound
+from nexusd_protocols.rpc.schema import AgentFound, CapabilityFound, FoundMember, FoundStorage, RoomFound
 
 app = App(name="find", help="Find agents, rooms and capabilities.", help_format="plaintext")
 
@@ -76,6 +76,8 @@ def _agent(found: AgentFound) -> str:
             ("about", profile.description or "nothing said"),
             ("can", ", ".join(profile.capabilities) or "nothing said"),
         ]
+    if found.storage is not None:
+        rows += _storage(found.storage)
     if found.pointer is not None:
         rows.append(("published", f"{ago(found.pointer.issued_at)}, holds until {clock(found.pointer.expires_at)}"))
     if found.missing:
@@ -84,6 +86,15 @@ def _agent(found: AgentFound) -> str:
     addresses = found.addresses or ["none is known"]
     rows += [("address" if at == 0 else "", address) for at, address in enumerate(addresses)]
     return pairs(rows)
+
+
+def _storage(offered: FoundStorage) -> list[tuple[str, str]]:
+    rooms = ", ".join(f"{each.room} ({each.retention})" for each in offered.rooms) or "no room yet"
+    what = "up to" if offered.references else "no files of messages; up to"
+    return [
+        ("keeps", f"for others: {rooms}"),
+        ("", f"{what} {size(offered.total_bytes)}, {size(offered.room_bytes)} of one room"),
+    ]
 
 
 def _room(found: RoomFound) -> str:

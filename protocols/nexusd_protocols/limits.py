@@ -203,6 +203,8 @@ POINTER_BYTES: Final = 1 * KIB
 """One envelope: the longest that there is, of a room with 64 characters, has about 650."""
 POINTER_DOCUMENT_BYTES: Final = 64 * KIB
 """What a pointer points to: a profile with 32 capabilities and 16 addresses has about 20 KiB if all is escaped."""
+OFFERED_ROOMS: Final = 64
+"""Rooms in one storage offer. Whoever keeps more says so of the first by name."""
 PROFILE_TRANSPORTS: Final = 16
 """Addresses in a profile: what the published validators accept."""
 

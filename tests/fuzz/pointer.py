@@ -15,6 +15,7 @@ _SHAPES = (
     (documents.AgentProfile, "profile-pointer"),
     (documents.RoomManifest, "room-pointer"),
     (documents.CapabilityDocument, "capability-pointer"),
+    (documents.StorageOffer, "storage-offer"),
 )
 SEEDS = [
     f"{row['key']}\n{row[field]}".encode()

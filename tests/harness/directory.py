@@ -13,7 +13,7 @@ import trio
 from nexusd.agents import Agents
 from nexusd.host.dht import Found, PointerRecords
 from nexusd.host.ports import HostError, NotFoundError
-from nexusd.services.directory import CapabilityFacts, Directory, RoomFacts, Sources
+from nexusd.services.directory import CapabilityFacts, Directory, RoomFacts, Sources, StorageFacts
 from nexusd.services.directory.ports import Surroundings
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols.content.block import Block
@@ -175,6 +175,7 @@ class Resident:
             ask=world.ask,
             sources=Sources(
                 role="full",
+                storage=StorageFacts(total=500, room=100, references=True),
                 profile=lambda: self.profile,
                 rooms=lambda: self.rooms,
                 capabilities=lambda: self.capabilities,

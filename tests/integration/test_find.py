@@ -77,13 +77,17 @@ def test_who_stops_and_who_is_killed(own_home: Home) -> None:
         connect(carol, alice)
         bob.cli("capability", "serve", "upper", "--", "tr", "a-z", "A-Z")
         bob.cli("room", "join", "lab")
+        bob.cli("room", "mirror", "hall", "--class", "mirrored")
         poll(lambda: found(carol, "upper"), "bob's capability", 20, 0.2)
+        kept = poll(lambda: carol.cli("find", "agent", bob.peer_id)["storage"], "bob's offer of storage", 20, 0.2)
+        assert kept["rooms"] == [{"room": "hall", "retention": "mirrored"}]
         poll(lambda: carol.rpc("find.room", room="lab")["members"], "bob's room", 20, 0.2)
 
         bob.stop()
         answer = carol.rpc("find.capability", name="upper")
         assert answer["providers"] == [], "it took it back as it went"
         assert answer["unreachable"] == 0
+        assert carol.cli("find", "agent", bob.peer_id)["storage"] is None, "nor does it keep anything for anybody now"
         assert [member["peerId"] for member in carol.rpc("find.room", room="lab")["members"]], "it is in the room"
 
         bob.start()

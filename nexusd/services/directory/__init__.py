@@ -9,7 +9,7 @@ finder    pointers and documents of others              shopping  capabilities: 
 service   the requests of the doors
 """
 
-from nexusd.services.directory.ports import CapabilityFacts, RoomFacts, Sources
+from nexusd.services.directory.ports import CapabilityFacts, RoomFacts, Sources, StorageFacts
 from nexusd.services.directory.service import Directory
 
-__all__ = ["CapabilityFacts", "Directory", "RoomFacts", "Sources"]
+__all__ = ["CapabilityFacts", "Directory", "RoomFacts", "Sources", "StorageFacts"]

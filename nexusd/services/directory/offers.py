@@ -23,8 +23,10 @@ from nexusd_protocols.pointer.documents import (
     CallLimits,
     CapabilityDocument,
     Document,
+    KeptRoom,
     RetentionDefaults,
     RoomManifest,
+    StorageOffer,
     write,
 )
 from nexusd_protocols.pointer.keys import Key
@@ -60,6 +62,7 @@ def offers(issuer: PeerId, sources: Sources, checkpoints: Mapping[RoomId, Cid], 
             for room in rooms
             if (cid := checkpoints.get(room.room)) is not None
         ),
+        *_storage(issuer, sources, rooms),
     ]
 
 
@@ -123,6 +126,28 @@ def _capability(issuer: PeerId, facts: CapabilityFacts) -> Offer:
         return _block(changed(document, updated_at=now))
 
     return Offer(Key("capability-pointer", issuer, facts.name), facts, make)
+
+
+def _storage(issuer: PeerId, sources: Sources, rooms: Iterable[RoomFacts]) -> list[Offer]:
+    """Whoever mirrors a room offers storage, and whoever has that for a role: then for all rooms that it is in. A
+    member keeps what it keeps for itself."""
+    whole = sources.role == "storage"
+    kept = [KeptRoom(room_id=room.room, retention_class=room.retention) for room in rooms if room.mirror or whole]
+    if not (kept or whole):
+        return []
+    document = StorageOffer(
+        peer_id=issuer,
+        rooms=tuple(kept[: limits.OFFERED_ROOMS]),
+        total_bytes=sources.storage.total,
+        room_bytes=sources.storage.room,
+        references=sources.storage.references,
+        updated_at=0,
+    )
+
+    def make(now: int, _previous: Cid | None) -> Block:
+        return _block(changed(document, updated_at=now))
+
+    return [Offer(Key("storage-offer", issuer), document, make)]
 
 
 def _block(document: Document) -> Block:

@@ -58,6 +58,8 @@ class RoomFacts:
     description: str = ""
     retention: RetentionClass = "archival"
     members: int = 0
+    mirror: bool = False
+    """A copy is kept for others, without being in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +78,21 @@ class CapabilityFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFacts:
+    """What may be kept for others: bytes in all, bytes of one room, and whether messages' references are kept."""
+
+    total: int
+    room: int
+    references: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """What this node is and has, asked for whenever something is published. `addresses` are where it may be dialled,
     each ending in its own /p2p."""
 
     role: Role
+    storage: StorageFacts
     profile: Callable[[], Profile]
     rooms: Callable[[], Sequence[RoomFacts]]
     capabilities: Callable[[], Sequence[CapabilityFacts]]

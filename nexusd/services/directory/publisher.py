@@ -47,6 +47,8 @@ AT_ONCE: Final = 4
 GOODBYE_S: Final = 1.0
 """For taking back, at the end, what nobody can use any more."""
 
+_OF_THE_HOUR: Final = frozenset({"capability-pointer", "storage-offer"})
+"""Kinds that mean nothing without this node."""
 _TOLD: Final = "directory/told"
 _SINCE: Final = "directory/since"
 
@@ -119,12 +121,12 @@ class Publisher:
         return self._told.get(key) is not None
 
     async def say_goodbye(self) -> None:
-        """Take back, for as long as GOODBYE_S, what is of no use when nobody is here: the capabilities. Rooms and the
-        profile hold, for this node comes back."""
+        """Take back, for as long as GOODBYE_S, what is of no use when nobody is here: the capabilities, and the offer
+        of storage. Rooms and the profile hold, for this node comes back."""
         self._scope.cancel()
         with trio.move_on_after(GOODBYE_S):
             async with self._settling:
-                await self._each(key for key in list(self._told) if key.kind == "capability-pointer")
+                await self._each(key for key in list(self._told) if key.kind in _OF_THE_HOUR)
 
     # --- what is told, against what there is ------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import RoomId, parse_capability_name, parse_room_id
 from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.tokens import Tokens
-from nexusd_protocols.pointer.documents import AgentProfile, RoomManifest
+from nexusd_protocols.pointer.documents import AgentProfile, DocumentT, RoomManifest, StorageOffer
 from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
@@ -33,6 +33,8 @@ from nexusd_protocols.rpc.schema import (
     FoundMember,
     FoundPointer,
     FoundProfile,
+    FoundRoom,
+    FoundStorage,
     RoomFound,
 )
 
@@ -98,29 +100,29 @@ class Directory:
         if isinstance(peer, Refusal):
             return peer
         await self._met()
-        key = Key("profile-pointer", peer)
         published: Published[AgentProfile] = Published()
+        offered: Published[StorageOffer] = Published()
         located = self._sources.addresses() if peer == self._own else self._around.addresses_of(peer)
-
-        async def look_up() -> None:
-            nonlocal published
-            try:
-                found = await self._finder.pointer(key)
-                published = Published(found.pointer, missing=found.missing)
-            except HostError as error:
-                published = Published(missing=str(error))
+        known = trio.Event()
 
         async def locate() -> None:
             nonlocal located
             if (found := await self._names.find_peer(peer)) is not None:
                 located = (*found.addresses, *located)
+            known.set()
+
+        async def look_up() -> None:
+            nonlocal published
+            published = await self._behind(AgentProfile, Key("profile-pointer", peer), known)
+
+        async def look_for_an_offer() -> None:
+            nonlocal offered
+            offered = await self._behind(StorageOffer, Key("storage-offer", peer), known)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(look_up)
             nursery.start_soon(locate)
-        if published.pointer is not None:
-            # not before it is known where the agent is: it is the first to be asked
-            published = await self._finder.document(AgentProfile, published.pointer, [])
+            nursery.start_soon(look_up)
+            nursery.start_soon(look_for_an_offer)
         here = peer == self._own
         connected = here or peer in self._around.connected()
         if not (connected or located or published.pointer):
@@ -132,8 +134,21 @@ class Directory:
             addresses=list(dict.fromkeys(f"{each.removesuffix(f'/p2p/{peer}')}/p2p/{peer}" for each in located)),
             pointer=published.shown,
             profile=None if published.document is None else _profile(published.document),
+            storage=_storage(offered),
             missing=published.missing,
         )
+
+    async def _behind(self, shape: type[DocumentT], key: Key, known: trio.Event) -> Published[DocumentT]:
+        """What an agent's pointer leads to. It is fetched once it is `known` where the agent is, who is the first to be
+        asked for it."""
+        try:
+            found = await self._finder.pointer(key)
+        except HostError as error:
+            return Published(missing=str(error))
+        if found.pointer is None:
+            return Published(missing=found.missing)
+        await known.wait()
+        return await self._finder.document(shape, found.pointer, [])
 
     async def _met(self) -> bool:
         """Whether there is anybody to ask. A connection that was made a moment ago becomes one in a moment."""
@@ -214,6 +229,19 @@ class Directory:
             return await self._shopping.find(name, params.limit, own)
         except HostError as error:
             return Refusal("unreachable", str(error))
+
+
+def _storage(offered: Published[StorageOffer]) -> FoundStorage | None:
+    said, pointer = offered.document, offered.shown
+    if said is None or pointer is None:
+        return None
+    return FoundStorage(
+        rooms=[FoundRoom(room=each.room_id, retention=each.retention_class) for each in said.rooms],
+        total_bytes=said.total_bytes,
+        room_bytes=said.room_bytes,
+        references=said.references,
+        pointer=pointer,
+    )
 
 
 def _profile(profile: AgentProfile) -> FoundProfile:

@@ -3,10 +3,11 @@
     nexus:agent-profile:v1    who an agent is, and where it may be dialled
     nexus:room-manifest:v1    a room, in the words of one who is in it
     nexus:capability:v1       what somebody can do, at which price and within which limits
+    nexus:storage-offer:v1    of which rooms somebody keeps a copy for others, and how much of them
 
-The fields of the first two, and their bounds, are those of the published network; it has no document for the third,
-whose first fields are its CapabilityDefinition. A document names its issuer and its subject, and is read only for
-those: else anybody could point to what another wrote. All text in it is the issuer's word: untrusted.
+The fields of the first two, and their bounds, are those of the published network; it has no document for the others
+(the first fields of a capability's are its CapabilityDefinition). A document names its issuer and its subject, and is
+read only for those: else anybody could point to what another wrote. All text in it is the issuer's word: untrusted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from nexusd_protocols.room.topics import room_topic
 PROFILE: Final = "nexus:agent-profile:v1"
 MANIFEST: Final = "nexus:room-manifest:v1"
 CAPABILITY: Final = "nexus:capability:v1"
+STORAGE: Final = "nexus:storage-offer:v1"
 
 Role = Literal["light", "full", "storage"]
 
@@ -129,13 +131,34 @@ class CapabilityDocument(msgspec.Struct, frozen=True, rename="camel", kw_only=Tr
         return () if self.price is None else (self.price,)
 
 
-Document = AgentProfile | RoomManifest | CapabilityDocument
-DocumentT = TypeVar("DocumentT", AgentProfile, RoomManifest, CapabilityDocument)
+class KeptRoom(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A room of which a copy is kept, and for how long what is said in it."""
+
+    room_id: Annotated[str, Meta(max_length=limits.ROOM_ID_CHARS)]
+    retention_class: RetentionClass
+
+
+class StorageOffer(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What somebody keeps for others: the history of these rooms, and with `references` what messages in them refer to.
+    That has at most `total_bytes`, and what belongs to one room `room_bytes` of them."""
+
+    schema: str = STORAGE
+    peer_id: _Agent
+    rooms: Annotated[tuple[KeptRoom, ...], Meta(max_length=limits.OFFERED_ROOMS)] = ()
+    total_bytes: _Count
+    room_bytes: _Count
+    references: bool = True
+    updated_at: _Time
+
+
+Document = AgentProfile | RoomManifest | CapabilityDocument | StorageOffer
+DocumentT = TypeVar("DocumentT", AgentProfile, RoomManifest, CapabilityDocument, StorageOffer)
 
 _READ: Final[dict[type[Any], tuple[PointerKind, str, msgspec.json.Decoder[Any]]]] = {
     AgentProfile: ("profile-pointer", PROFILE, msgspec.json.Decoder(AgentProfile)),
     RoomManifest: ("room-pointer", MANIFEST, msgspec.json.Decoder(RoomManifest)),
     CapabilityDocument: ("capability-pointer", CAPABILITY, msgspec.json.Decoder(CapabilityDocument)),
+    StorageOffer: ("storage-offer", STORAGE, msgspec.json.Decoder(StorageOffer)),
 }
 
 
@@ -153,7 +176,7 @@ def read(shape: type[DocumentT], key: Key, data: bytes, *, max_bytes: int = limi
     if _READ[shape][0] != key.kind:
         raise ValueError(f"a {key.kind} does not point to a {shape.__name__}")
     if (_issuer(document), _subject(document)) != (key.issuer, key.name):
-        raise DocumentError("foreign_document", f"{_subject(document) or 'a profile'} by {_issuer(document)}")
+        raise DocumentError("foreign_document", f"{_subject(document) or document.schema} by {_issuer(document)}")
     return document
 
 
@@ -184,7 +207,7 @@ def _subject(document: Document) -> str:
             return document.room_id
         case CapabilityDocument():
             return document.name
-        case AgentProfile():
+        case AgentProfile() | StorageOffer():
             return ""
 
 
@@ -198,6 +221,11 @@ def _check_capability(document: CapabilityDocument) -> None:
     parse_capability_name(document.name)
 
 
+def _check_offer(offer: StorageOffer) -> None:
+    for room in offer.rooms:
+        parse_room_id(room.room_id)
+
+
 def _check_previous(cid: str | None) -> None:
     if cid is not None:
         Cid.parse(cid)
@@ -207,4 +235,5 @@ _FAULTS: Final[dict[type[Any], Callable[[Any], None]]] = {
     AgentProfile: lambda profile: _check_previous(profile.previous_version),
     RoomManifest: _check_manifest,
     CapabilityDocument: _check_capability,
+    StorageOffer: _check_offer,
 }

@@ -73,7 +73,50 @@ def now(monkeypatch):
     time.tzset()
 
 
+KEEPING = schema.FoundStorage(
+    rooms=[schema.FoundRoom(room="lab", retention="mirrored"), schema.FoundRoom(room="\x1b[2Jx", retention="cache")],
+    total_bytes=500 << 20,
+    room_bytes=100 << 20,
+    references=True,
+    pointer=POINTER,
+)
+
+
 CASES = [
+    (
+        ["find", "agent", BOB],
+        "find.agent",
+        schema.AgentFound(peer_id=BOB, connected=False, addresses=[], storage=KEEPING, missing="nothing is published"),
+        schema.FindAgentParams(peer=BOB),
+        f"""\
+peer id  {BOB}
+keeps    for others: lab (mirrored), x (cache)
+         up to 500.0 MiB, 100.0 MiB of one room
+profile  none: nothing is published
+state    not connected
+address  none is known
+""",
+    ),
+    (
+        ["find", "agent", BOB],
+        "find.agent",
+        schema.AgentFound(
+            peer_id=BOB,
+            connected=False,
+            addresses=[],
+            storage=replace(KEEPING, rooms=[], references=False),
+            missing="nothing is published",
+        ),
+        schema.FindAgentParams(peer=BOB),
+        f"""\
+peer id  {BOB}
+keeps    for others: no room yet
+         no files of messages; up to 500.0 MiB, 100.0 MiB of one room
+profile  none: nothing is published
+state    not connected
+address  none is known
+""",
+    ),
     (
         ["find", "agent", BOB],
         "find.agent",

@@ -72,6 +72,8 @@ from nexusd_protocols.rpc.schema.find import (
     FoundPointer,
     FoundProfile,
     FoundProvider,
+    FoundRoom,
+    FoundStorage,
     RoomFound,
 )
 from nexusd_protocols.rpc.schema.inbox import (
@@ -251,6 +253,8 @@ __all__ = [
     "FoundPointer",
     "FoundProfile",
     "FoundProvider",
+    "FoundRoom",
+    "FoundStorage",
     "IncomingCall",
     "Invocation",
     "InvokeCancelParams",

@@ -40,9 +40,27 @@ class FoundProfile(Result, frozen=True, kw_only=True):
     updated_at: int
 
 
+class FoundRoom(Result, frozen=True, kw_only=True):
+    """A room of which a copy is kept."""
+
+    room: str
+    retention: str
+
+
+class FoundStorage(Result, frozen=True, kw_only=True):
+    """What an agent published that it keeps for others: untrusted. `rooms` are 64 at most, `references` whether it
+    keeps what their messages refer to, `total_bytes` and `room_bytes` (of one room) how much of that."""
+
+    rooms: list[FoundRoom]
+    total_bytes: int
+    room_bytes: int
+    references: bool
+    pointer: FoundPointer
+
+
 class AgentFound(Result, frozen=True, kw_only=True):
     """`addresses` are where the agent may be dialled, in the word of others and its own. `missing` says why there is no
-    profile."""
+    profile. `storage` is there if it keeps rooms for others."""
 
     peer_id: str
     connected: bool
@@ -51,6 +69,7 @@ class AgentFound(Result, frozen=True, kw_only=True):
     addresses: list[str]
     pointer: FoundPointer | None = None
     profile: FoundProfile | None = None
+    storage: FoundStorage | None = None
     missing: str = ""
 
 

@@ -16,6 +16,7 @@ from nexusd_protocols.pointer.documents import (
     DocumentError,
     RetentionDefaults,
     RoomManifest,
+    StorageOffer,
     read,
     write,
 )
@@ -24,7 +25,12 @@ from tests.harness.people import ALICE, BOB
 from tests.harness.vectors import named, vectors
 
 DOC = vectors("pointer")["documents"]
-SHAPES = {"profile-pointer": AgentProfile, "room-pointer": RoomManifest, "capability-pointer": CapabilityDocument}
+SHAPES = {
+    "profile-pointer": AgentProfile,
+    "room-pointer": RoomManifest,
+    "capability-pointer": CapabilityDocument,
+    "storage-offer": StorageOffer,
+}
 PROFILE = Key("profile-pointer", ALICE.peer_id)
 UPPER = Key("capability-pointer", ALICE.peer_id, "upper")
 

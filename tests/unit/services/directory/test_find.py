@@ -97,6 +97,23 @@ async def test_an_agent(autojump_clock, town):
     assert found.pointer.expires_at - found.pointer.issued_at == 24 * 3600 * 1000
 
 
+async def test_an_agent_that_keeps_rooms_for_others(autojump_clock, town):
+    alice = town.resident(ALICE)
+    await settled()
+    assert (await town.agent(alice.peer_id)).storage is None
+    alice.joins("lab", mirror=True, retention="mirrored")
+    await settled()
+    found = await town.agent(alice.peer_id)
+    assert found.profile is not None
+    offered = found.storage
+    assert [(each.room, each.retention) for each in offered.rooms] == [("lab", "mirrored")]
+    assert (offered.total_bytes, offered.room_bytes, offered.references) == (500, 100, True)
+    assert offered.pointer.expires_at - offered.pointer.issued_at == 3600 * 1000
+    alice.leaves("lab")
+    await settled()
+    assert (await town.agent(alice.peer_id)).storage is None
+
+
 async def test_an_agent_that_published_nothing_is_found_where_it_is(autojump_clock, town):
     town.world.addresses[ALICE.peer_id] = ("/ip4/8.8.8.8/tcp/4001",)
     town.carol.connected = [ALICE.peer_id]

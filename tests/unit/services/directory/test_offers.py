@@ -4,13 +4,21 @@ from typing import Any
 
 import pytest
 
-from nexusd.services.directory import CapabilityFacts, RoomFacts, Sources
+from nexusd.services.directory import CapabilityFacts, RoomFacts, Sources, StorageFacts
 from nexusd.services.directory.offers import CAPABILITIES, Offer, offers
 from nexusd_protocols import limits
 from nexusd_protocols.content.cid import JSON, RAW, Cid
 from nexusd_protocols.ids import CapabilityName, RoomId
 from nexusd_protocols.payments.advertised import Price
-from nexusd_protocols.pointer.documents import AgentProfile, CapabilityDocument, RoomManifest, read
+from nexusd_protocols.pointer.documents import (
+    AgentProfile,
+    CapabilityDocument,
+    KeptRoom,
+    Role,
+    RoomManifest,
+    StorageOffer,
+    read,
+)
 from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.rpc.schema import Profile
 from tests.harness.people import ALICE
@@ -25,10 +33,12 @@ NEAR = f"/ip4/192.168.1.5/tcp/4001/p2p/{ME}"
 HERE = f"/ip4/127.0.0.1/tcp/4001/p2p/{ME}"
 
 
-def made(checkpoints=None, **changes: Any) -> dict[Key, Offer]:
+def made(checkpoints=None, role: Role = "full", **changes: Any) -> dict[Key, Offer]:
     profile = Profile(agent=ME, display_name="Alice", description="hello", agent_type="tool")
     given: dict[str, Any] = {"profile": profile, "rooms": [], "capabilities": [], "addresses": [ANYWHERE], **changes}
-    sources = Sources(role="full", **{name: (lambda value=value: value) for name, value in given.items()})
+    storage = StorageFacts(total=500, room=100, references=True)
+    named = {name: (lambda value=value: value) for name, value in given.items()}
+    sources = Sources(role=role, storage=storage, **named)
     return {offer.key: offer for offer in offers(ME, sources, checkpoints or {}, 7)}
 
 
@@ -73,6 +83,31 @@ def test_who_is_in_a_room_makes_no_other_of_it():
     more, renamed = replace(LAB, members=9), replace(LAB, description="theirs")
     assert made(rooms=[LAB])[key].facts == made(rooms=[more])[key].facts
     assert made(rooms=[LAB])[key].facts != made(rooms=[renamed])[key].facts
+
+
+def kept(offers: dict[Key, Offer]) -> StorageOffer | None:
+    offer = offers.get(Key("storage-offer", ME))
+    return None if offer is None else document(StorageOffer, offer)
+
+
+def test_whoever_mirrors_a_room_offers_storage():
+    hall = RoomFacts(room=RoomId("hall"), since=6, retention="retained", mirror=True)
+    assert kept(made(rooms=[LAB])) is None, "a member keeps for itself what it keeps"
+    assert kept(made(rooms=[LAB, hall])) == StorageOffer(
+        peer_id=ME,
+        rooms=(KeptRoom(room_id="hall", retention_class="retained"),),
+        total_bytes=500,
+        room_bytes=100,
+        references=True,
+        updated_at=9,
+    )
+
+
+def test_whose_role_is_storage_offers_it_for_all_its_rooms():
+    assert kept(made(role="storage")).rooms == ()
+    many = [RoomFacts(room=RoomId(f"r{number:02}"), since=1) for number in range(100)]
+    offered = kept(made(role="storage", rooms=many))
+    assert [each.room_id for each in offered.rooms] == [each.room for each in many[: limits.OFFERED_ROOMS]]
 
 
 ONE = Price(amount="100000", currency="USDC", network="base")

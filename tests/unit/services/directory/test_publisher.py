@@ -163,6 +163,29 @@ async def test_at_the_end_nobody_is_sent_to_capabilities(autojump_clock, world, 
         assert len(alice.names.puts) == count
 
 
+async def test_storage_is_offered_while_a_room_is_mirrored_and_somebody_is_here(autojump_clock, world, alice):
+    key = alice.key("storage-offer")
+    async with running(alice):
+        alice.joins("lab", mirror=True, retention="mirrored")
+        await trio.sleep(SOON)
+        offered = json.loads(world.blocks[world.pointer(key).cid])
+        assert offered["rooms"] == [{"roomId": "lab", "retentionClass": "mirrored"}]
+        alice.joins("hall", mirror=True)
+        await trio.sleep(SOON)
+        assert len(json.loads(world.blocks[world.pointer(key).cid])["rooms"]) == 2
+        await trio.sleep(HOUR)
+        assert world.pointer(key).expires_at > world.now() + HOUR * 500, "renewed"
+        alice.leaves("lab")
+        alice.leaves("hall")
+        await trio.sleep(SOON)
+        assert world.pointer(key).withdrawn
+        alice.joins("lab", mirror=True)
+        await trio.sleep(SOON)
+        assert not world.pointer(key).withdrawn
+        await alice.directory.say_goodbye()
+        assert world.pointer(key).withdrawn
+
+
 async def test_the_end_does_not_wait_for_a_network_that_is_gone(autojump_clock, world, alice):
     alice.serves("upper")
     async with running(alice):
