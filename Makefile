@@ -91,11 +91,13 @@ lock: $(UV) ## resolve the dependencies anew
 		pyproject.toml -o requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml --extra dev --extra fuzz --no-emit-package nexusd -o requirements-dev.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		tests/fixtures/token/vyper.in -o tests/fixtures/token/vyper.lock
 
 proto: $(READY) ## regenerate the committed protobuf modules
 	@cd protocols && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nexusd_protocols/pubsub/rpc.proto nexusd_protocols/kad/kademlia.proto nexusd_protocols/relay/circuit.proto nexusd_protocols/content/merkledag.proto nexusd_protocols/content/unixfs.proto nexusd_protocols/bitswap/message.proto
 
 clean: ## remove what the other targets made
 	@rm -rf $(VENV) .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/interop/node_modules tests/interop/helia/node_modules tests/interop/anvil/node_modules \
-		tests/interop/go/build tests/interop/.fail2ban
+		tests/interop/go/build tests/fixtures/token/.vyper tests/interop/.fail2ban
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,8 +4,6 @@ lie in front of them. On anvil and on py-evm, but for what needs a pool of trans
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +23,7 @@ from nexusd_protocols.payments.transaction import Fees
 from nexusd_protocols.payments.transaction import sign as sign_transaction
 from nexusd_protocols.payments.verify import Presented
 from tests.harness import chains
-from tests.harness.localchain import RUNTIME, TOKEN, LocalChain
+from tests.harness.localchain import TOKEN, LocalChain
 from tests.harness.rpcnode import RpcNode, Visit
 
 PRICE = 100_000
@@ -98,15 +96,6 @@ async def code_of(chain: EvmChain, payment: Presented) -> str:
 
 async def evidence(chain: EvmChain, payment: Presented, since_s: int = 0):
     return await chain.evidence(payment.token, payment.authorization, since_s=since_s or int(time.time()))
-
-
-def test_the_committed_code_is_what_the_source_compiles_to():
-    vyper = shutil.which("vyper")
-    if vyper is None:
-        pytest.skip("vyper is not installed")
-    source = RUNTIME.with_suffix(".vy")
-    made = subprocess.run([vyper, "-f", "bytecode_runtime", str(source)], capture_output=True, text=True, check=True)
-    assert made.stdout.strip() == RUNTIME.read_text().strip()
 
 
 async def test_the_right_chain_with_the_right_tokens(chain: EvmChain, process: LocalChain):
