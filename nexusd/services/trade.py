@@ -6,9 +6,12 @@ lets its work out as it is paid. A `Purse` buys: it answers a demand, or says wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from nexusd.agents import Agent
 from nexusd_protocols import ndjson
@@ -26,6 +29,29 @@ Offers = Sequence[PriceTerms]
 def line_of(event: str, data: Any) -> bytes:
     """A piece of output as both sides digest it, so that a receipt can be held against what came."""
     return ndjson.encode_line([event, data])
+
+
+class InputDigest:
+    """SHA-256 of the input of a call, as both sides make it: its pieces as lines of JSON. The empty text that says,
+    behind other pieces, that these were all is none."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._pieces = 0
+
+    def add(self, data: Any, final: bool) -> None:
+        """The next piece; UNSET says that nothing more comes."""
+        if data is msgspec.UNSET:
+            data = ""
+        if data == "" and final and self._pieces:
+            return
+        self._pieces += 1
+        self._hash.update(ndjson.encode_line(data))
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes, of what was added."""
+        return self._hash.digest()
 
 
 # --- selling --------------------------------------------------------------------------------------------------------
@@ -149,11 +175,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a call that was paid for ended. `result` is the SHA-256 of its output (pieces as lines of JSON), `pieces` how
-    many came, `response` the provider's SettlementResponse, `code` its word for what went wrong, '' if nothing did."""
+    """How a call that was paid for ended. `input` is the SHA-256 of what was sent (pieces as lines of JSON), `result`
+    that of its output, each with the bytes that it counts; `pieces` is how many came, `response` the provider's
+    SettlementResponse, `code` its word for what went wrong, '' if nothing did."""
 
+    input: bytes
+    input_bytes: int
     pieces: int
     result: bytes
+    output_bytes: int
     response: Any
     code: str
 

@@ -97,6 +97,8 @@ class Calling:
         refusal = await _open(channel, opening, params)
         if refusal is not None:
             return refusal
+        if params.input is not msgspec.UNSET or params.final:
+            call.said(params.input, params.final)
         self._calls.add(call)
         self._record.began(call.invocation, "out", peer, name)
         return call

@@ -182,7 +182,7 @@ class IncomingCall:
                 return False
             case events.Input(_, data, final, size):
                 self.input_bytes += size
-                self._took(data)
+                self._took(data, final)
                 await self._input.put(_compact(data), final)
                 if final:
                     self._input.end()
@@ -193,7 +193,7 @@ class IncomingCall:
                 self._other(event)
         return True
 
-    def _took(self, data: Any) -> None:
+    def _took(self, data: Any, final: bool) -> None:
         """A piece of input came."""
 
     def _other(self, event: events.ProviderEvent) -> None:

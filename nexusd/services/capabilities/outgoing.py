@@ -13,7 +13,7 @@ from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostE
 from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
 from nexusd.services.prices import own_price
-from nexusd.services.trade import Ended, Payment, line_of
+from nexusd.services.trade import Ended, InputDigest, Payment, line_of
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
@@ -87,12 +87,17 @@ class OutgoingCall:
         self._tries = 0
         self.payment: Payment | None = None
         """What was signed for it, if anything was."""
-        self._digest = hashlib.sha256()
+        self._input = InputDigest()
+        self._result = hashlib.sha256()
         self._pieces = 0
         self._response: Any = None
         self._over = False
         self._failure: CallError | None = None
         self._waiting: trio.CancelScope | None = None
+
+    def said(self, data: Any, final: bool) -> None:
+        """A piece of input went."""
+        self._input.add(data, final)
 
     async def send(self, data: Any, final: bool) -> None:
         """See `ports.Call`."""
@@ -104,6 +109,7 @@ class OutgoingCall:
             return
         try:
             await self._channel.send(commands.Chunk(shown, final))
+            self.said(shown, final)
         except LimitExceededError as error:
             await self._give_up(CallError("too_large", str(error)), "input too large")
         except (LocalProtocolError, ConnectionLostError):
@@ -126,7 +132,7 @@ class OutgoingCall:
                     if self.payment is not None:
                         self.payment.received(size)
                         self._pieces += 1
-                        self._digest.update(line_of(event, data))
+                        self._result.update(line_of(event, data))
                     return Output(seq, event, data)
                 case events.Accepted():
                     continue
@@ -261,7 +267,15 @@ class OutgoingCall:
             await (self._channel.aclose() if error is None else self._channel.reset())
         if self.payment is not None:
             code = "" if error is None else error.remote_code or error.code
-            how = Ended(pieces=self._pieces, result=self._digest.digest(), response=self._response, code=code)
+            how = Ended(
+                input=self._input.digest,
+                input_bytes=usage.input_bytes,
+                pieces=self._pieces,
+                result=self._result.digest(),
+                output_bytes=usage.output_bytes,
+                response=self._response,
+                code=code,
+            )
             with trio.CancelScope(shield=True):
                 try:
                     summary = await self.payment.ended(how)

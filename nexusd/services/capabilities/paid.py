@@ -9,10 +9,8 @@ does not end the work: it is owed, and kept for when the caller asks again.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Final
 
-import msgspec
 import structlog
 import trio
 
@@ -21,7 +19,7 @@ from nexusd.services.capabilities.incoming import BAD_OUTPUT, CHANNEL, IncomingC
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
 from nexusd.services.screening import Screen
-from nexusd.services.trade import Closing, Failure, Sale
+from nexusd.services.trade import Closing, Failure, InputDigest, Sale
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import LocalProtocolError
 from nexusd_protocols.invoke import commands, events
@@ -49,7 +47,7 @@ class PaidCall(IncomingCall):
     ) -> None:
         super().__init__(invocation, channel, opened, entry, screen)
         self._sale = sale
-        self._digest = hashlib.sha256()
+        self._input_digest = InputDigest()
         self._paid: events.PaymentOffered | None = None
         if opened.payment is not None:
             self._paid = events.PaymentOffered(payment=opened.payment)
@@ -82,7 +80,7 @@ class PaidCall(IncomingCall):
     @property
     def input_digest(self) -> bytes:
         """See `trade.Counter`."""
-        return self._digest.digest()
+        return self._input_digest.digest
 
     async def work(self) -> Failure | None:
         """See `trade.Counter`."""
@@ -164,9 +162,8 @@ class PaidCall(IncomingCall):
         return self._paid
 
     # --- for the reader -----------------------------------------------------------------------------------------------
-    def _took(self, data: Any) -> None:
-        if data is not msgspec.UNSET:
-            self._digest.update(ndjson.encode_line(data))
+    def _took(self, data: Any, final: bool) -> None:
+        self._input_digest.add(data, final)
 
     def _other(self, event: events.ProviderEvent) -> None:
         if isinstance(event, events.PaymentOffered) and self._paid is None:

@@ -19,18 +19,19 @@ import structlog
 import trio
 
 from nexusd.services.payments.policies import Policies
+from nexusd.services.payments.receipts import verdict
 from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
 from nexusd.services.prices import own_price
 from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
-from nexusd_protocols import ndjson
+from nexusd_protocols import limits, ndjson
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
-from nexusd_protocols.payments import advertised, binding, policy, published, receipt, x402
+from nexusd_protocols.payments import advertised, binding, policy, published, x402
 from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.advertised import Price
-from nexusd_protocols.payments.authorization import Account, sign
+from nexusd_protocols.payments.authorization import Account, Authorization, sign
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
@@ -295,7 +296,7 @@ class Purse:
         await self._purchases.closed(id_, outcome, self._clock())
 
     # --- the end ------------------------------------------------------------------------------------------------------
-    async def ended(self, wish: Wish, chosen: Chosen, how: Ended, signed: int) -> PaymentSummary:
+    async def ended(self, wish: Wish, chosen: Chosen, how: Ended, paid: Authorization) -> PaymentSummary:
         """Keep what became of a purchase. What was signed counts as spent whatever the provider says: only time, or the
         chain, gives it back."""
         terms = chosen.offer.terms
@@ -304,18 +305,21 @@ class Purse:
             answer = x402.read_settlement(how.response)
         settled = answer if isinstance(answer, Settlement) else None
         jws = settled.nexus_receipt if settled is not None else ""
-        charged = signed
+        charged = paid.value
         if wish.tab and settled is not None and settled.amount is not None:
-            charged = min(signed, settled.amount)  # what was signed last may have come too late to be taken
-        checked = _check_receipt(jws, wish, terms, how, signed)
-        taken = how.pieces > 0 or (settled is not None and (settled.success or settled.pending)) or not how.code
+            charged = min(charged, settled.amount)  # what was signed last may have come too late to be taken
+        pending = settled is not None and settled.pending
+        checked = "none" if pending else verdict(jws, wish, terms, how, paid)  # of what is still to come
+        taken = how.pieces > 0 or pending or (settled is not None and settled.success) or not how.code
         if taken:
-            raw = b"" if how.response is None else ndjson.encode(how.response)
+            raw = b"" if settled is None else ndjson.encode(how.response)
+            if len(raw) > limits.PAYMENT_BYTES and settled is not None:
+                raw = ndjson.encode(settled.wire())
             await self._purchases.spent(wish.id, receipt=jws.encode(), response=raw, now=self._clock())
         elif settled is not None and not await self._is_spent(wish.id):
             await self._close(wish.id, settled.error)
         state: Literal["paid", "pending", "unused", "unknown"] = "unknown"
-        if settled is not None and settled.pending:
+        if pending:
             state = "pending"
         elif taken:
             state = "paid"
@@ -388,7 +392,7 @@ class Payment:
 
     async def ended(self, how: Ended) -> PaymentSummary:
         """See `trade.Payment`."""
-        return await self._purse.ended(self._wish, self._chosen, how, self.amount)
+        return await self._purse.ended(self._wish, self._chosen, how, self._signed.authorization)
 
 
 def _cheapest_first(offers: Iterable[Offer], *, tab: bool) -> list[Offer]:
@@ -414,6 +418,8 @@ def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:
     """The demand, for what was called; from x402's object, or a published provider's terms."""
     demanded = wish.demanded
     if demanded.required is not None:
+        if ndjson.json_size(demanded.required) > limits.PAYMENT_BYTES:  # it is kept, and shown again
+            return Refusal("payment_refused", f"The demand is over {limits.PAYMENT_BYTES} bytes")
         demand = read_required(demanded.required, tokens)
         if isinstance(demand, PaymentFault):
             return Refusal("payment_refused", f"The demand is malformed: {demand}")
@@ -426,21 +432,3 @@ def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:
         return Refusal("payment_refused", f"The demand cannot be paid: {terms}")
     raw: dict[str, Any] = terms.requirements()
     return Required(wish.peer, wish.capability, (Offer(terms, raw),), (), "")
-
-
-def _check_receipt(jws: str, wish: Wish, terms: PriceTerms, how: Ended, signed: int) -> str:
-    """Whether the receipt is the provider's, for this call, this price and what really came."""
-    if not jws:
-        return "none"
-    found = receipt.verify(jws)
-    if isinstance(found, PaymentFault):
-        return f"bad: {found}"
-    same = {
-        "provider": found.provider == wish.peer,
-        "request": found.request == f"0x{wish.request.hex()}",
-        "amount": int(found.amount) <= signed if wish.tab else found.amount == str(signed),
-        "asset": (found.network, found.asset) == (terms.token.network, terms.token.asset),
-        "result": found.result == f"0x{how.result.hex()}",
-    }
-    wrong = [name for name, holds in same.items() if not holds]
-    return "verified" if not wrong else f"bad: another {', '.join(wrong)}"

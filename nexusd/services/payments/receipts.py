@@ -1,14 +1,17 @@
-"""The receipts of a sale: ours, which is kept with the charge, and x402's own, made from it whenever it is told."""
+"""Receipts. Of a sale: ours, which is kept with the charge, and x402's own, made from it whenever it is told. Of a
+purchase: whether what the provider signed is what happened."""
 
 from __future__ import annotations
 
-from nexusd.services.trade import Counter
+from nexusd.services.trade import Counter, Ended, Wish
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments import receipt
 from nexusd_protocols.payments.address import checksummed
+from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Charge, Result, key_parts
-from nexusd_protocols.payments.terms import resource_url
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.terms import PriceTerms, resource_url
 from nexusd_protocols.payments.tokens import Token
 
 
@@ -69,3 +72,37 @@ def standard(charge: Charge, signer: Signer) -> str:
         ),
         signer,
     )
+
+
+def verdict(jws: str, wish: Wish, terms: PriceTerms, how: Ended, paid: Authorization) -> str:
+    """Of a receipt that came with a result: `verified`, `none`, or what is bad about it. Whatever it says that this
+    side knows too is held against that; the times and the transaction are the provider's word alone."""
+    if not jws:
+        return "none"
+    found = receipt.verify(jws)
+    if isinstance(found, PaymentFault):
+        return f"bad: {found}"
+    usage, amount = found.usage, int(found.amount)
+    part = usage.input_bytes < how.input_bytes  # work may end before it has taken all of its input
+    same = {
+        "provider": found.provider == wish.peer,
+        "caller": found.caller == wish.agent,
+        "call": (found.request_id, found.capability) == (wish.id, wish.capability),
+        "request": found.request == _hex(wish.request),
+        "amount": amount <= paid.value if wish.tab else amount == paid.value,
+        "asset": (found.network, found.asset) == (terms.token.network, terms.token.asset),
+        "payer": found.payer == checksummed(paid.from_),
+        "payee": found.pay_to == checksummed(paid.to),
+        "authorization": found.authorization == paid.key(terms.token),
+        "input": part or (found.input, usage.input_bytes) == (_hex(how.input), how.input_bytes),
+        "result": (found.result, usage.output_bytes) == (_hex(how.result), how.output_bytes),
+        "end": found.complete is not bool(how.code),
+    }
+    wrong = [name for name, holds in same.items() if not holds]
+    if wrong:
+        return f"bad: another {', '.join(wrong)}"
+    return f"verified, with {usage.input_bytes} of {how.input_bytes} bytes of the input" if part else "verified"
+
+
+def _hex(digest: bytes) -> str:
+    return f"0x{digest.hex()}"

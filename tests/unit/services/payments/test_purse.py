@@ -89,6 +89,12 @@ class Shopper:
         return await self.store.purchases.get(f"call-{self.calls}")
 
 
+def ended(**fields: Any) -> Ended:
+    """How a call ended of which nothing came."""
+    nothing: dict[str, Any] = {"input": bytes(32), "input_bytes": 0, "result": bytes(32), "output_bytes": 0}
+    return Ended(**{**nothing, "pieces": 0, "response": None, "code": "", **fields})
+
+
 @asynccontextmanager
 async def shopper(directory: Path, **limits: Any) -> AsyncIterator[Shopper]:
     async with Store.open(directory / "store.sqlite") as store:
@@ -148,6 +154,7 @@ def _other_name(demand: dict[str, Any]) -> None:
         (_changed(maxTimeoutSeconds=3600), "longer than the policy"),
         (_changed(maxTimeoutSeconds=10**9), "can be paid here"),
         (_changed(payTo="0x" + "00" * 20), "can be paid here"),
+        (_changed(extra={"name": "USD Coin", "version": "2", "more": "x" * 33_000}), "over 32768 bytes"),
         (_elsewhere, "another provider"),
         (_other_name, "is not the token's"),
     ],
@@ -348,10 +355,10 @@ async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path
         elsewhere = terms.required([price(pay_to=THIEF.address)], BOB.peer_id)
         assert isinstance(await alice.purse.pay(alice.wish(elsewhere, id="one")), Refusal)
         # what was delivered once stays so, whatever is said later
-        done = Ended(pieces=1, result=bytes(32), response=None, code="")
+        done = ended(pieces=1)
         assert (await first.ended(done)).state == "paid"
         response = {"success": False, "errorReason": "nothing", "transaction": "", "network": price().token.network}
-        await again.ended(Ended(pieces=0, result=bytes(32), response=response, code="x"))
+        await again.ended(ended(response=response, code="x"))
         row = await alice.store.purchases.get("one")
         assert row is not None
         assert row.state is PurchaseState.SPENT
@@ -373,7 +380,7 @@ async def test_what_the_provider_did_not_take_still_counts(tmp_path: Path) -> No
         payment = await alice.purse.pay(alice.wish())
         assert isinstance(payment, Payment)
         response = {"success": False, "errorReason": "insufficient_funds", "network": "eip155:8453", "transaction": ""}
-        summary = await payment.ended(Ended(pieces=0, result=bytes(32), response=response, code="PAYMENT_INVALID"))
+        summary = await payment.ended(ended(response=response, code="PAYMENT_INVALID"))
         assert summary.state == "unused"
         assert isinstance(await alice.purse.pay(alice.wish()), Refusal)
         alice.now += (60 + 600 + 1) * 1000
@@ -391,10 +398,30 @@ async def test_a_receipt_for_something_else_is_not_verified(tmp_path: Path) -> N
             "transaction": "",
             "extensions": {"nexus-receipt": receipt},
         }
-        summary = await payment.ended(Ended(pieces=1, result=bytes(32), response=response, code=""))
+        summary = await payment.ended(ended(pieces=1, response=response))
         assert summary.state == "paid"
         assert summary.receipt.startswith("bad: ")
         assert (await alice.row()).state is PurchaseState.SPENT
+
+
+async def test_of_an_answer_no_more_is_kept_than_is_read(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        payment = await alice.purse.pay(alice.wish())
+        assert isinstance(payment, Payment)
+        response = {"success": True, "network": "eip155:8453", "transaction": "", "more": "x" * 60_000}
+        await payment.ended(ended(pieces=1, response=response))
+        row = await alice.row()
+        assert json.loads(row.response) == {"success": True, "network": "eip155:8453", "transaction": ""}
+
+
+async def test_a_receipt_of_what_is_still_to_come_is_not_told_of(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        payment = await alice.purse.pay(alice.wish())
+        assert isinstance(payment, Payment)
+        signed = {"nexus-receipt": {"info": {"receipt": {"format": "jws", "signature": "a.b.c"}}}}
+        response = {"success": False, "errorReason": "settlement_pending", "network": "eip155:8453"}
+        summary = await payment.ended(ended(response=response | {"extensions": signed}, code="SETTLEMENT_PENDING"))
+        assert (summary.state, summary.receipt) == ("pending", "none")
 
 
 async def test_a_tab_is_signed_for_what_came_and_no_more(tmp_path: Path) -> None:
