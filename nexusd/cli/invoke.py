@@ -180,7 +180,9 @@ def _whole(call: CallStream, *, paid: bool) -> InvokeResult:
 def receipt_line(payment: PaymentSummary) -> str:
     """What was paid, for people."""
     word = {"paid": "paid", "pending": "payment pending:", "unused": "not charged:", "unknown": "perhaps charged:"}
-    receipt = "receipt" if payment.receipt == "verified" else f"no good receipt ({payment.receipt}), payment"
+    receipt = f"receipt ({payment.receipt})" if payment.receipt != "verified" else "receipt"
+    if not payment.receipt.startswith("verified"):
+        receipt = f"no good {receipt}, payment"
     note = f" ({payment.note})" if payment.note else ""
     sent = f", transaction {payment.transaction}" if payment.transaction else ""
     cost = f"{payment.amount} {payment.asset} on {payment.network}"

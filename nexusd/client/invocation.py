@@ -52,7 +52,14 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
     data = {} if remote_code is None else {"remoteCode": remote_code}
     if end.payment is not None:
         data["payment"] = msgspec.to_builtins(end.payment)
-    return NexusError.of(code, message, data or None)
+    failure = NexusError.of(code, message, data or None)
+    if end.payment is not None and end.payment.state != "unused":  # "try again" would pay again
+        paid = end.payment
+        failure.try_ = (
+            f"{paid.amount} {paid.asset} may be charged: do not pay anew, but see `nexus pay explain {paid.id}`, "
+            f"or make the same call with `--again {paid.id}`, which costs nothing more"
+        )
+    return failure
 
 
 class _Granting:

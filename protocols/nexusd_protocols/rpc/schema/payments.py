@@ -74,7 +74,8 @@ _UNITS: Final = {
 
 class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What was paid for a call. `id` names the purchase and its receipt. `state`: paid, pending (sent to the chain, its
-    outcome unknown), unused (the provider took nothing) or unknown. `receipt`: verified, none, or what is wrong."""
+    outcome unknown), unused (the provider took nothing) or unknown. `receipt`: verified (and with how much of the
+    input, if the provider took a part), none, or what is wrong."""
 
     id: str
     state: Literal["paid", "pending", "unused", "unknown"]

@@ -1,0 +1,38 @@
+"""How a call ended, for whoever made it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexusd.client.invocation import failure_of
+from nexusd_protocols.rpc import schema
+
+
+def ended(state: str | None, code: str = "connection_lost") -> schema.InvokeEnd:
+    paid = None
+    if state is not None:
+        paid = schema.PaymentSummary(
+            id="id-7",
+            state=state,  # type: ignore[arg-type]
+            amount="0.1",
+            asset="USDC",
+            network="base",
+            pay_to="0x1",
+        )
+    error = {"code": code, "message": "gone"}
+    return schema.InvokeEnd(invocation="1", error=error, input_bytes=0, output_bytes=0, duration_ms=0, payment=paid)
+
+
+@pytest.mark.parametrize("state", ["unknown", "pending", "paid"])
+def test_what_may_be_charged_is_not_to_be_paid_anew(state: str) -> None:
+    failure = failure_of(ended(state))
+    assert failure is not None
+    assert "0.1 USDC may be charged" in failure.try_
+    assert "--again id-7" in failure.try_
+
+
+@pytest.mark.parametrize("state", ["unused", None])
+def test_what_was_not_charged_may_be_tried_again(state: str | None) -> None:
+    failure = failure_of(ended(state))
+    assert failure is not None
+    assert failure.try_ == "try again"
