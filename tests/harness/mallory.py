@@ -107,8 +107,12 @@ class Mallory:
 
     async def open(self, victim: Daemon, protocol: str) -> Line:
         """A negotiated stream. Raises where the victim refuses it."""
+        return await self.open_at(victim.peer_id, protocol)
+
+    async def open_at(self, peer: str, protocol: str) -> Line:
+        """The same, to a peer by its id."""
         with trio.fail_after(ANSWER_SECONDS):
-            return Line(await self.host.new_stream(ID.from_string(victim.peer_id), [TProtocol(protocol)]))
+            return Line(await self.host.new_stream(ID.from_string(peer), [TProtocol(protocol)]))
 
     def signed(self, topic: str, data: bytes, by: Signer | None = None) -> SignedMessage:
         """A room message with a true signature."""

@@ -16,10 +16,8 @@ from nexusd.services.rooms.exchange import GIVEN, SyncRefusedError
 from nexusd.services.rooms.intake import Brought
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols import limits
-from nexusd_protocols.chatsync import codec
 from nexusd_protocols.chatsync.frames import (
     PROTOCOL,
-    Compare,
     Head,
     Headed,
     Messages,
@@ -27,11 +25,10 @@ from nexusd_protocols.chatsync.frames import (
     Opened,
     Put,
     Refused,
-    Took,
     Want,
 )
 from nexusd_protocols.chatsync.index import Item, Key
-from nexusd_protocols.chatsync.ranges import MAX_KEY, Batches, Items, Ranges, Skip
+from nexusd_protocols.chatsync.ranges import MAX_KEY, Ranges, Skip
 from nexusd_protocols.chatsync.stream import SyncInitiator, SyncResponder
 from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
@@ -40,6 +37,7 @@ from nexusd_protocols.history.batch import BatchRef, batches
 from nexusd_protocols.history.bounds import HOUR_MS, hour_of
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.history import said
+from tests.harness.liars import Give, Loose, Offer, giving, lie, naming, nothing, offering
 from tests.harness.members import NOW, ROOM, Member, MemberStreams, members
 from tests.harness.nodes import signer
 
@@ -186,14 +184,6 @@ async def _nothing(_: Any) -> None:
     await trio.lowlevel.checkpoint()
 
 
-class Loose(SyncResponder):
-    """Says whatever it is told to."""
-
-    def send(self, command: Any) -> bytes:
-        self._request, self._opened = None, True
-        return codec.encode(command)
-
-
 async def test_equal_sums_are_proven_by_equal_checkpoints(tmp_path: Path) -> None:
     async with members(tmp_path, "alice", "bob") as (alice, bob):
 
@@ -235,41 +225,13 @@ async def test_other_objects_of_the_same_sums(tmp_path: Path, autojump_clock: tr
 
 
 # --- liars ------------------------------------------------------------------------------------------------------------
-def liar(member: Member, offer: Callable[[Ranges], Ranges], give: Callable[[Want], Sequence[Messages]]) -> Any:
+def liar(member: Member, offer: Offer, give: Give) -> Any:
     """Mallory answers with what is given here, whatever was asked."""
 
     async def serve(channel: Any) -> None:
-        while (request := await channel.receive()) is not None:
-            match request:
-                case Open():
-                    await channel.send(Opened(0, None, 1))
-                case Compare(ranges=ranges):
-                    await channel.send(Compare(offer(ranges)))
-                case Want():
-                    for frame in give(request):
-                        await channel.send(frame)
-                case Head():
-                    await channel.send(Headed(Cid.of(DAG_CBOR, b"another"), 150))
-                case Put(messages=messages):
-                    await channel.send(Took(len(messages), ()))
+        await lie(channel, offer, give)
 
     return member.world.serve("mallory", PROTOCOL, lambda _: Loose(), serve)
-
-
-def offering(*items: Item) -> Callable[[Ranges], Ranges]:
-    return lambda asked: Ranges(asked.lower, (Items(asked.upper, tuple(sorted(items))),))
-
-
-def naming(*refs: BatchRef) -> Callable[[Ranges], Ranges]:
-    return lambda asked: Ranges(asked.lower, (Batches(asked.upper, refs),))
-
-
-def giving(*raws: bytes) -> Callable[[Want], Sequence[Messages]]:
-    return lambda want: [Messages(raws, (), last=True)]
-
-
-def nothing(want: Want) -> Sequence[Messages]:
-    return [Messages((), want.digests, last=True)]
 
 
 def item_of(message: SignedMessage, timestamp: int = NOW) -> Item:
