@@ -6,6 +6,7 @@ client <--invoke.event-- credit <--Call.receive-- capability     (nothing is tak
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -24,12 +25,15 @@ from nexusd_protocols.rpc.schema import Done, InvokeEnd, InvokeEvent, InvokeInpu
 log = structlog.get_logger(__name__)
 
 _CANCEL_SECONDS: Final = 2.0
+_TOGETHER: Final = 64 * limits.KIB
+"""Bytes of lines that go out in one piece."""
 
 
 class OutgoingCall:
     """One call of this connection's client."""
 
-    def __init__(self, call: Call, outgoing: Outgoing, *, credit: int, final: bool) -> None:
+    def __init__(self, call: Call, outgoing: Outgoing, *, credit: int, final: bool, spawn: Callable[..., None]) -> None:
+        """`spawn` starts a task in the connection's nursery."""
         self.invocation = call.invocation
         self.input_credit = 0 if final else limits.RPC_CREDIT_BYTES
         self._call = call
@@ -38,7 +42,7 @@ class OutgoingCall:
         self._input = Flow(self.invocation, outgoing)
         self._input_over = final
         self._given_up: str | None = None
-        self._cancel_wanted = trio.Event()
+        self._spawn = spawn
 
     # --- what the reader hands over; never waits ---------------------------------------------------------------------
 
@@ -62,7 +66,7 @@ class OutgoingCall:
         """Give the call up; its end still comes."""
         if self._given_up is None:
             self._given_up = reason
-            self._cancel_wanted.set()
+            self._spawn(self._cancel)
             self._gate.open()
 
     # --- the task ----------------------------------------------------------------------------------------------------
@@ -72,12 +76,8 @@ class OutgoingCall:
         ended = False
         try:
             try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._feed)
-                    nursery.start_soon(self._cancel_when_wanted)
-                    end = await self._drain()
-                    ended = True
-                    nursery.cancel_scope.cancel()
+                end = await (self._drain() if self._input_over else self._feed_and_drain())
+                ended = True
             except Exception:
                 log.exception("a call failed", invocation=self.invocation)
                 end = End(CallError("internal_error", CODES["internal_error"].message), 0, 0, 0)
@@ -89,33 +89,52 @@ class OutgoingCall:
                     while not isinstance(await self._call.receive(), End):
                         pass  # the call lets go of what it holds with its end
 
+    async def _feed_and_drain(self) -> End:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feed)
+            end = await self._drain()
+            nursery.cancel_scope.cancel()
+        return end
+
     async def _feed(self) -> None:
         while True:
-            piece = await self._input.next()
-            if piece is None:
-                return
-            (data, final), size = piece
-            await self._call.send(data, final)
-            if final:
-                return
+            pieces, size = await self._input.next()
+            for data, final in pieces:
+                await self._call.send(data, final)
+                if final:
+                    return
             await self._input.consumed(size)
 
-    async def _cancel_when_wanted(self) -> None:
-        await self._cancel_wanted.wait()
-        await self._call.cancel(self._given_up or "cancelled")
+    async def _cancel(self) -> None:
+        try:
+            await self._call.cancel(self._given_up or "cancelled")
+        except Exception:
+            log.exception("a call could not be cancelled", invocation=self.invocation)
 
     async def _drain(self) -> End:
         while True:
             item = await self._call.receive()
             if isinstance(item, End):
                 return item
-            event = InvokeEvent(invocation=self.invocation, seq=item.seq, event=item.event, data=item.data)
-            line = notification("invoke.event", event)
-            while self._gate.shut and self._given_up is None:
-                await self._gate.wait()
-            if self._given_up is None:  # who gave up wants the end, not the rest
-                self._gate.take(len(line) - 1)
-                await self._outgoing.send(line)
+            lines: list[bytes] = []
+            size = 0
+            for each in (item, *self._call.ready()):
+                if self._gate.shut or size >= _TOGETHER:
+                    await self._send(lines)
+                    size = 0
+                    while self._gate.shut and self._given_up is None:
+                        await self._gate.wait()
+                event = InvokeEvent(invocation=self.invocation, seq=each.seq, event=each.event, data=each.data)
+                lines.append(notification("invoke.event", event))
+                size += len(lines[-1])
+                self._gate.take(len(lines[-1]) - 1)
+            await self._send(lines)
+
+    async def _send(self, lines: list[bytes]) -> None:
+        """Send them in one piece, and forget them."""
+        if lines and self._given_up is None:  # who gave up wants the end, not the rest
+            await self._outgoing.send(b"".join(lines))
+        lines.clear()
 
 
 def _end_params(invocation: str, end: End) -> InvokeEnd:

@@ -84,6 +84,7 @@ class ClientConnection:
         self._slots = trio.Semaphore(self._bounds.pending)
         self._idle = trio.lowlevel.ParkingLot()
         self._following: set[trio.CancelScope] = set()
+        self._nursery: trio.Nursery | None = None
         self._left = False
         self._reason = "left"
         self._cut_in_stall = False
@@ -95,6 +96,7 @@ class ClientConnection:
         Cancelled, it tells the client what it can and closes."""
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 framed = await self._read(nursery)
                 self._leave()
@@ -336,7 +338,10 @@ class ClientConnection:
         call = await self._services.capabilities.invoke(params)
         if isinstance(call, Refusal):
             return call
-        outgoing_call = OutgoingCall(call, self._outgoing, credit=params.credit, final=params.final)
+        assert self._nursery is not None  # it serves
+        outgoing_call = OutgoingCall(
+            call, self._outgoing, credit=params.credit, final=params.final, spawn=self._nursery.start_soon
+        )
         self._calls[outgoing_call.invocation] = outgoing_call
 
         async def follow() -> None:

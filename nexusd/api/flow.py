@@ -31,6 +31,7 @@ class Flow:
         self._pieces: deque[tuple[Any, int]] = deque()
         self._arrived = trio.Event()
         self._taken = 0
+        self._ended = False
 
     def push(self, piece: Any, size: int) -> bool:
         """Queue a piece; False where no credit is left for it."""
@@ -41,20 +42,24 @@ class Flow:
         return True
 
     def end(self) -> None:
-        """Nothing more will come: `next` gives None once the queue is empty."""
-        self._pieces.append((None, 0))
+        """Nothing more will come: `next` gives nothing once the queue is empty."""
+        self._ended = True
         self._arrived.set()
 
-    async def next(self) -> tuple[Any, int] | None:
-        """The oldest piece and its size; None at the end."""
+    async def next(self) -> tuple[list[Any], int]:
+        """The pieces that wait, at least one, and their size together; none at the end."""
         while not self._pieces:
+            if self._ended:
+                return [], 0
             self._arrived = trio.Event()
             await self._arrived.wait()
-        piece, size = self._pieces.popleft()
-        return (piece, size) if size else None
+        pieces = [piece for piece, _ in self._pieces]
+        size = sum(size for _, size in self._pieces)
+        self._pieces.clear()
+        return pieces, size
 
     async def consumed(self, size: int) -> None:
-        """A piece has gone where it should: grant its bytes again, a few at a time."""
+        """Pieces have gone where they should: grant their bytes again, a few at a time."""
         self._taken += size
         if self._taken * GRANT_SHARE >= self._window:
             grant, self._taken = self._taken, 0

@@ -6,7 +6,8 @@ caller <--Incoming.emit-- pieces <--call.event-- client       (credit granted as
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import trio
 
@@ -72,9 +73,10 @@ class ServedCall:
 
     # --- the task ----------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Carry the call until it was answered. Raises CallFailed."""
+    async def run(self, request: bytes) -> None:
+        """Ask the client, and carry the call until it was answered. Raises CallFailed."""
         failure: Exception | None = None
+        await self._outgoing.send(b"".join([request, *self._at_hand()]))
         with self._scope:
             failure = await self._carry()
         failure = failure or self._failure
@@ -82,27 +84,42 @@ class ServedCall:
             raise failure
 
     async def _carry(self) -> Exception | None:
-        failure: Exception | None = None
+        if self._incoming.input_over:
+            return await self._emit()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._feed)
-            try:
-                while (piece := await self._output.next()) is not None:
-                    params, size = piece
-                    await self._incoming.emit(params.event, params.data)
-                    await self._output.consumed(size)
-            except Exception as error:
-                failure = error  # raised outside of the nursery, which would wrap it
+            failure = await self._emit()
             nursery.cancel_scope.cancel()
         return failure
 
+    async def _emit(self) -> Exception | None:
+        """Pass the output on. What fails is raised outside of the nursery, which would wrap it."""
+        try:
+            while True:
+                pieces, size = await self._output.next()
+                if not pieces:
+                    return None
+                await self._incoming.emit_all([(piece.event, piece.data) for piece in pieces])
+                await self._output.consumed(size)
+        except Exception as error:
+            return error
+
+    def _at_hand(self) -> Iterator[bytes]:
+        """The lines of the input that is there already, as far as credit allows: they go out with the request."""
+        while not self._gate.shut and (piece := self._incoming.input_ready()) is not None:
+            yield self._input(*piece)
+
     async def _feed(self) -> None:
         while (piece := await self._incoming.receive()) is not None:
-            data, final = piece
-            line = notification("call.input", CallInput(invocation=self.invocation, data=data, final=final))
             while self._gate.shut:
                 await self._gate.wait()
-            self._gate.take(len(line) - 1)
-            await self._outgoing.send(line)
+            await self._outgoing.send(self._input(*piece))
+
+    def _input(self, data: Any, final: bool) -> bytes:
+        """The line of a piece. Uses credit."""
+        line = notification("call.input", CallInput(invocation=self.invocation, data=data, final=final))
+        self._gate.take(len(line) - 1)
+        return line
 
 
 class SocketProvider:
@@ -127,8 +144,7 @@ class SocketProvider:
         self._by_invocation[served.invocation] = served
         reason = "cancelled"
         try:
-            await self._outgoing.send(line)
-            await served.run()
+            await served.run(line)
         except CallFailed as failure:
             reason = failure.message
             raise

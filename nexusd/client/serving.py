@@ -73,13 +73,16 @@ class Call:
 
     def emit(self, data: Any, event: str = "partial") -> None:
         """Send a piece of output; waits until the caller can take it. Raises CancelledError."""
+        self._link.write(self.line(data, event))
+
+    def line(self, data: Any, event: str) -> bytes:
+        """The line of a piece of output, for which credit was waited for. Raises CancelledError."""
         with self._changed:
             while not self._side.may_send and not self._cancelled:
                 self._changed.wait()
             if self._cancelled:
                 raise CancelledError(self._cancelled)
-            line = self._side.output(event, data)
-        self._link.write(line)
+            return self._side.output(event, data)
 
     # --- what the reading thread hands over --------------------------------------------------------------------------
 
@@ -157,12 +160,13 @@ class Server:
         exchange = self._link.exchange
         try:
             result = self._handler(call)
+            last = b""
             if isinstance(result, Iterator):
                 for piece in result:
                     call.emit(piece)
             elif result is not None:
-                call.emit(result, "result")
-            answer = exchange.done(request_id)
+                last = call.line(result, "result")
+            answer = last + exchange.done(request_id)  # in one write
         except CallError as error:
             answer = exchange.failed(request_id, error)
         except CancelledError as error:

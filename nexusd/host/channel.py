@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -14,7 +14,7 @@ from nexusd.host.patience import Patience
 from nexusd.host.ports import ConnectionLostError, DeadlineError, HostError
 from nexusd.host.stream import Stream
 from nexusd.host.stream_guard import reset_stream
-from nexusd.host.waiting import acquire
+from nexusd.host.waiting import Turns
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.identity import PeerId
@@ -31,12 +31,11 @@ READ_BYTES: Final = 64 * limits.KIB
 WRITE_SECONDS: Final = 60.0
 """For one chunk, if the caller sets no deadline: a peer may rest, but not hold a stream for ever."""
 CLOSE_SECONDS: Final = 2.0
-"""For a close, which only puts a frame in a queue."""
+"""For the end of what was opened lazily, which may have to say its first words yet."""
 REFUSAL_SECONDS: Final = 1.0
 """For the answer to what broke the protocol; a peer that does not take it by then sees a reset instead."""
-LINGER_SECONDS: Final = 5.0
-"""How long a peer may take to end its side after ours has ended, before the stream is reset."""
-LINGER_BYTES: Final = limits.MIB
+SETTLE_SECONDS: Final = 5.0
+"""For a peer to agree to a protocol in which all is said already."""
 
 Spawn = Callable[..., None]
 
@@ -75,7 +74,7 @@ class StreamChannel(Generic[EventT, CommandT]):
         self._read_ended = False
         self._write_ended = False
         self._broken = ""
-        self._writing = trio.Lock()
+        self._writing = Turns()
         self.ended = False
         """Whether the stream was closed or reset by us."""
 
@@ -181,26 +180,36 @@ class StreamChannel(Generic[EventT, CommandT]):
                 return
         await (self.reset() if patience.cancelled_caught else self.aclose())
 
-    async def send(self, command: CommandT, *, timeout: float | None = None) -> None:
-        """Carry out a command, as `ports.Channel.send`."""
+    async def send(self, *commands: CommandT, timeout: float | None = None) -> None:
+        """Carry out commands, as `ports.Channel.send`."""
         if timeout is None:
-            await self._send(command, float("inf"))
+            await self._send(commands, float("inf"))
             return
         with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
-            await self._send(command, scope.deadline)
+            await self._send(commands, scope.deadline)
         if scope.cancelled_caught:
             raise DeadlineError(f"{self._peer} took nothing for {timeout:g} s")
 
-    async def _send(self, command: CommandT, deadline: float) -> None:
-        await acquire(self._writing)
-        try:
+    async def _send(self, commands: Sequence[CommandT], deadline: float) -> None:
+        async with self._writing:
             if self.ended or self._write_ended:
                 raise LocalProtocolError("the stream is closed for sending")
             if self._broken:
                 raise ConnectionLostError(self._broken)
-            await self._write_locked(self._machine.send(command), deadline)
-        finally:
-            self._writing.release()
+            lines: list[bytes] = []
+            size = 0
+            for command in commands:
+                try:
+                    line = self._machine.send(command)
+                except LocalProtocolError:
+                    await self._write_locked(b"".join(lines), deadline)  # what came before it goes
+                    raise
+                lines.append(line)
+                size += len(line)
+                if size >= CHUNK_BYTES:
+                    await self._write_locked(b"".join(lines), deadline)
+                    lines, size = [], 0
+            await self._write_locked(b"".join(lines), deadline)
 
     async def _write(self, data: bytes, deadline: float) -> None:
         async with self._writing:
@@ -208,14 +217,13 @@ class StreamChannel(Generic[EventT, CommandT]):
 
     async def _write_locked(self, data: bytes, deadline: float) -> None:
         """All bytes or a reset."""
-        view = memoryview(data)
         try:
-            for start in range(0, len(view), CHUNK_BYTES):
+            for start in range(0, len(data), CHUNK_BYTES):
                 if start:
                     await trio.lowlevel.checkpoint_if_cancelled()
                     if trio.current_time() >= deadline:
                         raise DeadlineError(f"{self._peer} is too slow in taking what it asked for")
-                chunk = bytes(view[start : start + CHUNK_BYTES])
+                chunk = data[start : start + CHUNK_BYTES]
                 await self._write_chunk(chunk)
                 if self._sent is not None:
                     self._sent(len(chunk))
@@ -244,39 +252,37 @@ class StreamChannel(Generic[EventT, CommandT]):
             if self._write_ended or self.ended:
                 return
             self._write_ended = True
-            await self._shielded(self._stream.close_write)
+            if self._stream.settled:
+                self._stream.end()
+            else:
+                await self._shielded(self._stream.close_write)
 
     async def aclose(self) -> None:
-        """End the stream, as `ports.Channel.aclose`. What the peer still sends is read and dropped, within bounds."""
+        """End the stream, as `ports.Channel.aclose`. What the peer still sends is dropped, within bounds."""
         if self.ended:
             return
         await self.close_write()
         self.ended = True
-        if self._read_ended and not self._broken:
-            await self._shielded(self._stream.close)
-            self._release()
+        if self._stream.settled:
+            self._stream.leave(self._release)
         else:
-            self._linger(self._drain)
+            self._linger(self._settle)
 
-    async def _drain(self) -> None:
-        """Read until the peer ends its side too: Yamux frees a stream only then, or by a reset."""
-        taken = 0
-        clean = False
+    async def _settle(self) -> None:
+        """Of a stream that was opened lazily: wait until the peer has agreed, so that what was said is said again where
+        it has not."""
         try:
-            with trio.move_on_after(LINGER_SECONDS):
-                while taken < LINGER_BYTES:
-                    taken += len(await self._stream.read(READ_BYTES))
-        except StreamEOF:
-            clean = True
+            with trio.move_on_after(SETTLE_SECONDS):
+                await self._stream.read(READ_BYTES)
         except Exception as error:
-            # StreamReset, and what the muxer and the socket raise of their own
+            # StreamEOF, StreamReset, and what the muxer and the socket raise of their own
             _log.debug("while closing: %r", error)
         finally:
-            if clean:
-                await self._shielded(self._stream.close)
+            if self._stream.settled:
+                self._stream.leave(self._release)
             else:
                 await reset_stream(self._stream)
-            self._release()
+                self._release()
 
     async def reset(self) -> None:
         """Tear the stream down, as `ports.Channel.reset`."""

@@ -61,6 +61,11 @@ class LazyStream(Stream):
         return self._settled and super().readable
 
     @property
+    def settled(self) -> bool:
+        """Whether the peer has agreed to the protocol."""
+        return self._settled
+
+    @property
     def room(self) -> int:
         """As any stream's."""
         return super().room if self._settled else min(super().room, LAZY_BYTES - len(self._said))

@@ -18,7 +18,7 @@ from libp2p.peer.id import ID
 from libp2p.security.base_session import BaseSession
 from libp2p.security.noise.transport import Transport
 
-from nexusd.host.waiting import acquire
+from nexusd.host.waiting import Turns
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.noise.transport import NoiseTransport
@@ -62,7 +62,7 @@ class NoiseConnection(BaseSession):  # type: ignore[misc] # libp2p is not typed
         )
         self._raw = raw
         self._unread = b""
-        self._writing = trio.Lock()
+        self._writing = Turns()
         self._torn = False
 
     async def receive(self) -> list[bytes]:
@@ -86,11 +86,8 @@ class NoiseConnection(BaseSession):  # type: ignore[misc] # libp2p is not typed
     async def send(self, *texts: bytes) -> None:
         """Send texts in one piece. For the one task that sends: a connection on which it is cancelled is torn, and
         takes nothing more. Raises ConnectionClosedError, and what the transport raises of its own."""
-        await acquire(self._writing)
-        try:
+        async with self._writing:
             await self._send(texts)
-        finally:
-            self._writing.release()
 
     async def _send(self, texts: tuple[bytes, ...]) -> None:
         if self._torn:

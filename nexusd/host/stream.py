@@ -6,6 +6,7 @@ muxer's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from libp2p.abc import INetStream
@@ -57,6 +58,11 @@ class Stream(INetStream):  # type: ignore[misc] # libp2p is not typed
         return bool(self._ahead) or self.muxed_stream.readable
 
     @property
+    def settled(self) -> bool:
+        """Whether the peer has agreed to the protocol."""
+        return True
+
+    @property
     def room(self) -> int:
         """Bytes that `write` takes at once."""
         return self.muxed_stream.room
@@ -92,6 +98,15 @@ class Stream(INetStream):  # type: ignore[misc] # libp2p is not typed
     async def close_write(self) -> None:
         """Half-close: the peer reads a clean end behind what was written."""
         await self.muxed_stream.close_write()
+
+    def end(self) -> None:
+        """As `close_write`, of a stream that is settled."""
+        self.muxed_stream.end()
+
+    def leave(self, gone: Callable[[], None]) -> None:
+        """As `close`, of a stream that is settled. `gone` is called once the peer has ended its side too, or the stream
+        was reset because it did not."""
+        self.muxed_stream.leave(gone)
 
     async def close_read(self) -> None:
         """For stock code: nobody reads any more, which the peer need not know."""

@@ -2,7 +2,7 @@
 
     reader   connection -> session -> wakes who waits       one task each, a connection
     writer   session -> connection, whatever there is
-    beat     pings, dead peers, streams that linger
+    beat     pings, dead peers
 
 Stock Yamux shows a reset as a clean end (fault C7), breaks a stream whose reader rests for five seconds (C8), does not
 notice dead peers (C9) and is torn by a cancelled write (C5). Here a stream only touches the session; nobody but the
@@ -24,6 +24,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 
+from nexusd.host.lingering import Lingering
 from nexusd.host.noise import NoiseConnection
 from nexusd.host.waiting import Waiting
 from nexusd.host.yamux_stream import YamuxStream
@@ -65,10 +66,6 @@ REST: Final = 4.0
 the others wait for few turns."""
 REST_SECONDS: Final = 0.1
 """The same at most. A turn is long now and then for a reason of ours, such as the collection of garbage."""
-LINGER_SECONDS: Final = 30.0
-"""How long a peer may take to end its side of a stream that we have closed, before it is reset."""
-LINGER_BYTES: Final = limits.MIB
-"""What it may still send meanwhile. It is dropped."""
 
 Charge = Callable[[PeerId, str, int], None]
 Serve = Callable[[YamuxStream], Awaitable[None]]
@@ -151,7 +148,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         self._senders: Waiting[None] = Waiting()
         self._openers: Waiting[None] = Waiting()
         self._acceptors: Waiting[None] = Waiting()
-        self._lingering: dict[Stream, tuple[float, int]] = {}
+        self._lingering = Lingering(self.turn)
 
     # --- what libp2p asks for ---------------------------------------------------------------------------------------
     @property
@@ -246,9 +243,13 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
                 nursery.start_soon(self._receive)
                 nursery.start_soon(self._send)
                 nursery.start_soon(self._beat)
-                await self._over.wait()
-                with trio.move_on_after(FLUSH_SECONDS):
-                    await self._part()
+                self._lingering.start(nursery)
+                try:
+                    await self._over.wait()
+                    with trio.move_on_after(FLUSH_SECONDS):
+                        await self._part()
+                finally:
+                    self._lingering.end()
                 nursery.cancel_scope.cancel()
         finally:
             await self._finish()
@@ -285,11 +286,10 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
         if self.session.has_output:
             self._output.set()
 
-    def linger(self, stream: Stream) -> None:
-        """Nobody will read the stream any more: drop what still comes until the peer ends its side."""
-        if not stream.finished:
-            self._lingering[stream] = (trio.current_time() + LINGER_SECONDS, LINGER_BYTES)
-            self._drop(stream)
+    def linger(self, stream: Stream, gone: Callable[[], None]) -> None:
+        """Nobody will read the stream any more: drop what still comes until the peer ends its side, then call
+        `gone`."""
+        self._lingering.add(stream, gone)
         self.turn()
 
     def relieve(self, now: float) -> list[Event]:
@@ -368,9 +368,6 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
             await trio.sleep_until(session.deadline(trio.current_time()))
             now = trio.current_time()
             self._dispatch(session.tick(now))
-            for stream in [stream for stream, (until, _) in self._lingering.items() if now >= until]:
-                del self._lingering[stream]
-                stream.reset()
             self.turn()
 
     # --- events -----------------------------------------------------------------------------------------------------
@@ -379,7 +376,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
             if isinstance(event, Readable):
                 self._readers.wake(event.stream)
                 if event.stream in self._lingering:
-                    self._drop(event.stream)
+                    self._lingering.drop(event.stream)
             elif isinstance(event, Writable):
                 self._writers.wake(event.stream)
             elif isinstance(event, Incoming):
@@ -400,19 +397,6 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc] # libp2p is not typed
                 self._end()
             elif isinstance(event, Drained):
                 self._end()
-
-    def _drop(self, stream: Stream) -> None:
-        """Read what a lingering stream brings, and forget it."""
-        until, left = self._lingering[stream]
-        while data := stream.read(limits.MIB, trio.current_time()):
-            left -= len(data)
-        if stream.finished or stream.at_end:
-            del self._lingering[stream]
-        elif stream.reset_by is not None or left < 0:
-            del self._lingering[stream]
-            stream.reset()
-        else:
-            self._lingering[stream] = (until, left)
 
     def blame(self, error: RemoteProtocolError) -> None:
         """Charge the peer for what it broke. The connection goes on."""

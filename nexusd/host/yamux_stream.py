@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
 from libp2p.abc import IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
-from nexusd.host.waiting import acquire
+from nexusd.host.waiting import Turns
 from nexusd_protocols import limits
 from nexusd_protocols.yamux.stream import Stream
 
@@ -33,7 +34,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
         self._closed = False
         self._breaking = False
         self._turns = 0
-        self._writing = trio.Lock()
+        self._writing = Turns()
 
     @property
     def reset_by(self) -> str | None:
@@ -54,7 +55,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
     @property
     def room(self) -> int:
         """Bytes that `write` takes at once."""
-        return 0 if self._writing.locked() else self._stream.room
+        return 0 if self._writing.taken else self._stream.room
 
     async def read(self, n: int | None = None) -> bytes:
         """1 to `n` bytes. Raises MuxedStreamEOF only when the peer has said all, MuxedStreamReset when it has not."""
@@ -85,11 +86,8 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
         """Give all of it to the connection, waiting for room; several tasks take turns. Raises MuxedStreamReset, and
         MuxedStreamClosed after `close_write`."""
         await self._checkpoint()
-        await acquire(self._writing)
-        try:
+        async with self._writing:
             await self._write(data)
-        finally:
-            self._writing.release()
 
     async def _write(self, data: bytes) -> None:
         stream = self._stream
@@ -109,18 +107,27 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc] # libp2p is not typed
             await self.muxed_conn.writable(stream)
             self._turns = 0
 
-    async def close_write(self) -> None:
-        """Half-close: the peer reads a clean end behind what was written."""
+    def end(self) -> None:
+        """Half-close: the peer reads a clean end behind what was written. Never waits."""
         self._stream.close_write()
         self.muxed_conn.turn()
-        await self._checkpoint()
 
-    async def close(self) -> None:
-        """Half-close, and read no more. The stream lives until the peer ends its side, or for a while."""
+    def leave(self, gone: Callable[[], None] = lambda: None) -> None:
+        """Half-close, and read no more. The stream lives until the peer ends its side, or for a while: `gone` is called
+        then. Never waits."""
         if not self._closed:
             self._closed = True
             self._stream.close_write()
-            self.muxed_conn.linger(self._stream)
+            self.muxed_conn.linger(self._stream, gone)
+
+    async def close_write(self) -> None:
+        """As `end`."""
+        self.end()
+        await self._checkpoint()
+
+    async def close(self) -> None:
+        """As `leave`."""
+        self.leave()
         await self._checkpoint()
 
     async def reset(self) -> None:

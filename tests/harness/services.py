@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -306,6 +306,14 @@ class FakeCall:
     async def receive(self) -> Output | End:
         return await self._output.receive()
 
+    def ready(self) -> list[Output]:
+        return []
+
+    def input_ready(self) -> tuple[Any, bool] | None:
+        return None
+
+    input_over = False
+
     async def cancel(self, reason: str) -> None:
         self.cancelled = self.cancelled or reason
         self.scope.cancel()
@@ -322,6 +330,10 @@ class FakeCall:
         await self._output_send.send(Output(self.emitted, event, data))
         self.emitted += 1
         self.emitted_bytes += size
+
+    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+        for piece in pieces:
+            await self.emit(*piece)
 
     async def input(self) -> tuple[Any, bool] | None:
         return await self._next()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -99,9 +100,18 @@ class End:
             await trio.testing.wait_all_tasks_blocked(0.002)
             await self.reset()
 
-    async def close_write(self) -> None:
+    settled = True
+
+    def end(self) -> None:
         self.other.ended = True
         self.other.tell()
+
+    def leave(self, gone: Callable[[], None]) -> None:
+        self.end()
+        gone()
+
+    async def close_write(self) -> None:
+        self.end()
         await trio.lowlevel.checkpoint()
 
     async def close(self) -> None:

@@ -54,9 +54,13 @@ class Call:
 
     async def emit(self, data: Any, event: str = "partial") -> None:
         """Send a piece of output; waits until the caller can take it."""
+        await self._link.write(await self.line(data, event))
+
+    async def line(self, data: Any, event: str) -> bytes:
+        """The line of a piece of output, for which credit was waited for."""
         while not self._side.may_send:
             await self._changed.wait()
-        await self._link.write(self._side.output(event, data))
+        return self._side.output(event, data)
 
     async def next_piece(self) -> Any:
         """The next piece of input; UNSET at its end."""
@@ -167,15 +171,16 @@ class Server:
         exchange = self._link.exchange
         try:
             result = self._handler(call)
+            last = b""
             if isinstance(result, AsyncIterable):
                 async with closing_after(result) as pieces:
                     async for piece in pieces:
                         await call.emit(piece)
             elif (value := await result) is not None:
-                await call.emit(value, "result")
+                last = await call.line(value, "result")
         except CallError as error:
             return exchange.failed(request_id, error)
         except Exception:
             log.exception("the handler of %s failed", call.info.capability)
             return exchange.failed(request_id, CallError("INTERNAL", "the capability failed"))
-        return exchange.done(request_id)
+        return last + exchange.done(request_id)  # in one write

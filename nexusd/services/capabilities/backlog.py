@@ -32,19 +32,27 @@ class Backlog:
         return len(self._pieces)
 
     async def put(self, data: Any, final: bool) -> None:
-        """Add a piece (UNSET with `final`: the input ends with what was added). Waits only where a piece that is not
-        text finds the backlog full."""
-        while len(self._pieces) >= self._limit:
+        """As `add`, once there is room."""
+        await self.room(data)
+        self.add(data, final)
+
+    async def room(self, data: Any) -> None:
+        """Wait for room: only where a piece that is not text finds the backlog full."""
+        while len(self._pieces) >= self._limit and data is not msgspec.UNSET:
+            if isinstance(data, str) and isinstance(self._pieces[-1][0], str):
+                return
+            await self._moved.wait()
+
+    def add(self, data: Any, final: bool) -> None:
+        """Add a piece (UNSET with `final`: the input ends with what was added)."""
+        if len(self._pieces) >= self._limit:
             last = self._pieces[-1][0]
             if data is msgspec.UNSET:
                 self._pieces[-1] = (last, final)
                 return
-            if isinstance(data, str) and isinstance(last, str):
-                if len(last) + len(data) > JOINED_CHARS:
-                    break
+            if isinstance(data, str) and isinstance(last, str) and len(last) + len(data) <= JOINED_CHARS:
                 self._pieces[-1] = (last + data, final)
                 return
-            await self._moved.wait()
         self._pieces.append((data, final))
         self._move()
 
@@ -53,6 +61,19 @@ class Backlog:
         self._ended = True
         self._move()
 
+    @property
+    def over(self) -> bool:
+        """Whether all was taken, and nothing more will come."""
+        return self._ended and not self._pieces
+
+    def ready(self) -> tuple[Any, bool] | None:
+        """The oldest piece, if there is one."""
+        if not self._pieces:
+            return None
+        piece = self._pieces.popleft()
+        self._move()
+        return piece
+
     async def take(self) -> tuple[Any, bool] | None:
         """The oldest piece, waiting for one; None once all was taken."""
         await trio.lowlevel.checkpoint()
@@ -60,9 +81,7 @@ class Backlog:
             if self._ended:
                 return None
             await self._moved.wait()
-        piece = self._pieces.popleft()
-        self._move()
-        return piece
+        return self.ready()
 
     def _move(self) -> None:
         self._moved.set()

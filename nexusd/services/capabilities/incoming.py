@@ -9,6 +9,7 @@ over, the daemon stops. The provider's task is cancelled in all but the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -34,6 +35,9 @@ BAD_OUTPUT: Final = "BAD_OUTPUT"
 """A provider's output cannot be sent: its own fault, in the word that commands use too."""
 
 KEY_MATERIAL: Final = "KEY_MATERIAL"
+
+TOGETHER_CHARS: Final = 16 * limits.KIB
+"""Texts up to this length go out together. No line is too long with one, whatever has to be escaped in it."""
 
 _any: Final = msgspec.json.Decoder()
 
@@ -76,20 +80,51 @@ class IncomingCall:
     # --- for the provider -------------------------------------------------------------------------------------------
     async def receive(self) -> tuple[Any, bool] | None:
         """See `ports.Incoming`."""
-        piece = await self._input.take()
-        if piece is None:
-            return None
-        kept, final = piece
-        return (_any.decode(kept) if isinstance(kept, msgspec.Raw) else kept), final
+        return _given(await self._input.take())
+
+    def input_ready(self) -> tuple[Any, bool] | None:
+        """See `ports.Incoming`."""
+        return _given(self._input.ready())
+
+    @property
+    def input_over(self) -> bool:
+        """See `ports.Incoming`."""
+        return self._input.over
 
     async def emit(self, event: str, data: Any) -> None:
         """See `ports.Incoming`."""
+        data = self._checked(event, data)
+        await self._send([commands.Event(event, data)], json_size(data))
+
+    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+        """See `ports.Incoming`. Only texts that no limit can refuse go together, so that it is known which went."""
+        together: list[commands.Event] = []
+        size = 0
+        for event, data in pieces:
+            if isinstance(data, str) and len(data) <= TOGETHER_CHARS:
+                found = self._checked(event, data)
+                more = json_size(found)
+                if self.output_bytes + size + more <= self.max_output_bytes:
+                    together.append(commands.Event(event, found))
+                    size += more
+                    continue
+            if together:
+                await self._send(together, size)
+                together, size = [], 0
+            await self.emit(event, data)
+        if together:
+            await self._send(together, size)
+
+    def _checked(self, event: str, data: Any) -> Any:
+        """A piece of output as it may go. Raises CallFailed."""
         if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
             raise CallFailed(BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
-        data = self.shown(data)
+        return self.shown(data)
+
+    async def _send(self, pieces: Sequence[commands.Event], size: int) -> None:
         try:
-            await self._channel.send(commands.Event(event, data))
-            self.output_bytes += json_size(data)
+            await self._channel.send(*pieces)
+            self.output_bytes += size
         except LimitExceededError as error:
             raise CallFailed(Code.OUTPUT_TOO_LARGE, str(error)) from error
         except (HostError, LocalProtocolError) as error:
@@ -124,6 +159,9 @@ class IncomingCall:
 
     async def run(self) -> str:
         """Carry the call to its end, and return its outcome: `ok`, or the code of what went wrong."""
+        # what came along with the opening: mostly all of the input
+        if not all(map(self._take, self._channel.ready())):
+            self._input.end()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read)
             outcome = await self._answer()
@@ -136,7 +174,11 @@ class IncomingCall:
         with self._time:
             async with self._entry.slot(self.caller):
                 await self._channel.send(commands.Accept(self._entry.queue_ms))
+                self._working()
                 await self._entry.provider.call(self)
+
+    def _working(self) -> None:
+        """The provider begins."""
 
     async def _answer(self) -> str:
         closing: commands.ProviderCommand = commands.Done()
@@ -158,6 +200,7 @@ class IncomingCall:
             closing, outcome = commands.Cancel(self._given_up), Code.CANCELLED
         try:
             await self._channel.send(closing, timeout=5.0)
+            await self._channel.close_write()  # goes along with it
         except (HostError, LocalProtocolError):
             # the caller ended the call first, or is gone
             return outcome if outcome != "ok" else Code.CANCELLED
@@ -177,13 +220,19 @@ class IncomingCall:
 
     async def _read_one(self) -> bool:
         """One event of the caller's; False if it was the last. By itself, so that no decoded piece outlives it."""
-        match await self._channel.receive():
+        event = await self._channel.receive()
+        if isinstance(event, events.Input):
+            await self._input.room(event.data)
+        return self._take(event)
+
+    def _take(self, event: events.ProviderEvent | None) -> bool:
+        match event:
             case None:
                 return False
             case events.Input(_, data, final, size):
                 self.input_bytes += size
                 self._took(data, final)
-                await self._input.put(_compact(data), final)
+                self._input.add(_compact(data), final)
                 if final:
                     self._input.end()
             case events.Cancelled(reason):
@@ -198,6 +247,13 @@ class IncomingCall:
 
     def _other(self, event: events.ProviderEvent) -> None:
         """What only a call that is paid for gets."""
+
+
+def _given(piece: tuple[Any, bool] | None) -> tuple[Any, bool] | None:
+    """A piece of the backlog as a provider gets it."""
+    if piece is None or not isinstance(piece[0], msgspec.Raw):
+        return piece
+    return _any.decode(piece[0]), piece[1]
 
 
 def _compact(data: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -90,9 +91,12 @@ class OutgoingCall:
         self._input = InputDigest()
         self._result = hashlib.sha256()
         self._pieces = 0
+        self._events: deque[events.CallerEvent] = deque()  # that came along with the last one
         self._response: Any = None
         self._over = False
         self._failure: CallError | None = None
+        self._objection: CallError | None = None
+        """Why the call ends here, as the provider is to hear."""
         self._waiting: trio.CancelScope | None = None
 
     def said(self, data: Any, final: bool) -> None:
@@ -122,18 +126,17 @@ class OutgoingCall:
         while True:
             if self._failure is not None:
                 return await self._end(self._failure)
+            if self._objection is not None:
+                await self._say(commands.Cancel(self._objection.message))
+                return await self._end(self._objection)
             item = await self._next()
             match item:
                 case None:
                     continue
                 case End():
                     return item
-                case events.Output(seq, event, data, size):
-                    if self.payment is not None:
-                        self.payment.received(size)
-                        self._pieces += 1
-                        self._result.update(line_of(event, data))
-                    return Output(seq, event, data)
+                case events.Output():
+                    return self._took(item)
                 case events.Accepted():
                     continue
                 case events.Finished(response=response):
@@ -143,6 +146,9 @@ class OutgoingCall:
                     continue  # it is at it still, and will have it
                 case events.Failed(code, message, response):
                     self._response = response
+                    reached = self.payment.reached() if self.payment is not None else ""
+                    if code == Code.PAYMENT_REQUIRED and reached:
+                        return await self._end(CallError("price_reached", reached, code))
                     return await self._end(CallError(_CODES.get(code, "invoke_failed"), message or code, code))
                 case events.Cancelled(reason):
                     return await self._end(CallError("invoke_cancelled", f"The provider gave up: {reason}"))
@@ -157,12 +163,35 @@ class OutgoingCall:
                         await self._say(commands.Cancel(refused.message))
                         return await self._end(refused)
 
+    def ready(self) -> list[Output]:
+        """See `ports.Call`."""
+        if self._over or self._failure is not None:
+            return []
+        self._events.extend(self._channel.ready())
+        found: list[Output] = []
+        while self._events and isinstance(event := self._events[0], events.Output):
+            self._events.popleft()
+            found.append(self._took(event))
+        return found
+
+    def _took(self, event: events.Output) -> Output:
+        if self.payment is not None:
+            refused = self.payment.received(event.size)
+            if refused is not None:
+                self._objection = CallError(refused.code, refused.message)
+            self._pieces += 1
+            self._result.update(line_of(event.event, event.data))
+        return Output(event.seq, event.event, event.data)
+
     async def cancel(self, reason: str) -> None:
         """See `ports.Call`."""
         await self._give_up(CallError("invoke_cancelled", reason), reason)
 
     async def _next(self) -> events.CallerEvent | End | None:
         """The machine's next event; None where the wait was broken off because the call was given up."""
+        self._events.extend(self._channel.ready())
+        if self._events:
+            return self._events.popleft()
         try:
             with trio.CancelScope() as self._waiting:
                 event = await self._channel.receive(timeout=max(0.0, self._deadline - trio.current_time()))

@@ -9,6 +9,7 @@ does not end the work: it is owed, and kept for when the caller asks again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -56,7 +57,7 @@ class PaidCall(IncomingCall):
         self._made_bytes = 0
 
     # --- for the provider ---------------------------------------------------------------------------------------------
-    async def emit(self, event: str, data: Any) -> None:
+    async def emit(self, event: str, data: Any, units: int | None = None) -> None:
         """See `ports.Incoming`. What cannot be sent must fail before it is paid for."""
         if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
             raise CallFailed(BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
@@ -69,7 +70,19 @@ class PaidCall(IncomingCall):
         if self._made_bytes + size > self.max_output_bytes:
             raise CallFailed(Code.OUTPUT_TOO_LARGE, f"over the {self.max_output_bytes} bytes of this call")
         self._made_bytes += size
-        await self._sale.produce(event, data, size)
+        try:
+            await self._sale.produce(event, data, size, units)
+        except ValueError as error:
+            raise CallFailed(Code.OUTPUT_TOO_LARGE, f"it cannot be paid as it comes: {error}") from error
+
+    async def count(self, units: int) -> None:
+        """See `ports.Incoming`."""
+        await self._sale.count(units)
+
+    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+        """See `ports.Incoming`."""
+        for event, data in pieces:
+            await self.emit(event, data)
 
     # --- for the sale -------------------------------------------------------------------------------------------------
     @property
@@ -147,8 +160,12 @@ class PaidCall(IncomingCall):
 
     async def _demand(self) -> events.PaymentOffered | None:
         """Ask for the payment, and wait for it; None where the call is over."""
+        demand = await self._sale.demand()
+        if isinstance(demand, commands.Error):
+            self.closing = Closing(command=demand, outcome=demand.code)
+            return None
         try:
-            await self._channel.send(self._sale.demand())
+            await self._channel.send(demand)
         except (HostError, LocalProtocolError) as error:
             self._leave(f"the caller is gone: {error}")
         with trio.move_on_after(min(PATIENCE_S, max(0.0, self.left_s))):
@@ -161,6 +178,9 @@ class PaidCall(IncomingCall):
             return None
         return self._paid
 
+    def _working(self) -> None:
+        self._sale.began()
+
     # --- for the reader -----------------------------------------------------------------------------------------------
     def _took(self, data: Any, final: bool) -> None:
         self._input_digest.add(data, final)
@@ -169,7 +189,5 @@ class PaidCall(IncomingCall):
         if isinstance(event, events.PaymentOffered) and self._paid is None:
             self._paid = event
             self._answered.set()
-        elif isinstance(event, events.TabGrown) and self._begun:
-            self._sale.grown(event)
-        elif isinstance(event, events.TabOpened):
-            self.give_up("the caller opened a tab that nobody asked for")
+        elif isinstance(event, events.TabAnswer) and self._begun:
+            self._sale.answered(event)

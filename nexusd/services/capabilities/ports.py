@@ -6,6 +6,7 @@ is back-pressure: `Call.send` and `Incoming.emit` return once the other side may
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -57,6 +58,10 @@ class Call(Protocol):
     async def receive(self) -> Output | End:
         """The next piece of output; `End` exactly once, and nothing after it. Whoever holds the call receives until
         then, also after `cancel`: with its end the call lets go of its stream."""
+        ...
+
+    def ready(self) -> Sequence[Output]:
+        """The pieces that came along with the last one, at once: whoever passes several on together need not wait."""
         ...
 
     async def cancel(self, reason: str) -> None:
@@ -113,9 +118,22 @@ class Incoming(Protocol):
         of the input carries none."""
         ...
 
+    def input_ready(self) -> tuple[Any, bool] | None:
+        """As `receive`, if the piece is there."""
+        ...
+
+    @property
+    def input_over(self) -> bool:
+        """Whether all of the input was given."""
+        ...
+
     async def emit(self, event: str, data: Any) -> None:
         """Send a piece of output. Waits until the caller can take more. Raises CallFailed when it goes past a limit
         that the caller stated."""
+        ...
+
+    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+        """Send several, each as `emit` does, as few writes as may be."""
         ...
 
 

@@ -371,7 +371,7 @@ async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):
 
 
 async def test_a_peer_that_never_ends_its_side_is_reset(pair, monkeypatch):
-    monkeypatch.setattr("nexusd.host.channel.LINGER_SECONDS", 0.1)
+    monkeypatch.setattr("nexusd.host.lingering.LINGER_SECONDS", 0.1)
     _alice, bob = pair
 
     async def done(channel):

@@ -15,7 +15,7 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamReset,
 )
 
-from nexusd.host import yamux
+from nexusd.host import lingering
 from nexusd_protocols import limits
 from nexusd_protocols.yamux.frames import HEADER_BYTES
 from tests.harness.muxed import (
@@ -332,16 +332,16 @@ async def test_a_peer_that_does_not_end_it_is_reset_in_time(autojump_clock):
         await mine.close()
         started = trio.current_time()
         assert await read_all(theirs) == b""
-        await trio.sleep(yamux.LINGER_SECONDS / 2)
+        await trio.sleep(lingering.LINGER_SECONDS / 2)
         later, _theirs = await talk(alice, bob)
         await later.close()
         with trio.fail_after(60):
             while theirs.reset_by is None:
                 await theirs.write(b"still here")
                 await trio.sleep(1)
-        assert yamux.LINGER_SECONDS <= trio.current_time() - started < yamux.LINGER_SECONDS + 10
+        assert lingering.LINGER_SECONDS <= trio.current_time() - started < lingering.LINGER_SECONDS + 10
         assert alice.session.streams == 1, "the other has time left"
-        await trio.sleep(yamux.LINGER_SECONDS)
+        await trio.sleep(lingering.LINGER_SECONDS)
         assert nothing_left(alice, bob)
 
 
@@ -349,5 +349,5 @@ async def test_a_peer_that_pours_into_a_closed_stream_is_reset(joined):
     mine, theirs = await talk(*joined)
     await mine.close()
     with pytest.raises(MuxedStreamReset):
-        await theirs.write(bytes(4 * yamux.LINGER_BYTES))
+        await theirs.write(bytes(4 * lingering.LINGER_BYTES))
     await until(lambda: nothing_left(*joined))
