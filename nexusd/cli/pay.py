@@ -325,6 +325,7 @@ def _explained(found: PayExplained) -> str:
         ("id", one.id),
         ("at", clock(one.at)),
         ("state", one.state if not one.outcome else f"{one.state}: {one.outcome}"),
+        *([("that is", clean(found.explanation))] if found.explanation else []),
         ("for", f"{one.capability} of {one.peer}"),
         ("price", f"{one.amount} {one.asset} on {one.network}"),
         ("signed", f"{one.signed} {one.asset}"),

@@ -1,13 +1,14 @@
-"""Payments that were signed and never answered for: the chain says what became of them once their time is over.
+"""Payments whose time is over, and of which the provider has not said that it took them: the chain says what became of
+them.
 
-signed -> paid: spent, with the transaction | canceled, or ended unused: closed, and counts no more
+signed, closed -> paid: spent, with the transaction | cancelled, or ended unused: closed, and costs nothing
 
-A network without a node says nothing: there they count as spent, as what cannot be known.
+A network without a node says nothing. What was signed there and not answered for cannot be used any more ten minutes
+behind its end, and counts no longer; that it was used before is possible, and bounded (`policy.decide`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -17,22 +18,22 @@ from nexusd.services.payments.views import token_of
 from nexusd.services.ports import WallClock
 from nexusd.store.ledger import Purchases
 from nexusd_protocols import ndjson
-from nexusd_protocols.payments.purchase import PurchaseRow
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, over_at
+from nexusd_protocols.payments.tokens import Token, Tokens
 from nexusd_protocols.payments.x402 import Settlement
 
 log = structlog.get_logger(__name__)
 
 ASKED_AT_ONCE: Final = 16
-"""Payments of a network that its node is asked about in one round."""
+"""Payments in a token that its node is asked about in one round."""
 LOOKED_AT: Final = 512
-"""Rows of a network that one round looks through for these."""
+"""Rows in a token that one round looks through for these."""
 AGAIN_MS: Final = 600_000
 """What the chain could not say is asked for again so much later, behind all that was not asked for yet."""
 
 
 class Overdue:
-    """Closes what nobody answered for."""
+    """Finds out how they ended."""
 
     def __init__(self, purchases: Purchases, chains: Chains, tokens: Tokens, clock: WallClock) -> None:
         self._purchases = purchases
@@ -42,19 +43,24 @@ class Overdue:
         self._again: dict[str, int] = {}
 
     async def round(self) -> int:
-        """Ask once about what is overdue, and keep the answers. Returns how many there were."""
+        """Look once at what is overdue, and keep what is found. Returns of how many."""
         now = self._clock()
         self._again = {id_: at for id_, at in self._again.items() if at > now}
-        return sum([await self._network(network, now) for network in self._networks()])
+        ended = 0
+        for token in self._tokens:
+            if self._chains.online(token.chain_id):
+                ended += await self._ask(token, now)
+        return ended + await self._give_up(now)
 
-    def _networks(self) -> Iterable[str]:
-        return sorted({token.network for token in self._tokens if self._chains.online(token.chain_id)})
-
-    async def _network(self, network: str, now: int) -> int:
-        rows = await self._purchases.overdue(now, LOOKED_AT, network=network)
+    # --- where there is a node ----------------------------------------------------------------------------------------
+    async def _ask(self, token: Token, now: int) -> int:
+        asset = f"{token.network}/{token.address.hex()}"
+        rows = await self._purchases.overdue(now, LOOKED_AT, network=token.network)
+        rows = [row for row in rows if row.intent.asset == asset]
+        rows += await self._purchases.doubted(now, LOOKED_AT, asset=asset)
         answered = 0
         for row in [row for row in rows if row.intent.id not in self._again][:ASKED_AT_ONCE]:
-            fate = await self._fate(row)
+            fate = await self._fate(row, token)
             if fate is None:
                 self._again[row.intent.id] = now + AGAIN_MS
                 continue
@@ -62,11 +68,18 @@ class Overdue:
             answered += 1
         return answered
 
-    async def _fate(self, row: PurchaseRow) -> Fate | None:
-        token = token_of(row.intent.asset, self._tokens)
-        if token is None or row.signed is None:
-            return None
-        return await self._chains.fate(token, row.signed.authorization, row.asked_at // 1000)
+    async def _fate(self, row: PurchaseRow, token: Token) -> Fate | None:
+        """Of all that was signed for it. None: of some of it nobody knows."""
+        fates: list[Fate] = []
+        for signed in await self._purchases.tabs(row):
+            fate = await self._chains.fate(token, signed.authorization, row.asked_at // 1000)
+            if fate is None:
+                return None
+            fates.append(fate)
+        paid = [fate for fate in fates if fate.state == "paid"]
+        if not paid:
+            return fates[-1]
+        return Fate("paid", paid[-1].transaction, sum(fate.amount for fate in paid))
 
     async def _keep(self, row: PurchaseRow, fate: Fate) -> None:
         id_, now = row.intent.id, self._clock()
@@ -75,7 +88,21 @@ class Overdue:
             payer = row.signed.authorization.from_
             network = row.intent.asset.partition("/")[0]
             found = Settlement(network=network, payer=payer, transaction=fate.transaction, amount=fate.amount)
-            await self._purchases.spent(id_, response=ndjson.encode(found.wire()), now=now)
+            await self._purchases.spent(id_, response=ndjson.encode(found.wire()), now=now, amount=fate.amount)
         else:
             await self._purchases.closed(id_, fate.state, now, unused=True)
         log.info("payment_traced", purchase=id_, state=fate.state, transaction=fate.transaction)
+
+    # --- where there is none ------------------------------------------------------------------------------------------
+    async def _give_up(self, now: int) -> int:
+        """Close what nobody can say anything about, once it cannot be used any more."""
+        closed = 0
+        for row in await self._purchases.overdue(now, LOOKED_AT):
+            token = token_of(row.intent.asset, self._tokens)
+            asked = token is not None and self._chains.online(token.chain_id)
+            if asked or row.state is not PurchaseState.SIGNED or row.signed is None or over_at(row.signed) > now:
+                continue
+            await self._purchases.closed(row.intent.id, UNANSWERED, now)
+            log.info("payment_not_answered_for", purchase=row.intent.id)
+            closed += 1
+        return closed

@@ -20,9 +20,11 @@ from nexusd.services.payments.views import (
     amount_text,
     asset_text,
     charge_view,
+    explanation,
     network_text,
     purchase_view,
     response_of,
+    token_of,
 )
 from nexusd.services.payments.wallet import Kdf, Wallet
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
@@ -244,8 +246,11 @@ class Payments:
         if isinstance(row, Refusal):
             return row
         signed = row.signed
+        token = token_of(row.intent.asset, self._tokens)
+        online = token is not None and self._chains.online(token.chain_id)
         return schema.PayExplained(
             purchase=purchase_view(row, self._tokens),
+            explanation=explanation(row, online=online, now=self._clock()),
             authorization=None if signed is None else signed.authorization.wire(),
             key="" if signed is None else signed.key,
             counts_until=row.until if row.until < 1 << 53 else None,

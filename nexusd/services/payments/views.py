@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.charge import Charge, key_parts
-from nexusd_protocols.payments.purchase import PurchaseRow
+from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, over_at
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc import schema
+
+_ASK: Final = "a node of the network would know (rpc_urls)"
 
 
 def token_of(asset: str, tokens: Tokens) -> Token | None:
@@ -60,6 +62,36 @@ def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
         transaction=transaction if isinstance(transaction, str) else "",
         receipt=bool(row.receipt),
     )
+
+
+def explanation(row: PurchaseRow, *, online: bool, now: int) -> str:
+    """What its state means, and what happens next, where that is not plain. `online`: there is a node to ask."""
+    signed = row.signed
+    if signed is None:
+        return ""
+    ended = now >= signed.authorization.valid_before * 1000
+    over = now >= over_at(signed)
+    if row.state is PurchaseState.SIGNED:
+        return _of_signed(online=online, ended=ended)
+    if row.state is not PurchaseState.CLOSED:
+        return ""
+    if row.cost == 0:
+        return "the chain says that it was not used, and it never can be: it costs nothing"
+    who = "nobody answered for it" if row.outcome == UNANSWERED else "the provider says that it came to nothing"
+    if online:
+        return f"{who}: the chain is asked whether it is so, once its time is over"
+    if not over:
+        return f"{who}; it counts as spent until it cannot be used any more"
+    return f"{who}, and it cannot be used any more: it counts no longer. Whether it was used before, {_ASK}"
+
+
+def _of_signed(*, online: bool, ended: bool) -> str:
+    if not ended:
+        return "signed, and not answered for yet: the same call with --again and this id shows it once more"
+    if online:
+        return "its time is over, and nobody answered for it: the chain is being asked"
+    soon = "it counts as spent for ten minutes more"
+    return f"its time is over, and nobody answered for it: {soon}. What became of it, {_ASK}"
 
 
 def response_of(row: PurchaseRow) -> Any:

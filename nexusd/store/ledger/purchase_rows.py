@@ -29,9 +29,12 @@ PURCHASE_SELECT: Final = (
 )
 BY_ID: Final = PURCHASE_SELECT + " WHERE purchase = ?"
 SPENT: Final = (
-    "SELECT sum(CASE WHEN asked_at > ? THEN counts ELSE 0 END), sum(counts),"
-    " sum(CASE WHEN pay_to = ? THEN counts ELSE 0 END), sum(asked_at > ?)"
-    " FROM purchases WHERE agent = ? AND asked_at > ? AND until > ? AND position <> ?"
+    "SELECT sum(counts * (asked_at > ?2)), sum(counts), sum(counts * (pay_to = ?3)), sum(asked_at > ?4)"
+    " FROM purchases WHERE agent = ?5 AND asked_at > ?6 AND until > ?1 AND position <> ?7"
+)
+RETURNED: Final = (
+    "SELECT sum(counts * (asked_at > ?2)), sum(counts), sum(counts * (pay_to = ?3))"
+    " FROM purchases WHERE agent = ?4 AND asked_at > ?5 AND until <= ?1"
 )
 TABS: Final = (
     "SELECT key, payer, signed, valid_after, valid_before, nonce, salt, signature FROM purchase_tabs"
@@ -219,8 +222,19 @@ def read_tabs(connection: apsw.Connection, row: PurchaseRow) -> list[Signed]:
 
 def read_spent(connection: apsw.Connection, agent: AgentId, pay_to: bytes, now: int, *, but: int = 0) -> Spent:
     """What counts as spent now, and what of it went to a payee; without the purchase at position `but`."""
-    bindings = (now - HOUR_MS, pay_to, now - MINUTE_MS, agent, now - DAY_MS, now, but)
+    hour_ago, day_ago = now - HOUR_MS, now - DAY_MS
+    bindings = (now, hour_ago, pay_to, now - MINUTE_MS, agent, day_ago, but)
     sums: Any = connection.execute(SPENT, bindings).fetchone()
     hour, day, payee, minute = (number or 0 for number in sums)
+    returned: Any = connection.execute(RETURNED, (now, hour_ago, pay_to, agent, day_ago)).fetchone()
     known = bool(connection.execute(PAID_BEFORE, (agent, pay_to)).get)
-    return Spent(hour=hour, day=day, payee_day=payee, minute_count=minute, payee_known=known)
+    return Spent(
+        hour=hour,
+        day=day,
+        payee_day=payee,
+        hour_returned=returned[0] or 0,
+        day_returned=returned[1] or 0,
+        payee_returned=returned[2] or 0,
+        minute_count=minute,
+        payee_known=known,
+    )

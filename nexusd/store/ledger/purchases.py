@@ -43,6 +43,10 @@ UNSIGNED: Final = PURCHASE_SELECT + " WHERE state IN ('waiting', 'intended') AND
 OVERDUE: Final = (
     PURCHASE_SELECT + " WHERE state = 'signed' AND valid_before < ? AND asset LIKE ? ORDER BY valid_before LIMIT ?"
 )
+DOUBTED: Final = (
+    PURCHASE_SELECT + " WHERE state = 'closed' AND key <> '' AND counts > 0 AND asset = ? AND valid_before < ?"
+    " ORDER BY valid_before LIMIT ?"
+)
 BY_KEY: Final = PURCHASE_SELECT + " WHERE key = ? AND key <> '' LIMIT 1"
 
 
@@ -148,9 +152,13 @@ class Purchases:
 
         return await self._database.write(write)
 
-    async def spent(self, id_: str, *, receipt: bytes = b"", response: bytes = b"", now: int) -> PurchaseRow:
-        """It was delivered, or the chain has it."""
-        return await self._step(id_, lambda row: rules.spent(row, receipt=receipt, response=response, now=now))
+    async def spent(
+        self, id_: str, *, receipt: bytes = b"", response: bytes = b"", now: int, amount: int | None = None
+    ) -> PurchaseRow:
+        """It was delivered, or the chain has it, and says that it was `amount`."""
+        return await self._step(
+            id_, lambda row: rules.spent(row, receipt=receipt, response=response, now=now, amount=amount)
+        )
 
     async def closed(self, id_: str, outcome: str, now: int, *, unused: bool = False) -> PurchaseRow:
         """It came to nothing. What was signed counts as spent until its window has closed, unless the chain says that
@@ -183,6 +191,11 @@ class Purchases:
         """What was signed, whose window has closed, and of which nobody has said what became: the chain knows. Until it
         is asked it counts as spent. `network`, such as `eip155:8453`: of that one."""
         return await self._rows(OVERDUE, now // 1000, "%" if network is None else f"{network}/%", limit)
+
+    async def doubted(self, now: int, limit: int, *, asset: str) -> list[PurchaseRow]:
+        """What was signed, whose window has closed, and of which only the provider, or nobody, says that it came to
+        nothing: the chain knows."""
+        return await self._rows(DOUBTED, asset, now // 1000, limit)
 
     async def spent_view(self, agent: AgentId, now: int, *, pay_to: Address | None = None) -> Spent:
         """What counts as spent now; `payee` of it to `pay_to`."""

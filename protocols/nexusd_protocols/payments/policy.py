@@ -4,7 +4,9 @@ Deny by default: without a policy nothing is paid, and what a list does not name
 ledger applies it again in the transaction that reserves the budget, since two calls may ask at once.
 
 What was signed counts as spent until the chain can take it no more, whether or not anything came of it: a signature is
-money out of hand.
+money out of hand. Then its budget comes back, unless it is known to be spent. Where no chain is asked, a provider that
+takes payments and says nothing, or that it took none, would get a budget again and again; so each limit of a time holds
+twice: for what counts, and doubled for that and what came back without the chain's word.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ PER_HOUR: Final = "over_limit_of_hour"
 PER_DAY: Final = "over_limit_of_day"
 PER_PAYEE: Final = "over_limit_of_payee"
 TOO_OFTEN: Final = "too_many_payments"
+UNACCOUNTED: Final = "unaccounted"
 
 CODES: Final = {
     STOPPED: "payments are switched off",
@@ -46,6 +49,7 @@ CODES: Final = {
     PER_DAY: "more than may be spent in a day",
     PER_PAYEE: "more than this payee may get in a day",
     TOO_OFTEN: "more payments than may be made in a minute",
+    UNACCOUNTED: "of too much no chain says what became: name a node of the network (rpc_urls), or wait a day",
 }
 """Why a policy refuses."""
 
@@ -76,11 +80,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What an agent has spent, in units of 6 decimals, and may have: signed and not yet closed counts in full."""
+    """What an agent has spent, in units of 6 decimals, and may have: signed and not yet closed counts in full. What is
+    `returned` counts no more, and may have been spent all the same."""
 
     hour: int = 0
     day: int = 0
     payee_day: int = 0
+    hour_returned: int = 0
+    day_returned: int = 0
+    payee_returned: int = 0
     minute_count: int = 0
     payee_known: bool = True
 
@@ -153,6 +161,9 @@ def decide(policy: Policy, spent: Spent, purchase: Purchase, now_s: int) -> Deci
         (_fits(amount, spent.day, policy.per_day), PER_DAY),
         (_fits(amount, spent.payee_day, policy.per_payee), PER_PAYEE),
         (_fits(1, spent.minute_count, policy.per_minute_count), TOO_OFTEN),
+        (_fits(amount, spent.hour + spent.hour_returned, _twice(policy.per_hour)), UNACCOUNTED),
+        (_fits(amount, spent.day + spent.day_returned, _twice(policy.per_day)), UNACCOUNTED),
+        (_fits(amount, spent.payee_day + spent.payee_returned, _twice(policy.per_payee)), UNACCOUNTED),
     )
     for fits, code in allowed:
         if not fits:
@@ -174,3 +185,7 @@ def concerns(demand: Required, provider: PeerId, capability: str) -> Refuse | No
 
 def _fits(amount: int, before: int, limit: int | None) -> bool:
     return limit is None or before + amount <= limit
+
+
+def _twice(limit: int | None) -> int | None:
+    return None if limit is None else 2 * limit

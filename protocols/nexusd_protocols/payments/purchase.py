@@ -4,8 +4,9 @@
            └───────────────────────┴───────────┴──> closed ──> spent (late word of it)
 
 Its budget is taken before anything is signed. A signed authorisation is money out of hand: it counts as spent until it
-cannot be used any more, whatever the provider says became of it. Times are unix milliseconds, except those of the
-authorisation. (specs/payment-gate.md §4)
+cannot be used any more, whatever the provider says became of it. What then is closed without the chain's word may have
+been used before; its cost is kept, and how much of that there may be in a day has a bound (`policy.decide`). Times are
+unix milliseconds, except those of the authorisation. (specs/payment-gate.md §4)
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ FOREVER: Final = (1 << 63) - 1
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
+
+UNANSWERED: Final = "unanswered"
+"""The outcome of what nobody accounts for, where there is no chain to ask."""
 
 
 class PurchaseState(enum.StrEnum):
@@ -69,8 +73,9 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseRow:
-    """A purchase, and what became of it. It counts as spent, with `cost`, before `until`. Of several tabs `signed` is
-    the newest, and `before` is what was signed under the `tabs` that it followed."""
+    """A purchase, and what became of it. It counts as spent, with `cost`, before `until`; behind that `cost` is what
+    may have been spent for all that is known. Of several tabs `signed` is the newest, and `before` is what was signed
+    under the `tabs` that it followed."""
 
     intent: Intent
     state: PurchaseState
@@ -137,8 +142,9 @@ def _grows(row: PurchaseRow, what: Signed) -> bool:
     )
 
 
-def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int) -> PurchaseRow:
-    """The provider delivered, or the chain has it. Tabs cost what was signed. Raises PurchaseStateError."""
+def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int, amount: int | None = None) -> PurchaseRow:
+    """The provider delivered, or the chain has it. Tabs cost what was signed, or `amount`, if the chain says that it
+    was that. Raises PurchaseStateError."""
     if row.signed is None:
         raise PurchaseStateError("what was never signed is not spent")
     if row.state is PurchaseState.SPENT and not (receipt or response):
@@ -146,7 +152,7 @@ def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int) -> Pur
     return replace(
         row,
         state=PurchaseState.SPENT,
-        cost=_cost(row),
+        cost=_cost(row, amount),
         until=FOREVER,
         receipt=receipt or row.receipt,
         response=response or row.response,
@@ -157,19 +163,24 @@ def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int) -> Pur
 
 def closed(row: PurchaseRow, outcome: str, *, now: int, unused: bool = False) -> PurchaseRow:
     """It came to nothing. What was signed counts until its window has closed, and `limits.PAYMENT_CLOCK_MS` more, for
-    clocks differ; `unused`: the chain says that it never can be used, so that it counts no longer. Raises
-    PurchaseStateError."""
+    clocks differ; `unused`: the chain says that it never can be used, so that it counts no longer, and costs nothing.
+    Raises PurchaseStateError."""
     if row.state is PurchaseState.SPENT:
         if not unused:
             raise PurchaseStateError("it is spent")
     elif row.state is PurchaseState.CLOSED and not unused:
         return row
-    until = now
+    until, cost = now, 0
     if row.signed is not None and not unused:
-        until = max(now, row.signed.authorization.valid_before * 1000 + limits.PAYMENT_CLOCK_MS)
+        until, cost = max(now, over_at(row.signed)), _cost(row)
     return replace(
-        row, state=PurchaseState.CLOSED, cost=_cost(row), until=min(until, row.until), outcome=outcome, changed_at=now
+        row, state=PurchaseState.CLOSED, cost=cost, until=min(until, row.until), outcome=outcome, changed_at=now
     )
+
+
+def over_at(what: Signed) -> int:
+    """When an authorisation cannot be used any more, by our clock and those of chains that differ from it."""
+    return what.authorization.valid_before * 1000 + limits.PAYMENT_CLOCK_MS
 
 
 def decided(row: PurchaseRow, approve: bool, *, now: int) -> PurchaseRow:
@@ -188,8 +199,8 @@ def recovered(row: PurchaseRow, *, now: int) -> PurchaseRow:
     return row
 
 
-def _cost(row: PurchaseRow) -> int:
-    """What is signed of what was intended, rounded up."""
+def _cost(row: PurchaseRow, amount: int | None = None) -> int:
+    """What is signed of what was intended, or `amount` of it, rounded up."""
     if row.signed is None or not row.intent.amount:
         return row.cost
-    return -(-row.intent.cost * row.total // row.intent.amount)
+    return -(-row.intent.cost * (row.total if amount is None else amount) // row.intent.amount)

@@ -99,6 +99,38 @@ async def test_what_is_signed_counts_until_its_window_has_closed(store) -> None:
     assert (await store.purchases.spent_view(ALICE, NOW)).day == 100
 
 
+async def test_what_comes_back_without_the_chain_s_word_is_told_apart(store) -> None:
+    for number, pay_to in ((1, PAYEE), (2, PAYEE), (3, b"\x07" * 20)):
+        await store.purchases.intend(intent(number, pay_to=pay_to), pay, now=NOW)
+        await store.purchases.signed(f"purchase-{number}", signed(intent(number, pay_to=pay_to)), NOW)
+        await store.purchases.closed(f"purchase-{number}", "failed", NOW)
+    await store.purchases.intend(intent(4), pay, now=NOW)
+    await store.purchases.closed("purchase-4", "rejected", NOW)
+    closes = UNTIL * 1000 + limits.PAYMENT_CLOCK_MS
+    before = await store.purchases.spent_view(ALICE, closes - 1, pay_to=PAYEE)
+    assert (before.day, before.day_returned) == (300, 0)
+    await store.purchases.closed("purchase-2", "unused", NOW, unused=True)
+    after = await store.purchases.spent_view(ALICE, closes, pay_to=PAYEE)
+    assert (after.hour, after.day, after.payee_day) == (0, 0, 0)
+    assert (after.hour_returned, after.day_returned, after.payee_returned) == (200, 200, 100)
+    assert (await store.purchases.spent_view(ALICE, NOW + DAY_MS)).day_returned == 0
+
+
+async def test_what_only_the_provider_says_is_looked_at_again(store) -> None:
+    usdc = intent().asset
+    for number in (1, 2, 3):
+        await sign(store, number)
+    await store.purchases.closed("purchase-1", "failed", NOW)
+    await store.purchases.closed("purchase-2", "unused", NOW, unused=True)
+    assert await store.purchases.doubted(UNTIL * 1000, 9, asset=usdc) == []
+    (row,) = await store.purchases.doubted(UNTIL * 1000 + 1000, 9, asset=usdc)
+    assert row.intent.id == "purchase-1"
+    assert await store.purchases.doubted(UNTIL * 1000 + 1000, 9, asset="eip155:1/00") == []
+    await store.purchases.spent("purchase-1", response=b"{}", now=NOW, amount=60)
+    assert await store.purchases.doubted(UNTIL * 1000 + 1000, 9, asset=usdc) == []
+    assert (await store.purchases.spent_view(ALICE, NOW)).day == 160
+
+
 async def test_a_tab_gives_back_what_was_not_signed(store) -> None:
     one = intent(tab=True)
     await store.purchases.intend(one, pay, now=NOW)

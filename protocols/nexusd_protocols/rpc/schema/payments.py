@@ -190,7 +190,8 @@ class PayStopped(Result, frozen=True, kw_only=True):
 
 class PurchaseView(Result, frozen=True, kw_only=True):
     """A payment of this agent's. `state`: waiting (for a person), intended, signed, spent, closed. `counts` is what it
-    takes of the budgets now. `note` and `outcome` may quote the provider."""
+    takes of the budgets now; of a closed one, what may have been spent. `note` and `outcome` may quote the provider;
+    `unanswered` is the outcome of what nobody accounts for."""
 
     id: str
     cursor: int
@@ -230,10 +231,11 @@ class PayIdParams(Acting, frozen=True, kw_only=True):
 
 
 class PayExplained(Result, frozen=True, kw_only=True):
-    """Everything that is known of one payment. `response` is the provider's, as it came: untrusted; `receipt` is what
-    it signed."""
+    """Everything that is known of one payment. `explanation`: what its state means, where that is not plain.
+    `response` is the provider's, as it came: untrusted; `receipt` is what it signed."""
 
     purchase: PurchaseView
+    explanation: str = ""
     authorization: dict[str, Any] | None = None
     key: str = ""
     counts_until: int | None = None

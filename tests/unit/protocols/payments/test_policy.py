@@ -57,6 +57,7 @@ CASES = {
     policies.PER_DAY: ({"per_day": 199_999}, {"day": 100_000}, {}),
     policies.PER_PAYEE: ({"per_payee": 199_999}, {"payee_day": 100_000}, {}),
     policies.TOO_OFTEN: ({"per_minute_count": 3}, {"minute_count": 3}, {}),
+    policies.UNACCOUNTED: ({"per_day": 200_000}, {"day": 100_000, "day_returned": 200_001}, {}),
 }
 
 
@@ -67,6 +68,22 @@ def test_each_limit_refuses_whatever_a_person_says(code, approved):
     refused = decide(replace(OPEN, **limits), Spent(**spent), purchase(approved=approved, **bought), NOW)
     assert refused == Refuse(code)
     assert str(refused) == CODES[code]
+
+
+@pytest.mark.parametrize("time", ["hour", "day", "payee"])
+def test_what_came_back_without_the_chain_s_word_can_be_spent_once_more_and_no_further(time: str):
+    """Whoever takes payments and says that it did not gets a limit twice at most."""
+    limited = replace(OPEN, **{f"per_{time}": 200_000})
+    counts = "payee_day" if time == "payee" else time
+    for before, returned, decision in (
+        (0, 200_000, Pay()),
+        (100_000, 200_000, Pay()),
+        (100_000, 200_001, Refuse(policies.UNACCOUNTED)),
+        (0, 300_001, Refuse(policies.UNACCOUNTED)),
+    ):
+        spent = Spent(**{counts: before, f"{time}_returned": returned})
+        assert decide(limited, spent, purchase(), NOW) == decision, (before, returned)
+    assert decide(OPEN, Spent(day_returned=10**12), purchase(), NOW) == Pay()
 
 
 def test_limits_hold_to_the_last_unit():

@@ -39,8 +39,20 @@ def test_what_the_chain_says_is_unused_counts_no_more() -> None:
     assert rules.closed(done, "taken back", now=NOW, unused=True).until == NOW
 
 
+def test_what_nobody_but_the_chain_can_say_keeps_its_cost() -> None:
+    assert rules.closed(sign(), rules.UNANSWERED, now=CLOSES).cost == 100
+    assert rules.closed(sign(), "unused", now=NOW, unused=True).cost == 0
+    assert rules.over_at(sign().signed) == CLOSES
+
+
+def test_what_the_chain_says_was_less_costs_less() -> None:
+    late = rules.spent(rules.closed(sign(), "failed", now=NOW), receipt=b"", response=b"{}", now=CLOSES, amount=40)
+    assert (late.state, late.cost, late.until) == (PurchaseState.SPENT, 40, FOREVER)
+
+
 def test_what_was_never_signed_is_free_again_at_once() -> None:
-    assert rules.closed(row(), "refused", now=NOW + 1).until == NOW + 1
+    closed = rules.closed(row(), "refused", now=NOW + 1)
+    assert (closed.until, closed.cost) == (NOW + 1, 0)
 
 
 def test_late_word_of_a_payment_counts() -> None:

@@ -13,8 +13,10 @@ import trio
 from nexusd.services.payments import overdue
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.ports import Fate
-from nexusd.services.payments.views import purchase_view
+from nexusd.services.payments.views import explanation, purchase_view
 from nexusd.store import Store
+from nexusd_protocols import limits
+from nexusd_protocols.payments.policy import Spent
 from nexusd_protocols.payments.purchase import PurchaseState
 from nexusd_protocols.payments.tokens import Tokens
 from tests.unit.protocols.payments.charges import UNTIL
@@ -57,6 +59,9 @@ class Books:
 
     async def row(self, number: int) -> Any:
         return await self.store.purchases.get(f"purchase-{number}")
+
+    async def spent(self) -> Spent:
+        return await self.store.purchases.spent_view(ALICE, self.now)
 
     def fate(self, number: int, fate: Fate) -> None:
         self.chains.fates[number.to_bytes(32, "big")] = fate
@@ -119,12 +124,91 @@ async def test_what_is_not_known_does_not_hold_up_the_others(tmp_path: Path, mon
         assert (await here.row(3)).state is PurchaseState.CLOSED
 
 
-async def test_a_network_without_a_node_and_unknown_tokens_are_left_alone(tmp_path: Path) -> None:
+async def test_without_a_node_it_counts_until_it_cannot_be_used_any_more(tmp_path: Path) -> None:
+    """And so it does in a token that is not known any more: nobody is asked about either."""
+    over = UNTIL * 1000 + limits.PAYMENT_CLOCK_MS
     async with books(tmp_path) as here:
-        await here.sign(1, asset=f"eip155:137/{'22' * 20}")
-        await here.sign(2, asset=f"eip155:8453/{'22' * 20}")
-        for number in (1, 2):
+        for number, asset in ((1, f"eip155:137/{'22' * 20}"), (2, f"eip155:8453/{'22' * 20}")):
+            await here.sign(number, asset=asset)
             here.fate(number, Fate("unused"))
+        here.now = over - 1
         assert await here.overdue.round() == 0
-        assert here.chains.asked == []
         assert (await here.row(1)).state is (await here.row(2)).state is PurchaseState.SIGNED
+        assert (await here.spent()).day == 200
+        here.now = over
+        assert await here.overdue.round() == 2
+        for number in (1, 2):
+            row = await here.row(number)
+            assert (row.state, row.outcome, row.cost) == (PurchaseState.CLOSED, "unanswered", 100)
+        assert (await here.spent()).day == 0
+        assert (await here.spent()).day_returned == 200  # it may have been used before
+        assert here.chains.asked == []
+        assert await here.overdue.round() == 0
+
+
+async def test_a_node_that_is_named_later_knows_what_became_of_it(tmp_path: Path) -> None:
+    async with books(tmp_path) as here:
+        here.chains.nodes.clear()
+        await here.sign(1)
+        await here.sign(2)
+        here.now = UNTIL * 1000 + limits.PAYMENT_CLOCK_MS
+        assert await here.overdue.round() == 2
+        here.chains.nodes.add(8453)
+        here.fate(1, Fate("paid", "0xaa", 100))
+        here.fate(2, Fate("unused"))
+        assert await here.overdue.round() == 2
+        assert [(await here.row(number)).state.value for number in (1, 2)] == ["spent", "closed"]
+        spent = await here.spent()
+        assert (spent.day, spent.day_returned) == (100, 0)
+        assert await here.overdue.round() == 0
+
+
+async def test_a_provider_that_took_what_it_says_it_did_not_is_found_out(tmp_path: Path) -> None:
+    async with books(tmp_path) as here:
+        for number in (1, 2):
+            await here.sign(number)
+            await here.store.purchases.closed(f"purchase-{number}", "unused", ASKED)  # its word, whatever it is
+        here.fate(1, Fate("paid", "0xaa", 100))
+        here.fate(2, Fate("unused"))
+        assert await here.overdue.round() == 2
+        rows = [await here.row(number) for number in (1, 2)]
+        assert [(row.state.value, row.cost) for row in rows] == [("spent", 100), ("closed", 0)]
+        assert (await here.spent()).day == 100
+
+
+async def test_all_tabs_of_a_call_are_asked_for(tmp_path: Path) -> None:
+    async with books(tmp_path) as here:
+        what = intent(1, tab=True, asset=here.asset)
+        await here.store.purchases.intend(what, pay, now=ASKED)
+        await here.store.purchases.signed(what.id, signed(what, amount=30), ASKED)
+        await here.store.purchases.rolled(what.id, signed(what, amount=50, tab=7), pay, ASKED)
+        here.fate(1, Fate("paid", "0xaa", 30))
+        assert await here.overdue.round() == 0
+        here.now += overdue.AGAIN_MS
+        here.chains.fates[(7).to_bytes(32, "little")] = Fate("unused")
+        assert await here.overdue.round() == 1
+        row = await here.row(1)
+        assert (row.state.value, row.cost, purchase_view(row, Tokens()).transaction) == ("spent", 30, "0xaa")
+
+
+async def test_what_its_state_means_is_said(tmp_path: Path) -> None:
+    ended = UNTIL * 1000
+    over = ended + limits.PAYMENT_CLOCK_MS
+    async with books(tmp_path) as here:
+        row = await here.sign(1)
+        assert "--again" in explanation(row, online=False, now=ended - 1)
+        assert "the chain is being asked" in explanation(row, online=True, now=ended)
+        assert "ten minutes more" in explanation(row, online=False, now=ended)
+        failed = await here.store.purchases.closed("purchase-1", "failed", ASKED)
+        assert "counts as spent until" in explanation(failed, online=False, now=over - 1)
+        said = explanation(failed, online=False, now=over)
+        assert "the provider says" in said
+        assert "rpc_urls" in said
+        await here.sign(2)
+        silent = await here.store.purchases.closed("purchase-2", "unanswered", over)
+        assert "nobody answered for it, and it cannot be used any more" in explanation(silent, online=False, now=over)
+        assert "the chain is asked whether" in explanation(silent, online=True, now=over)
+        unused = await here.store.purchases.closed("purchase-2", "unused", over, unused=True)
+        assert "costs nothing" in explanation(unused, online=True, now=over)
+        spent = await here.store.purchases.spent("purchase-1", now=over)
+        assert explanation(spent, online=True, now=over) == ""
