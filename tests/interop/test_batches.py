@@ -186,6 +186,22 @@ async def test_a_transaction_of_many_that_a_reorganisation_undoes_is_sent_again(
     assert [state for _, state in bob.told].count(State.DUE) == 7
 
 
+async def test_a_chain_of_the_same_height_without_it_takes_it_back(process: Anvil, chain: EvmChain, tmp_path: Path):
+    """Settled in the newest block, then in none: the same bytes settle it again, once."""
+    async with provider(tmp_path / "store", chain, policy=POLICY) as bob:
+        keys = [await bob.owe(call(process, number)) for number in range(6)]
+        async with running(bob):
+            (first, *_) = await bob.until(keys=keys)
+        height = process.number
+        process.call("anvil_reorg", 1, [])
+        assert (process.number, process.balance(PAYEE), process.nonce(GAS.address)) == (height, 1, 0)
+        async with running(bob):
+            rows = await bob.until(lambda: len(bob.told) == 18, keys)
+    assert {(row.state, row.transaction) for row in rows} == {(State.SETTLED, first.transaction)}
+    assert process.balance(PAYEE) == 1 + 6 * PRICE
+    assert process.nonce(GAS.address) == 1
+
+
 async def test_one_that_fails_from_the_beginning_is_left_out(process: Anvil, chain: EvmChain, tmp_path: Path):
     poor = payer(99)
     async with provider(tmp_path / "store", chain, policy=POLICY) as bob:
