@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -118,6 +119,59 @@ def _is_counted(connection: apsw.Connection, agent: AgentId, row: InvocationRow)
     return connection.execute(query, (row.payment, agent, row.direction)).get is not None
 
 
+def _record(connection: apsw.Connection, agent: AgentId, row: InvocationRow) -> int:
+    if _is_counted(connection, agent, row):
+        row = replace(row, amount=0, units=0)
+    connection.execute(
+        "INSERT INTO invocations (agent, invocation, direction, peer, capability, started_at, duration_ms,"
+        " input_bytes, output_bytes, outcome, payment, asset, amount, units, unit)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            agent,
+            row.invocation,
+            row.direction,
+            row.peer,
+            row.capability,
+            row.started_at,
+            row.duration_ms,
+            row.input_bytes,
+            row.output_bytes,
+            row.outcome,
+            row.payment,
+            row.asset,
+            str(row.amount),
+            row.units,
+            row.unit,
+        ),
+    )
+    position = int(connection.last_insert_rowid())
+    add_to_meter(
+        connection,
+        agent,
+        peer=row.peer,
+        capability=row.capability,
+        direction=row.direction,
+        at=row.started_at,
+        failed=row.outcome != "ok",
+        input_bytes=row.input_bytes,
+        output_bytes=row.output_bytes,
+        duration_ms=row.duration_ms,
+        asset=row.asset,
+        unit=row.unit,
+        units=row.units,
+        amount=row.amount,
+    )
+    return add_event(
+        connection,
+        agent=agent,
+        kind="invoke",
+        type_="finished",
+        at=row.started_at + row.duration_ms,
+        peer=row.peer,
+        ref=position,
+    )
+
+
 class Invocations:
     """Each agent's record of calls."""
 
@@ -127,61 +181,12 @@ class Invocations:
     async def record(self, agent: AgentId, row: InvocationRow) -> int:
         """Store a finished invocation with its event, count it on the meter, and return the event's cursor.
         `row.position` is ignored."""
+        (cursor,) = await self.record_all([(agent, row)])
+        return cursor
 
-        def write(connection: apsw.Connection) -> int:
-            return store(connection, replace(row, amount=0, units=0) if _is_counted(connection, agent, row) else row)
-
-        def store(connection: apsw.Connection, row: InvocationRow) -> int:
-            connection.execute(
-                "INSERT INTO invocations (agent, invocation, direction, peer, capability, started_at, duration_ms,"
-                " input_bytes, output_bytes, outcome, payment, asset, amount, units, unit)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    agent,
-                    row.invocation,
-                    row.direction,
-                    row.peer,
-                    row.capability,
-                    row.started_at,
-                    row.duration_ms,
-                    row.input_bytes,
-                    row.output_bytes,
-                    row.outcome,
-                    row.payment,
-                    row.asset,
-                    str(row.amount),
-                    row.units,
-                    row.unit,
-                ),
-            )
-            position = int(connection.last_insert_rowid())
-            add_to_meter(
-                connection,
-                agent,
-                peer=row.peer,
-                capability=row.capability,
-                direction=row.direction,
-                at=row.started_at,
-                failed=row.outcome != "ok",
-                input_bytes=row.input_bytes,
-                output_bytes=row.output_bytes,
-                duration_ms=row.duration_ms,
-                asset=row.asset,
-                unit=row.unit,
-                units=row.units,
-                amount=row.amount,
-            )
-            return add_event(
-                connection,
-                agent=agent,
-                kind="invoke",
-                type_="finished",
-                at=row.started_at + row.duration_ms,
-                peer=row.peer,
-                ref=position,
-            )
-
-        return await self._database.write(write)
+    async def record_all(self, rows: Sequence[tuple[AgentId, InvocationRow]]) -> list[int]:
+        """The same of several, all of them or none."""
+        return await self._database.write(lambda connection: [_record(connection, *each) for each in rows])
 
     async def summary(self, agent: AgentId) -> list[Usage]:
         """Sums per peer, capability and direction."""

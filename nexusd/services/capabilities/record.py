@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 import trio
@@ -14,6 +14,10 @@ from nexusd_protocols.identity import AgentId, PeerId
 
 log = structlog.get_logger(__name__)
 
+GATHER_SECONDS: Final = 0.05
+"""How long what ended waits for more to end: a commit costs a fsync and two changes of threads, as much as a small
+call's own work, and nobody was told that the record is on the disk."""
+
 
 class Record:
     """Neither side of a call waits for the disk; calls that end together share a commit."""
@@ -22,15 +26,29 @@ class Record:
         self._store = store
         self._emit = emit
         self._clock = clock
-        self._writing = 0
+        self._ended: list[tuple[AgentId, InvocationRow]] = []
+        self._some = trio.Event()
+        self._hurry = trio.Event()
         self._written = trio.Event()
-        self._nursery: trio.Nursery | None = None
+        self._writing = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until cancelled. Calls may end only while this runs."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        task_status.started()
+        while True:
+            await self._some.wait()
+            with trio.move_on_after(GATHER_SECONDS):
+                await self._hurry.wait()
+            self._some = trio.Event()
+            rows, self._ended = self._ended, []
+            self._writing = True
+            try:
+                await self._store.invocations.record_all(rows)
+            except OSError as error:
+                log.error("calls_not_recorded", invocations=[row.invocation for _, row in rows], error=str(error))
+            finally:
+                self._writing = False
+                self._written.set()
 
     def began(self, invocation: str, direction: Literal["in", "out"], peer: PeerId, capability: str) -> None:
         """A call is under way."""
@@ -39,21 +57,12 @@ class Record:
 
     def ended(self, agent: AgentId, row: InvocationRow) -> None:
         """A call of this agent's is over: have it written down."""
-        assert self._nursery is not None
-        self._writing += 1
-        self._nursery.start_soon(self._write, agent, row)
-
-    async def _write(self, agent: AgentId, row: InvocationRow) -> None:
-        try:
-            await self._store.invocations.record(agent, row)
-        except OSError as error:
-            log.error("call_not_recorded", invocation=row.invocation, error=str(error))
-        finally:
-            self._writing -= 1
-            self._written.set()
+        self._ended.append((agent, row))
+        self._some.set()
 
     async def written(self) -> None:
         """Wait until all that ended is on the disk."""
-        while self._writing:
+        self._hurry.set()
+        while self._ended or self._writing:
             self._written = trio.Event()
             await self._written.wait()
