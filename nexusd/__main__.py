@@ -146,9 +146,9 @@ def run(
     metrics_public
         Let that be an address that others reach.
     storage_total
-        Content kept for others, such as 2GiB (default: 500MB).
+        Content kept for others, such as 2GiB (default: 500MiB).
     storage_room
-        Of this, for one room (default: 100MB).
+        Of this, for one room (default: 100MiB).
     room_log
         Messages kept of one room (default: 1GiB).
     autopin

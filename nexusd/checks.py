@@ -57,7 +57,7 @@ def check_bytes(value: Any) -> int:
     for _ in range(power):
         count *= 1024 if found is not None and found[3] else 1000
     if count > _MOST_BYTES:
-        raise WrongError("a size such as 500MB or 2GiB, at most 1000TB")
+        raise WrongError("a size such as 500MiB or 2GiB, at most 1000TB")
     return count
 
 

@@ -105,9 +105,9 @@ class Config:
     """IP address and port to answer `GET /metrics` on; empty: nowhere."""
     metrics_public: bool = False
     """Whether that address may be one that others reach."""
-    storage_total: int = 500_000_000
+    storage_total: int = 500 << 20
     """Bytes of content kept for others: of rooms, and what their messages refer to."""
-    storage_room: int = 100_000_000
+    storage_room: int = 100 << 20
     """Of these, for one room."""
     room_log: int = 1 << 30
     """Bytes of signed messages kept of one room: some three million."""
@@ -326,7 +326,7 @@ SETTINGS: Final = (
     Setting("allow_capabilities", "others may call no other capabilities", words(_capabilities), _capabilities),
     Setting("metrics_listen", "answer `GET /metrics` here: 127.0.0.1:9464", check_metrics, check_metrics),
     Setting("metrics_public", "let that be an address that others reach", read_bool, check_bool),
-    Setting("storage_total", "bytes of content kept for others: 500MB, 2GiB", check_bytes, check_bytes),
+    Setting("storage_total", "bytes of content kept for others: 500MiB, 2GiB", check_bytes, check_bytes),
     Setting("storage_room", "of these, for one room", check_bytes, check_bytes),
     Setting("room_log", "bytes of messages kept of one room: 1GiB", check_bytes, check_bytes),
     Setting("autopin", "keep content that messages refer to", read_bool, check_bool),

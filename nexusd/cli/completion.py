@@ -11,7 +11,7 @@ from nexusd.cli.outcome import Verbatim
 
 BASH_ENDS: Final = "\ncomplete -F "
 BASH_FILES: Final = "\ncomplete -o bashdefault -o default -F "
-"""Where there is no command and no flag to complete, the names of files are: paths are text to the library."""
+"""Where there is no command and no flag to complete, the names of files are."""
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> Verbatim:

@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from nexusd.cli import content_text, summaries
-from nexusd.cli.options import STDIN
+from nexusd.cli.options import STDIN, FilePath
 from nexusd.cli.outcome import Answer
 from nexusd.cli.progress import Bar
 from nexusd.cli.session import call, current
@@ -31,6 +31,8 @@ app = App(name="content", help="Content by its CID: put, get, keep, remove.", he
 
 USER: Final = "user"
 """Who owns the pins of what this agent keeps; only these have names that somebody chose for a file."""
+
+AGAIN: Final = "the same command goes on from there"
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Class = Annotated[RetentionClass, Parameter(name="--class")]
@@ -62,7 +64,7 @@ class Got(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 @app.command(help="Put a file or a directory, and print its CID.\n\nExample: nexus content put report.pdf")
 def put(
-    path: str,
+    path: FilePath,
     /,
     *,
     class_: Annotated[RetentionClass, Parameter(name="--class")] = "archival",
@@ -89,7 +91,7 @@ def put(
         raise UsageError("the path is empty", "give a file or a directory; . is the one you are in")
     nexus = current().nexus
     if path == STDIN:
-        with Bar("standard input") as bar:
+        with Bar("standard input", stopped="nothing was put: it is begun anew") as bar:
             found = content.put_stream(
                 nexus, sys.stdin.buffer, name=as_ or "", retention=class_, format=format, progress=bar.show
             )
@@ -97,7 +99,7 @@ def put(
         return Answer(made, lambda put: put.cid)
     place = Path(path)
     called = as_ if as_ is not None else place.resolve().name
-    with trees.told(), Bar(called) as bar:
+    with trees.told(), Bar(called, stopped=f"what was put of {called} stays for an hour; {AGAIN}") as bar:
         total = trees.size_of(place)
         if place.is_dir():
             if format != "file":
@@ -132,7 +134,7 @@ def get(
     cid: str,
     /,
     *,
-    output: Annotated[str | None, Parameter(alias="-o")] = None,
+    output: Annotated[FilePath | None, Parameter(alias="-o")] = None,
     from_: Peers = (),
     force: Flag = False,
 ) -> Answer[Got] | None:
@@ -154,8 +156,8 @@ def get(
 
     root, path = content_text.split(cid)
     nexus = current().nexus
-    found: ContentStat = call("content.stat", cid=root, path=path, peers=list(from_))
-    with Bar("fetching") as bar:
+    with Bar("fetching", stopped=f"what came of it stays for a day; {AGAIN}") as bar:
+        found: ContentStat = call("content.stat", cid=root, path=path, peers=list(from_))
         state: ContentFetched = content.fetch(
             nexus, found.cid, peers=from_, progress=lambda now: bar.show(now.bytes, now.total or None)
         )
@@ -178,7 +180,7 @@ def get(
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return None
-    with trees.told(), Bar("writing") as bar:
+    with trees.told(), Bar("writing", stopped=f"nothing was written; all of it stays here for a day; {AGAIN}") as bar:
         target = _target(output, root, path, found, force=force)
         writer = trees.Writer(nexus, from_, lambda done, label: bar.show(done, found.total_size, label=label))
         writer.write(found, target)
@@ -290,7 +292,7 @@ def pin(
 
     root, _ = content_text.split(cid, path=False)
     call("content.pin", cid=root, retention=class_, name=as_)
-    with Bar("fetching") as bar:
+    with Bar("fetching", stopped=f"it is kept as far as it came; {AGAIN}") as bar:
         content.fetch(current().nexus, root, peers=from_, progress=lambda now: bar.show(now.bytes, now.total or None))
     return Answer(call("content.pin", cid=root, retention=class_, name=as_), content_text.pinned)
 

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
-from nexusd.cli.terminal import clean, clock, pairs, piece, size, table
+from nexusd.cli.terminal import clean, clock, counted, pairs, piece, size, table
 from nexusd.cli.usage import UsageError
 from nexusd_protocols.rpc.schema import (
     ContentCollected,
@@ -64,7 +64,7 @@ def value_text(value: Any) -> str:
 
 def put_aside(name: str, put: Put) -> str:
     """What was put, beside its CID."""
-    what = f"{put.files} files, {size(put.size)}" if put.files != 1 else size(put.size)
+    what = f"{counted(put.files, 'file')}, {size(put.size)}" if put.files != 1 else size(put.size)
     skipped = "".join(f"\n  skipped {clean(path)}: not a file or a directory" for path in put.skipped[:10])
     more = f"\n  and {len(put.skipped) - 10} more" if len(put.skipped) > 10 else ""
     return f"{clean(name)}: {what}{skipped}{more}"
@@ -73,7 +73,7 @@ def put_aside(name: str, put: Put) -> str:
 def got_text(got: Got) -> str:
     """What was written, and where from."""
     source = "all of it was here" if not got.fetched else f"{size(got.fetched)} fetched"
-    files = f"{got.files} files, " if got.kind == "directory" else ""
+    files = f"{counted(got.files, 'file')}, " if got.kind == "directory" else ""
     return f"{clean(got.path or '')}: {files}{size(got.bytes)}, {source}"
 
 
@@ -118,36 +118,37 @@ def removed(gone: ContentCollected) -> str:
     """What went at once."""
     if not gone.blocks:
         return "removed nothing: all of it is part of something else that is kept, see `nexus content stat`"
-    return f"removed {gone.blocks} blocks, {size(gone.bytes)}"
+    return f"removed {counted(gone.blocks, 'block')}, {size(gone.bytes)}"
 
 
 def collected(gone: ContentCollected, *, dry_run: bool) -> str:
     """What went."""
     verb = "would remove" if dry_run else "removed"
-    return f"{verb} {gone.blocks} blocks, {size(gone.bytes)}; {gone.pins} pins were over"
+    return f"{verb} {counted(gone.blocks, 'block')}, {size(gone.bytes)}; {counted(gone.pins, 'expired pin')}"
 
 
 def storage(found: StorageShow) -> str:
     """What the disk is used for."""
     rows = [
-        ("content", f"{found.blocks} blocks, {size(found.bytes)}; {size(found.file_bytes)} on the disk"),
+        ("content", f"{counted(found.blocks, 'block')}, {size(found.bytes)}; {size(found.file_bytes)} on the disk"),
         ("to go", f"{size(found.unpinned)} that nothing keeps"),
         ("others", f"{size(found.others)} of {size(found.others_limit)} kept for others"),
         ("disk", f"{size(found.disk_free)} free, of which {size(found.disk_reserve)} stay so"),
         ("autopin", "what messages refer to is kept" if found.autopin else "off"),
     ]
     if found.uploads or found.fetches:
-        rows.append(("now", f"{found.uploads} puts, {found.fetches} fetches under way"))
+        going = f"{counted(found.uploads, 'put')}, {counted(found.fetches, 'fetch', 'fetches')} under way"
+        rows.append(("now", going))
     rows += [
-        ("class" if not at else "", f"{row.retention}: {row.pins} pins, {size(row.bytes)}")
+        ("class" if not at else "", f"{row.retention}: {counted(row.pins, 'pin')}, {size(row.bytes)}")
         for at, row in enumerate(found.classes)
     ]
     rows += [
-        ("for" if not at else "", f"{row.owner}: {row.pins} pins, {size(row.bytes)}" + _of(row.limit))
+        ("for" if not at else "", f"{row.owner}: {counted(row.pins, 'pin')}, {size(row.bytes)}" + _of(row.limit))
         for at, row in enumerate(found.owners)
     ]
     if found.damaged_count:
-        rows.append(("damaged", f"{found.damaged_count} blocks, not fetched again yet"))
+        rows.append(("damaged", f"{counted(found.damaged_count, 'block')}, not fetched again yet"))
         rows += [("", cid) for cid in found.damaged[:5]]
     return pairs(rows)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nexusd.cli.usage import UsageError
 
@@ -17,6 +17,12 @@ HELP: Final = """Options of every command:
 Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach"""
 
 VALUED: Final = ("--name", "-n", "--data-dir")
+
+if TYPE_CHECKING:
+    FilePath = str
+else:
+    FilePath = str | Path
+"""A path as it was typed, or `-`: text to us, and to the shells something to complete with the names of files."""
 
 STDIN: Final = "\0-"
 """What a lone `-` becomes: cyclopts would take that for an option, and no argument can hold a NUL."""

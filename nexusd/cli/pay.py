@@ -12,7 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from nexusd.cli import stdin, summaries
-from nexusd.cli.options import STDIN
+from nexusd.cli.options import STDIN, FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, clock, pairs, short, table
@@ -201,7 +201,7 @@ def receipts(*, limit: int | None = None) -> Answer[PurchaseList]:
 
 
 @app.command(help=summaries.of("pay.verify", "nexus pay verify receipt.jws"))
-def verify(file: str, /) -> Answer[PayVerified]:
+def verify(file: FilePath, /) -> Answer[PayVerified]:
     """Verify.
 
     Parameters

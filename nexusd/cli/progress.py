@@ -17,9 +17,11 @@ PATIENCE_S: Final = 0.3
 
 
 class Bar:
-    """Hold it in `with`. Without a terminal on stderr, or with --json, nothing is shown."""
+    """Hold it in `with`. Without a terminal on stderr, or with --json, nothing is shown. `stopped` is what is said when
+    a person stops it: what became of it, and how to go on."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, stopped: str = "") -> None:
+        self._stopped = stopped
         self._label = clean(label)[:40]
         self._progress: Progress | None = None
         self._begun = time.monotonic()
@@ -63,3 +65,5 @@ class Bar:
     ) -> None:
         if self._progress is not None and self._shown:
             self._progress.stop()
+        if kind is KeyboardInterrupt and self._stopped:
+            current().say(f"\nstopped: {clean(self._stopped)}")

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from nexusd.cli import feed, room_log, room_proof, stdin, summaries
+from nexusd.cli.options import FilePath
 from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import call
-from nexusd.cli.terminal import ago, clean, clock, pairs, short, size, table
+from nexusd.cli.terminal import ago, clean, clock, counted, pairs, short, size, table
 from nexusd_protocols import limits
 from nexusd_protocols.content.retention import RetentionClass
 from nexusd_protocols.rpc.schema import (
@@ -69,7 +70,10 @@ def leave(room: str, /) -> Answer[Done]:
     room
         A room that was joined.
     """
-    return Answer(call("room.leave", room=room), lambda _: f"left {clean(room)}")
+    left = call("room.leave", room=room)
+    name = clean(room)
+    hint = f"what was said stays here: `nexus room history {name}`; `nexus room join {name}` comes back"
+    return Answer(left, lambda _: f"left {name}", aside=hint)
 
 
 @app.command(help=summaries.of("room.mirror", "nexus room mirror lab --class mirrored"))
@@ -92,7 +96,12 @@ def mirror(
         Stop; what was kept stays until its time.
     """
     found = call("room.mirror", room=room, retention=retention, off=off)
-    return Answer(found, lambda room: _mirrored(room, off=off))
+    name = clean(found.room)
+    if off:
+        hint = f"what was kept stays until its time: `nexus room history {name}`"
+    else:
+        hint = f"`nexus room history {name}` reads it; `nexus room mirror {name} --off` ends it"
+    return Answer(found, lambda room: _mirrored(room, off=off), aside=hint)
 
 
 @app.command(name="list", help=summaries.of("room.list", "nexus room list"))
@@ -109,7 +118,7 @@ def send(
     reply_to: str | None = None,
     thread: str | None = None,
     reference: Many = (),
-    attach: Many = (),
+    attach: Annotated[tuple[FilePath, ...], Parameter(negative=(), show_default=False)] = (),
     anyway: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> Answer[RoomSent]:
     """Say something.
@@ -244,15 +253,24 @@ def _one(room: RoomStats) -> str:
         [
             ("room", room.room),
             ("peers", f"{room.peers} subscribed, {room.mesh} in the mesh"),
-            ("received", f"{room.delivered} messages, {room.duplicates} duplicates, {size(room.bytes_received)}"),
+            ("received", _received(room)),
             ("refused", refused),
-            ("sent", f"{room.published} of our own, {room.forwarded} copies of all, {size(room.bytes_sent)}"),
-            ("dropped", f"{room.dropped} copies for slow peers"),
+            ("sent", f"{room.published} of our own, {_copies(room.forwarded)} of all, {size(room.bytes_sent)}"),
+            ("dropped", f"{_copies(room.dropped)} for slow peers"),
             ("offers", f"{room.offers_received} received (IHAVE), {room.requests_sent} taken up (IWANT)"),
             ("", f"{room.offers_sent} made, {room.requests_answered} taken up"),
-            ("broken", f"{room.promises_broken} promises"),
+            ("broken", counted(room.promises_broken, "promise")),
         ]
     )
+
+
+def _received(room: RoomStats) -> str:
+    what = f"{counted(room.delivered, 'message')}, {counted(room.duplicates, 'duplicate')}"
+    return f"{what}, {size(room.bytes_received)}"
+
+
+def _copies(count: int) -> str:
+    return counted(count, "copy", "copies")
 
 
 def _members(members: list[RoomMember]) -> str:

@@ -99,6 +99,11 @@ def duration(ms: int) -> str:
     return f"{seconds} s" if seconds else f"{ms} ms"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """So many of something: `1 pin`, `2 pins`. `many` is the word for several, where it is not `one` and an s."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def size(count: int) -> str:
     """Bytes, in the largest binary unit that fits."""
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):

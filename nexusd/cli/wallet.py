@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 
 from nexusd.cli import stdin, summaries
-from nexusd.cli.options import STDIN
+from nexusd.cli.options import STDIN, FilePath
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call, current
 from nexusd.cli.terminal import clean, pairs, table
@@ -45,7 +45,7 @@ def new(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
 
 
 @app.command(name="import", help=summaries.of("wallet.import", "nexus wallet import keystore.json"))
-def import_(file: str | None = None, /, *, password_file: PasswordFile = None) -> Answer[WalletShow]:
+def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = None) -> Answer[WalletShow]:
     """Import.
 
     Parameters

@@ -36,6 +36,7 @@ AWAY: Final = frozenset({"connection_lost", "daemon_unreachable", "shutting_down
 FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 1.0
 """Pauses between attempts to reach a daemon that went away: it may be restarting."""
+RESTART: Final = "restart it in this version: `nexus stop`, then `nexusd run --detach`"
 _NOTHING: Final[dict[str, Any]] = {}
 
 
@@ -76,16 +77,28 @@ class Exchange:
         return self._machine.error(request_id, refusal)
 
 
-def result_of(method: str, response: Response) -> Any:
+def result_of(method: str, params: Params, response: Response) -> Any:
     """The result struct of an answer (plain JSON for a method that this version does not know). Raises NexusError."""
     if response.error is not None:
-        raise NexusError.of_answer(response.error)
+        raise _explained(NexusError.of_answer(response.error), method, params)
     assert response.result is not None
     row = schema.METHODS.get(method)
     try:
         return msgspec.json.decode(response.result, type=Any if row is None else row.result)
     except msgspec.MsgspecError as error:
         raise NexusError.of("internal_error", f"The daemon's answer to {method} is not understood: {error}") from error
+
+
+def _explained(error: NexusError, method: str, params: Params) -> NexusError:
+    """What is in this version's table, and a daemon does not know, is no mistake of whoever asked: it is older."""
+    known = method in schema.METHODS
+    lacking = error.code == "method_not_found" or (
+        error.code == "invalid_params" and isinstance(params, msgspec.Struct) and "unknown field" in error.message
+    )
+    if not (known and lacking):
+        return error
+    message = f"The daemon that runs is older than this program: {error.message}"
+    return NexusError(error.code, message, RESTART, error.exit_code, error.data)
 
 
 def told(event: Event) -> Any:

@@ -72,7 +72,7 @@ class Link:
         while True:
             event = self.read()
             if isinstance(event, Response) and event.id == request_id:
-                return result_of(method, event)
+                return result_of(method, params, event)
 
     def set_timeout(self, timeout: float | None) -> None:
         """Seconds that a single read or write may take."""

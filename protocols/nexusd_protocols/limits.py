@@ -95,7 +95,7 @@ HANDSHAKE_ROWS: Final = 32
 """Capabilities in one handshake.ack: the published validator allows a profile 32."""
 
 HANDSHAKE_PRICES: Final = 4
-"""Prices of one of them: 32 times four are 15 KB of a line of 64."""
+"""Prices of one of them: 32 times four are 15 KiB of a line of 64."""
 
 HANDSHAKE_ROLES: Final = 16
 """Words for what a node does. Three are in use."""
@@ -260,7 +260,7 @@ SYNC_FRAME_BYTES: Final = MIB + 256 * KIB
 SYNC_FRAME_ITEMS: Final = 16_384
 """Values in one frame, eight for each range: twice what fits into one that is full of ranges."""
 SYNC_WANTS: Final = 256
-"""Messages that are wanted or put at once: 100 KB of ordinary ones, 64 MiB of the largest."""
+"""Messages that are wanted or put at once: 100 KiB of ordinary ones, 64 MiB of the largest."""
 SYNC_RANGES_BYTES: Final = 64 * KIB
 """What one frame says about ranges: 1,700 messages, or the way to 100 differences. More at once would fill the line
 while nobody knows yet what is wanted."""

@@ -194,6 +194,14 @@ def test_a_put_goes_on_where_it_was(alice: Daemon, tmp_path: Path, handed: bool)
         assert content.put_file(nexus, path, progress=resumed.append).cid != put.cid
 
 
+def test_whoever_stops_a_command_is_told_what_became_of_it(alice: Daemon) -> None:
+    before = alice.rpc("storage.show")["uploads"]
+    putting = alice.spawn_cli("content", "put", "-")  # of what never ends
+    poll(lambda: alice.rpc("storage.show")["uploads"] > before, "it has begun")
+    assert putting.interrupt() == 1
+    assert putting.log.read_text() == "\nstopped: nothing was put: it is begun anew\n"
+
+
 def test_a_put_that_a_restart_interrupted_writes_nothing_twice(own_home: Home, tmp_path: Path) -> None:
     """The daemon knows nothing of it any more, and reads the file again; what is stored of it stays as it is."""
     path = tmp_path / "long.bin"

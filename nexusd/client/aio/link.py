@@ -121,7 +121,7 @@ class Link:
                 while True:
                     event = await self.read()
                     if isinstance(event, Response) and event.id == request_id:
-                        return result_of(method, event)
+                        return result_of(method, params, event)
         except TimeoutError as error:
             raise NexusError.of("timeout", "The daemon does not answer") from error
 

@@ -10,6 +10,7 @@ import pytest
 
 from nexusd.cli import trees
 from nexusd.cli.usage import UsageError
+from nexusd.client import content
 from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
 from nexusd_protocols.content import dag_cbor
@@ -143,11 +144,11 @@ to go    5 B that nothing keeps
 others   1.0 MiB of 476.8 MiB kept for others
 disk     3.0 GiB free, of which 256.0 MiB stay so
 autopin  what messages refer to is kept
-now      1 puts, 0 fetches under way
+now      1 put, 0 fetches under way
 class    archival: 3 pins, 3.0 MiB
 for      room:lab: 2 pins, 1.0 MiB of 95.4 MiB
-         user: 1 pins, 2.0 MiB
-damaged  1 blocks, not fetched again yet
+         user: 1 pin, 2.0 MiB
+damaged  1 block, not fetched again yet
          {CID}
 """
     )
@@ -183,14 +184,14 @@ damaged  1 blocks, not fetched again yet
             "content.collect",
             schema.ContentCollected(blocks=2, bytes=2048, pins=1),
             schema.ContentCollectParams(dry_run=True),
-            "would remove 2 blocks, 2.0 KiB; 1 pins were over\n",
+            "would remove 2 blocks, 2.0 KiB; 1 expired pin\n",
         ),
         (
             ["gc"],
             "content.collect",
             schema.ContentCollected(blocks=0, bytes=0, pins=0),
             schema.ContentCollectParams(),
-            "removed 0 blocks, 0 B; 0 pins were over\n",
+            "removed 0 blocks, 0 B; 0 expired pins\n",
         ),
     ],
 )
@@ -321,6 +322,32 @@ def test_getting_a_file_from_a_daemon_that_does_not_take_open_ones(nexus, daemon
     del daemon.script["content.readInto"]
     assert nexus("content", "get", CID, "-o", str(tmp_path / "x")).data["bytes"] == 7
     assert (tmp_path / "x").read_bytes() == b"content"
+
+
+def stops(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+STOPPED = {
+    ("put", "report.pdf"): ("put_file", "what was put of report.pdf stays for an hour; the same command goes on from"),
+    ("put", "-"): ("put_stream", "nothing was put: it is begun anew"),
+    ("get", CID, "-o", "copy"): ("fetch", "what came of it stays for a day; the same command goes on from there"),
+    ("get", CID, "-o", "copy", "--force"): ("save", "nothing was written; all of it stays here for a day; the same"),
+    ("pin", CID): ("fetch", "it is kept as far as it came; the same command goes on from there"),
+}
+
+
+@pytest.mark.parametrize("args", STOPPED, ids=" ".join)
+def test_stopped_by_the_person_who_typed_it(nexus, daemon, tmp_path, monkeypatch, args):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.pdf").write_bytes(b"x")
+    daemon.script |= holding(b"content") | {"content.pin": PIN}
+    function, told = STOPPED[args]
+    monkeypatch.setattr(content, function, stops)
+    ran = nexus("content", *args, tty=True, stdin=b"x" if args[-1] == "-" else None)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"stopped: {told}" in ran.err
+    assert nexus("--json", "content", *args, stdin=b"x").err == "", "a program knows what it did"
 
 
 def test_getting_a_file_in_several_parts(nexus, daemon, tmp_path):

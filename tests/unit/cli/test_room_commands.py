@@ -282,3 +282,16 @@ def test_an_attachment_is_put_and_referred_to(nexus, daemon, monkeypatch: pytest
     assert daemon.params("room.send") == schema.RoomSendParams(room="lab", content="see this", references=["m1", CID])
     assert nexus("room", "send", "lab", "--attach", "docs/report.pdf", "--attach", "a.txt").code == 0
     assert daemon.params("room.send").content == "report.pdf a.txt"
+
+
+def test_what_to_do_next(nexus, daemon):
+    """On stderr, for people."""
+    daemon.script |= {"room.leave": schema.Done(), "room.mirror": replace(ROOM, mirror=True)}
+    left = nexus("room", "leave", "lab", tty=True)
+    assert left.out == "left lab\n"
+    assert left.err == "what was said stays here: `nexus room history lab`; `nexus room join lab` comes back\n"
+    mirrored = nexus("room", "mirror", "lab", tty=True)
+    assert mirrored.err == "`nexus room history lab` reads it; `nexus room mirror lab --off` ends it\n"
+    over = nexus("room", "mirror", "lab", "--off", tty=True)
+    assert over.err == "what was kept stays until its time: `nexus room history lab`\n"
+    assert nexus("--json", "room", "leave", "lab").err == ""

@@ -1,6 +1,7 @@
 """Wrong use, errors and their envelope, the common options, and how a run ends."""
 
 import json
+import re
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_wrong_use(nexus, home, args, message, hint):
     assert (as_json.out, as_json.err) == (ran.out, "")
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@pytest.mark.parametrize("code", sorted(CODES.keys() - {"method_not_found"}))
 def test_every_refusal_of_the_daemon(nexus, daemon, code):
     row = CODES[code]
     daemon.script["node.status"] = Refusal(code, "because \x1b[31mof this", data={"peers": ["a", "b"]})
@@ -101,6 +102,25 @@ def test_every_refusal_of_the_daemon(nexus, daemon, code):
     assert ran.error["data"] == {"peers": ["a", "b"]}
     assert ran.err.startswith("nexus: because of this\n")
     assert ran.err.count("\n") == (1 if row.try_ == "see the message" else 2)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal("method_not_found", "No method 'room.send'"),
+        Refusal("invalid_params", "Object contains unknown field `references`"),
+    ],
+)
+def test_a_daemon_that_is_older(nexus, daemon, refusal):
+    daemon.script["room.send"] = refusal
+    ran = nexus("room", "send", "lab", "hi", "--reference", "x")
+    assert ran.error["code"] == refusal.code
+    assert ran.error["message"] == f"The daemon that runs is older than this program: {refusal.detail}"
+    assert ran.error["try"] == "restart it in this version: `nexus stop`, then `nexusd run --detach`"
+    # whoever types parameters may have mistyped them, and methods that nobody has are not newer
+    daemon.script["room.send"] = Refusal("invalid_params", "Object contains unknown field `rom`")
+    assert nexus("rpc", "room.send", '{"room":"x","content":"x","rom":1}').error["message"].startswith("Object")
+    assert "older" not in nexus("rpc", "room.sned", "{}").error["message"]
 
 
 # --- which daemon -----------------------------------------------------------------------------------------------------
@@ -229,6 +249,11 @@ def test_version(nexus, home):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(nexus, home, shell):
     script = nexus("completion", shell).out
+    if shell == "zsh":
+        argument = next(line for line in script.splitlines() if "'1:A file, a directory with all" in line)
+        assert argument.endswith(":_files' \\")
+        assert re.search(r"'\*--output\[.*\]:output:_files'", script)
+        assert "'1:A room that was joined.' \\\n" in script, "which is in no directory"
     for word in ("room", "watch", "capability", "data-dir", "json", "unblock"):
         assert word in script
     if shell == "bash":
