@@ -78,7 +78,14 @@ def run(
     tokens: _Listed = (),
     wallet_password_file: Path | None = None,
     accept_unbound: _Switch = None,
+    trust_peers: _Listed = (),
+    known_after: int | None = None,
+    tab_stranger: str | None = None,
+    tab_known: str | None = None,
+    tab_trusted: str | None = None,
+    exposure_stranger: str | None = None,
     exposure_payer: str | None = None,
+    exposure_trusted: str | None = None,
     exposure_total: str | None = None,
     exposure_offline: str | None = None,
     hold_above: str | None = None,
@@ -164,16 +171,30 @@ def run(
         File with the wallet's password, to open it at the start.
     accept_unbound
         Take payments that do not name the request, as other programs make them (default: no).
+    trust_peers
+        Peer id that is trusted as a payer; repeatable.
+    known_after
+        Settled payments behind which a stranger is known (default: 3).
+    tab_stranger
+        Whole tokens that the tab of a stranger grows to (default: 0.05).
+    tab_known
+        The same of a payer that is known (default: 1).
+    tab_trusted
+        The same of one that is trusted (default: 5).
+    exposure_stranger
+        Whole tokens that a stranger may owe and not have settled (default: 0.5).
     exposure_payer
-        Whole tokens that one payer may owe and not have settled (default: 5).
+        The same of a payer that is known (default: 5).
+    exposure_trusted
+        The same of one that is trusted (default: 20).
     exposure_total
         The same of all payers (default: 50).
     exposure_offline
-        Instead of both, where no chain is asked (default: 0.1).
+        Instead of all these, where no chain is asked (default: 0.1).
     hold_above
         Whole tokens above which output waits until the payment is settled (default: 1).
     hold_strangers
-        Let it wait too for whoever has settled nothing here yet (default: yes).
+        Let it wait too for strangers (default: yes).
     key_material_messages
         What becomes of keys and passwords in messages: ask is to send them only --anyway (default: ask).
     key_material_calls

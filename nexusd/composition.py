@@ -57,6 +57,7 @@ class Composition:
             emit=self._emit,
             resolve=self.peers.resolve,
             advertised=self._advertised,
+            acquainted=self._acquainted,
         )
         self.capabilities = self._capabilities()
         self.content = self._content()
@@ -184,6 +185,9 @@ class Composition:
 
     def _knows(self, peer: PeerId) -> bool:
         return self.peers.vouched(peer) or self.inbox.wrote_to(peer)
+
+    def _acquainted(self, peer: PeerId) -> bool:
+        return self._knows(peer) or peer in self._config.allow_peers
 
     async def _announce(self, agent: AgentId) -> None:
         self.directory.changed()

@@ -123,10 +123,21 @@ class Config:
     """A file with the wallet's password, to open it at the start."""
     accept_unbound: bool = False
     """Whether to take authorisations that do not name the request. Only where nobody else is paid at that address."""
+    trust_peers: tuple[str, ...] = ()
+    """Peers that are trusted as payers."""
+    known_after: int = 3
+    """Settled payments behind which a stranger is known."""
+    tab_stranger: str = "0.05"
+    tab_known: str = "1"
+    tab_trusted: str = "5"
+    """Whole tokens that one tab grows to, by what is known of its payer: until it is settled, it can be lost."""
+    exposure_stranger: str = "0.5"
     exposure_payer: str = "5"
+    exposure_trusted: str = "20"
     exposure_total: str = "50"
     exposure_offline: str = "0.1"
-    """Whole tokens that may be owed and not settled: by one payer, by all; and by both where no chain is asked."""
+    """Whole tokens that may be owed and not settled: by one payer (a stranger, known, trusted), by all; and by both
+    where no chain is asked."""
     hold_above: str = "1"
     """Whole tokens above which output waits until the payment is settled."""
     key_material_messages: KeyMaterial = "ask"
@@ -134,7 +145,7 @@ class Config:
     key_material_calls: KeyMaterial = "allow"
     """The same of what goes into calls, and comes out of them here. To look takes 80 ms a megabyte."""
     hold_strangers: bool = True
-    """Whether it waits too for whoever has settled nothing here yet."""
+    """Whether it waits too for whoever is a stranger."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to `default`, `file <path>`, `environment NEXUS_…` or `flag --…`."""
 
@@ -295,6 +306,7 @@ _port = whole(0, 65535, " (choose one)")
 _connections = whole(4, 4096)
 _few = whole(1, 4096)
 _calls = whole(1, 1_000_000)
+_payments = whole(1, 1000)
 _peers = listed(parse_peer_id, "peer ids, each whole: 12D3KooW…", beginnings=False)
 _rooms = listed(parse_room_id, "room names such as general, or beginnings of names such as work-*")
 _capabilities = listed(parse_capability_name, "capability names such as upper, or beginnings of names such as gpt-*")
@@ -335,12 +347,19 @@ SETTINGS: Final = (
     Setting("tokens", "more EIP-3009 tokens: base/0x…/EURC/6/2/EURC", lines(check_extra_tokens), check_extra_tokens),
     Setting("wallet_password_file", "opens the wallet at the start", check_path, check_path),
     Setting("accept_unbound", "take payments that do not name the request", read_bool, check_bool),
-    Setting("exposure_payer", "whole tokens that one payer may owe unsettled", check_tokens, check_tokens),
+    Setting("trust_peers", "peers that are trusted as payers", words(_peers), _peers),
+    Setting("known_after", "settled payments behind which a stranger is known", digits(_payments), _payments),
+    Setting("tab_stranger", "whole tokens that a stranger's tab grows to", check_tokens, check_tokens),
+    Setting("tab_known", "the same of a payer that is known", check_tokens, check_tokens),
+    Setting("tab_trusted", "the same of one that is trusted", check_tokens, check_tokens),
+    Setting("exposure_stranger", "whole tokens that a stranger may owe unsettled", check_tokens, check_tokens),
+    Setting("exposure_payer", "the same of a payer that is known", check_tokens, check_tokens),
+    Setting("exposure_trusted", "the same of one that is trusted", check_tokens, check_tokens),
     Setting("exposure_total", "the same of all payers", check_tokens, check_tokens),
-    Setting("exposure_offline", "instead of both, where no chain is asked", check_tokens, check_tokens),
+    Setting("exposure_offline", "instead of all these, where no chain is asked", check_tokens, check_tokens),
     Setting("hold_above", "above it output waits for the settlement", check_tokens, check_tokens),
     Setting("key_material_messages", "in messages: redact, block, ask or allow it", _keys, _keys),
     Setting("key_material_calls", "in calls and their results: the same", _keys, _keys),
-    Setting("hold_strangers", "it waits for whoever has settled nothing yet", read_bool, check_bool),
+    Setting("hold_strangers", "it waits for strangers", read_bool, check_bool),
 )
 BY_KEY: Final = {setting.key: setting for setting in SETTINGS}

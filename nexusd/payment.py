@@ -16,9 +16,10 @@ from nexusd.chain.settlement import Settlement
 from nexusd.chain.views import Canceled, ChainFault, Paid
 from nexusd.config import Config
 from nexusd.nodes import millionths, rpc_url, token
-from nexusd.services.payments import Payments, Trust
+from nexusd.services.payments import Allowance, Payments, Trust
 from nexusd.services.payments.ports import Fate, Funds, Health
 from nexusd.services.payments.purse import Advertised
+from nexusd.services.payments.trust import Acquainted
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
 from nexusd_protocols.payments import faults
@@ -52,17 +53,22 @@ def payments(
     emit: Emit,
     resolve: Resolve,
     advertised: Advertised,
+    acquainted: Acquainted,
 ) -> tuple[Payments, Networks]:
     """The service, and the networks that it asks."""
     tokens = Tokens(map(token, config.tokens))
     networks = Networks(map(rpc_url, config.rpc_urls), tokens, store, clock)
     trust = Trust(
-        payer=millionths(config.exposure_payer),
+        stranger=Allowance(tab=millionths(config.tab_stranger), exposure=millionths(config.exposure_stranger)),
+        known=Allowance(tab=millionths(config.tab_known), exposure=millionths(config.exposure_payer)),
+        trusted=Allowance(tab=millionths(config.tab_trusted), exposure=millionths(config.exposure_trusted)),
         total=millionths(config.exposure_total),
         offline=millionths(config.exposure_offline),
         hold_above=millionths(config.hold_above),
         hold_strangers=config.hold_strangers,
         accept_unbound=config.accept_unbound,
+        known_after=config.known_after,
+        trusted_peers=frozenset(config.trust_peers),
     )
     service = Payments(
         agents=agents,
@@ -70,6 +76,7 @@ def payments(
         chains=networks,
         tokens=tokens,
         trust=trust,
+        acquainted=acquainted,
         clock=clock,
         entropy=entropy,
         emit=emit,
@@ -175,6 +182,14 @@ class Networks:
             log.warning("payment_not_checked", chain=chain.chain_id, reason=str(view))
             return PaymentFault(faults.UNEXPECTED_VERIFY, "the provider's chain does not answer")
         return view.refusal(payment.authorization) or Funds(view.balance)
+
+    async def watch(self, payment: Presented) -> PaymentFault | None:
+        """See `Chains`."""
+        chain = self._chains.get(payment.token.chain_id)
+        if chain is None:
+            return None
+        view = await chain.check(payment)
+        return None if isinstance(view, ChainFault) else view.refusal(payment.authorization)
 
     async def fate(self, token: Token, authorization: Authorization, since_s: int) -> Fate | None:
         """See `Chains`."""

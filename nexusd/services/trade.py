@@ -24,6 +24,7 @@ from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary, PriceSpec
 
 Offers = Sequence[PriceTerms]
+MoreUnderTab = commands.Grow | commands.OpenTab | commands.Exhausted
 
 
 def line_of(event: str, data: Any) -> bytes:
@@ -87,7 +88,7 @@ class Counter(Protocol):
         ...
 
     async def ask(self, due: commands.Due) -> None:
-        """Ask for more under a tab. Raises HostError."""
+        """Ask for more under a tab. Raises HostError, LocalProtocolError."""
         ...
 
     async def hand_over(self, event: str, data: Any) -> None:
@@ -105,21 +106,31 @@ class Closing:
     asset: str = ""
     amount: int = 0
     units: int = 0
+    unit: str = ""
 
 
 class Sale(Protocol):
     """One paid call, from the demand to the end."""
 
-    def demand(self) -> commands.Demand:
-        """What the caller is asked for."""
+    async def demand(self) -> commands.Demand | commands.Error:
+        """What the caller is asked for, or why nothing is sold to it."""
         ...
 
     async def run(self, counter: Counter, paid: events.PaymentOffered) -> Closing:
         """Check what was offered, and see the call to its end."""
         ...
 
-    async def produce(self, event: str, data: Any, size: int) -> None:
-        """A piece of output; waits while enough is held back already."""
+    def began(self) -> None:
+        """The work was taken on: its time counts from now."""
+        ...
+
+    async def produce(self, event: str, data: Any, size: int, units: int | None) -> None:
+        """A piece of output, which counts `units` by its provider's word; waits while enough is held back already.
+        Raises ValueError for one that counts more than may go at once."""
+        ...
+
+    async def count(self, units: int) -> None:
+        """Units that came without output, or that no piece told of."""
         ...
 
     def cancel(self) -> None:
@@ -130,8 +141,8 @@ class Sale(Protocol):
         """The caller cannot be reached any more."""
         ...
 
-    def grown(self, event: events.TabGrown) -> None:
-        """The caller signed more under a tab."""
+    def answered(self, answer: events.TabAnswer) -> None:
+        """The caller answers what was asked under a tab."""
         ...
 
     def fail(self, code: str) -> None:
@@ -197,15 +208,25 @@ class Payment(Protocol):
 
     @property
     def amount(self) -> int:
-        """What is signed, in the asset's smallest unit."""
+        """What is signed in all, in the asset's smallest unit."""
         ...
 
-    def received(self, size: int) -> None:
-        """A piece of output came."""
+    @property
+    def used(self) -> tuple[int, str]:
+        """Units that this pays for, and of what (see `terms.Unit`)."""
         ...
 
-    async def due(self, event: events.PaymentDue) -> commands.Grow | Refusal:
-        """The answer to what is asked under a tab: more, signed and on disk; or why the call is to stop."""
+    def received(self, size: int) -> Refusal | None:
+        """A piece of output came; or why the call is to stop."""
+        ...
+
+    async def due(self, event: events.PaymentDue, supplied: int) -> MoreUnderTab | Refusal:
+        """The answer to what is asked under a tab: more, signed and on disk; or why the call is to stop. `supplied`:
+        bytes of input that went until now."""
+        ...
+
+    def reached(self) -> str:
+        """What to say where the call has cost all that it may, and so came to its end; empty where it has not."""
         ...
 
     async def ended(self, how: Ended) -> PaymentSummary:

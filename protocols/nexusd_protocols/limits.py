@@ -319,8 +319,8 @@ PAYMENT_SECONDS_SLACK: Final = 2
 TOKEN_NAME_CHARS: Final = 64
 TOKEN_DECIMALS: Final = 36
 """Properties of a token, as configurations state them. Nothing in use has more than 24 decimals."""
-RECEIPT_BYTES: Final = 4 * KIB
-"""One receipt: ours have 1.2 KiB."""
+RECEIPT_BYTES: Final = 16 * KIB
+"""One receipt: ours have 1.2 KiB, and 150 bytes for each of several tabs."""
 
 # --- Noise and Yamux --------------------------------------------------------------------------------------------------
 NOISE_MESSAGE_BYTES: Final = 65_535

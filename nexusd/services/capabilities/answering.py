@@ -99,8 +99,8 @@ class Answering:
         entry = self._registry.find(self._agents.first.id, name)
         if entry is None:
             return Limits()
-        # an authorisation has to outlive the work, so that it can be settled
-        within_ms = [(offer.max_timeout_s - SETTLING_S) * 1000 for offer in entry.offers]
+        # an authorisation has to outlive the work, so that it can be settled; a tab is followed by another
+        within_ms = [(offer.max_timeout_s - SETTLING_S) * 1000 for offer in entry.offers if offer.flow != "tab"]
         return Limits(
             max_duration_ms=min(entry.options.timeout_ms, *within_ms, entry.options.timeout_ms),
             max_input_bytes=entry.options.max_input_bytes,
@@ -175,5 +175,6 @@ class Answering:
                 asset=call.closing.asset,
                 amount=call.closing.amount,
                 units=call.closing.units,
+                unit=call.closing.unit,
             )
             self._record.ended(entry.agent, row)

@@ -94,4 +94,11 @@ def paid(payment: Payment | None, end: End) -> dict[str, Any]:
     """What a call cost, for its record."""
     if payment is None or end.payment is None or end.payment.state not in ("paid", "pending"):
         return {}
-    return {"payment": end.payment.id, "asset": payment.asset, "amount": payment.amount, "units": 1}
+    units, unit = payment.used
+    return {
+        "payment": end.payment.id,
+        "asset": payment.asset,
+        "amount": payment.amount,
+        "units": units,
+        "unit": unit,
+    }

@@ -262,7 +262,7 @@ class OutgoingCall:
         if self.payment is None:
             return CallError("payment_refused", "The provider asks for more where no tab was agreed")
         try:
-            more = await self.payment.due(due)
+            more = await self.payment.due(due, self._machine.usage.input_bytes)
         except OSError as error:
             more = Refusal("payment_refused", f"The payment could not be kept: {error}")
         if isinstance(more, Refusal):

@@ -5,5 +5,6 @@ till      prices of what is served      sale    one paid call           service 
 """
 
 from nexusd.services.payments.ports import Chains as Chains
-from nexusd.services.payments.ports import Trust as Trust
 from nexusd.services.payments.service import Payments as Payments
+from nexusd.services.payments.trust import Allowance as Allowance
+from nexusd.services.payments.trust import Trust as Trust

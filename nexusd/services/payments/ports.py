@@ -9,7 +9,7 @@ from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tokens import Token
-from nexusd_protocols.payments.verify import Verified
+from nexusd_protocols.payments.verify import Presented, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class Chains(Protocol):
         through. A chain that does not answer is a fault: fail closed."""
         ...
 
+    async def watch(self, payment: Presented) -> PaymentFault | None:
+        """What the chain says by now against a payment that was good: used, cancelled, not covered any more. A chain
+        that does not answer says nothing."""
+        ...
+
     async def fate(self, token: Token, authorization: Authorization, since_s: int) -> Fate | None:
         """What became of an authorisation that was made at `since_s` (unix seconds); None while it is not known, or
         may still be used."""
@@ -76,20 +81,3 @@ class Chains(Protocol):
     async def changed(self, key: str) -> None:
         """Wait until something became of the charge of that key; it may be nothing of interest."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """What this node risks as a provider. Amounts are in millionths of a whole token.
-
-    `payer` and `total` bound what may be owed and not settled, by one payer and by all; `offline` both, where no chain
-    is asked. Above `hold_above`, and with `hold_strangers` for whoever has settled nothing yet, output waits for the
-    settlement. `accept_unbound`: take authorisations that do not name the request, as stock clients make them.
-    """
-
-    payer: int = 5_000_000
-    total: int = 50_000_000
-    offline: int = 100_000
-    hold_above: int = 1_000_000
-    hold_strangers: bool = True
-    accept_unbound: bool = False

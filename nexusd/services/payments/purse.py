@@ -10,7 +10,7 @@ What was signed is on disk before it is shown to anybody, under an id that names
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ import msgspec
 import structlog
 import trio
 
+from nexusd.services.payments.payment import Chosen, Payment
 from nexusd.services.payments.policies import Policies
 from nexusd.services.payments.receipts import verdict
 from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
@@ -27,8 +28,8 @@ from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.identity import PeerId
-from nexusd_protocols.invoke import commands, events
-from nexusd_protocols.payments import advertised, binding, policy, published, x402
+from nexusd_protocols.invoke import commands
+from nexusd_protocols.payments import advertised, binding, policy, published, receipt, x402
 from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.authorization import Account, Authorization, sign
@@ -37,7 +38,6 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
 from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
 from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, Signed
-from nexusd_protocols.payments.tab import Asked, Authorise, Received, Stop
 from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name
@@ -60,15 +60,6 @@ async def _unknown(_token: Token, _holder: Address) -> int | None:
 SALT_BYTES: Final = 32
 _NOTE_CHARS: Final = 256
 _MOST_COST: Final = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What is to be paid: the offer as it came, or (of a published provider) its terms alone."""
-
-    demand: Required
-    offer: Offer
-    bare: bool = False
 
 
 class Purse:
@@ -164,7 +155,7 @@ class Purse:
 
     # --- buying -------------------------------------------------------------------------------------------------------
     async def _buy(self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account) -> Payment | Refusal:
-        terms = chosen.offer.terms
+        terms = chosen.terms
         if terms.pay_to == account.address:
             return Refusal("payment_refused", "The provider has this wallet: who pays itself moves nothing")
         said = self._prices_of(wish.peer, wish.capability)
@@ -178,7 +169,7 @@ class Purse:
             most = terms.token.parse(wish.max_price)
         except ValueError as error:
             return Refusal("invalid_params", f"max_price: {error}")
-        amount = min(terms.amount, most) if wish.tab else terms.amount
+        amount = most if wish.tab else terms.amount  # under all tabs
         if terms.ahead > amount:
             ahead = terms.token.show(terms.ahead)
             return Refusal("payment_refused", f"The tab begins with {ahead}: more than this call may cost")
@@ -254,34 +245,59 @@ class Purse:
         return None
 
     async def _sign(self, wish: Wish, chosen: Chosen, account: Account, budget: int) -> Payment | Refusal:
-        terms = chosen.offer.terms
-        salt = self._entropy(SALT_BYTES)
+        terms = chosen.terms
+        signed, payload = self.authorise(wish, chosen, account)
+        kept = await self._purchases.signed(wish.id, signed, self._clock())
+        if isinstance(kept, Refuse):
+            await self._close(wish.id, kept.code)
+            return Refusal("payment_refused", str(kept))
+        pay = commands.Pay(payment=payload)
+        if chosen.bare:
+            pay = commands.Pay(proof=published.render_proof(signed.authorization, signed.signature, terms.token))
+        tab = TabPayer(terms, signed.authorization, budget=budget, now_s=self.now_s()) if wish.tab else None
+        return Payment(self, wish, chosen, pay, signed, account, tab)
+
+    # --- for a payment under way --------------------------------------------------------------------------------------
+    def authorise(
+        self, wish: Wish, chosen: Chosen, account: Account, value: int | None = None
+    ) -> tuple[Signed, dict[str, Any]]:
+        """Sign an authorisation that is bound to the call, under a nonce of its own, and the payment that shows it.
+        `value` is what a further tab begins with. It is to be kept before it is shown."""
+        terms, salt = chosen.terms, self._entropy(SALT_BYTES)
         nonce = binding.nonce(Context(wish.peer, wish.request), binding.offer_digest(chosen.offer.raw), salt)
-        now_s = self._clock() // 1000
-        authorization = x402.authorize(terms, account.address, nonce, now_s)
+        authorization = x402.authorize(terms, account.address, nonce, self.now_s(), value=value)
         signature = sign(authorization, terms.token, account)
         payload = x402.payment(chosen.offer, chosen.demand, authorization, signature, salt)
-        what = Signed(
+        signed = Signed(
             key=authorization.key(terms.token),
             authorization=authorization,
             signature=signature,
             salt=salt,
             payload=ndjson.encode(payload),
         )
-        kept = await self._purchases.signed(wish.id, what, self._clock())
-        if isinstance(kept, Refuse):
-            await self._close(wish.id, kept.code)
-            return Refusal("payment_refused", str(kept))
-        pay = commands.Pay(payment=payload)
-        if chosen.bare:
-            pay = commands.Pay(proof=published.render_proof(authorization, signature, terms.token))
-        tab = TabPayer(terms, authorization, budget=budget, now_s=now_s) if wish.tab else None
-        return Payment(self, wish, chosen, pay, what, account, tab)
+        return signed, payload
 
-    async def grow(self, wish: Wish, chosen: Chosen, more: Signed) -> Refusal | None:
+    async def grow(self, wish: Wish, more: Signed) -> Refusal | None:
         """Keep what is signed under a tab before it is shown."""
         kept = await self._purchases.signed(wish.id, more, self._clock())
         return Refusal("payment_refused", str(kept)) if isinstance(kept, Refuse) else None
+
+    async def roll(self, wish: Wish, chosen: Chosen, signed: Signed) -> Refusal | None:
+        """Keep what opens the next tab before it is shown, if the policy, as it is now, still has nothing against the
+        whole of the call."""
+        terms, rules, now = chosen.terms, await self._policies.of(wish.agent), self._clock()
+        most = terms.token.parse(wish.max_price)
+        wanted = policy.Purchase(
+            provider=wish.peer, capability=wish.capability, terms=terms, amount=most, max_price=most, approved=True
+        )
+
+        def judge(spent: Spent) -> Decision:
+            return policy.decide(rules, spent, wanted, now // 1000)
+
+        kept = await self._purchases.rolled(wish.id, signed, judge, now)
+        if isinstance(kept, Refuse):
+            return Refusal("payment_refused", f"No further tab is opened: {kept}", {"reason": kept.code})
+        return None
 
     def now_s(self) -> int:
         """Unix seconds."""
@@ -296,20 +312,20 @@ class Purse:
         await self._purchases.closed(id_, outcome, self._clock())
 
     # --- the end ------------------------------------------------------------------------------------------------------
-    async def ended(self, wish: Wish, chosen: Chosen, how: Ended, paid: Authorization) -> PaymentSummary:
+    async def ended(self, wish: Wish, chosen: Chosen, how: Ended, signed: Sequence[Authorization]) -> PaymentSummary:
         """Keep what became of a purchase. What was signed counts as spent whatever the provider says: only time, or the
         chain, gives it back."""
-        terms = chosen.offer.terms
+        terms = chosen.terms
         answer: Settlement | PaymentFault | None = None
         if how.response is not None:
             answer = x402.read_settlement(how.response)
         settled = answer if isinstance(answer, Settlement) else None
         jws = settled.nexus_receipt if settled is not None else ""
-        charged = paid.value
+        charged = sum(paid.value for paid in signed)
         if wish.tab and settled is not None and settled.amount is not None:
             charged = min(charged, settled.amount)  # what was signed last may have come too late to be taken
         pending = settled is not None and settled.pending
-        checked = "none" if pending else verdict(jws, wish, terms, how, paid)  # of what is still to come
+        checked = "none" if pending else verdict(jws, wish, terms, how, signed)  # of what is still to come
         taken = how.pieces > 0 or pending or (settled is not None and settled.success) or not how.code
         if taken:
             raw = b"" if settled is None else ndjson.encode(how.response)
@@ -335,64 +351,9 @@ class Purse:
             transaction=settled.transaction if settled is not None else "",
             receipt=checked,
             note=settled.message[:_NOTE_CHARS] if settled is not None else "",
+            tabs=len(signed) if wish.tab else 0,
+            **_used(jws),
         )
-
-
-class Payment:
-    """See `trade.Payment`."""
-
-    def __init__(
-        self,
-        purse: Purse,
-        wish: Wish,
-        chosen: Chosen,
-        pay: commands.Pay,
-        signed: Signed,
-        account: Account,
-        tab: TabPayer | None,
-    ) -> None:
-        token = chosen.offer.terms.token
-        self.pay = pay
-        self.asset = f"{token.network}/{token.address.hex()}"
-        self._purse = purse
-        self._wish = wish
-        self._chosen = chosen
-        self._signed = signed
-        self._account = account
-        self._tab = tab
-
-    @property
-    def amount(self) -> int:
-        """See `trade.Payment`."""
-        return self._signed.authorization.value
-
-    def received(self, size: int) -> None:
-        """See `trade.Payment`."""
-        if self._tab is not None:
-            self._tab.handle(Received(size), self._purse.now_s())
-
-    async def due(self, event: events.PaymentDue) -> commands.Grow | Refusal:
-        """See `trade.Payment`."""
-        if self._tab is None:
-            return Refusal("payment_refused", "The provider asks for more where no tab was agreed")
-        asked = Asked(event.tab, event.units, event.amount, event.final)
-        answers = self._tab.handle(asked, self._purse.now_s())
-        answer = answers[0] if answers else None
-        if not isinstance(answer, Authorise):
-            why = answer.fault.detail if isinstance(answer, Stop) else "a second tab"
-            return Refusal("payment_refused", f"The tab ends here: {why}")
-        token = self._chosen.offer.terms.token
-        signature = sign(answer.authorization, token, self._account)
-        more = replace(self._signed, authorization=answer.authorization, signature=signature)
-        refusal = await self._purse.grow(self._wish, self._chosen, more)
-        if refusal is not None:
-            return refusal
-        self._signed = more
-        return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}")
-
-    async def ended(self, how: Ended) -> PaymentSummary:
-        """See `trade.Payment`."""
-        return await self._purse.ended(self._wish, self._chosen, how, self._signed.authorization)
 
 
 def _cheapest_first(offers: Iterable[Offer], *, tab: bool) -> list[Offer]:
@@ -407,6 +368,14 @@ def _cheapest_first(offers: Iterable[Offer], *, tab: bool) -> list[Offer]:
         return units.index(terms.unit), price, terms.token.chain_id, terms.token.address
 
     return sorted(able, key=merit)
+
+
+def _used(jws: str) -> dict[str, Any]:
+    """What was delivered, by the provider's receipt."""
+    found = receipt.verify(jws) if jws else None
+    if not isinstance(found, receipt.Receipt) or found.usage.unit is msgspec.UNSET:
+        return {}
+    return {"units": found.usage.units, "unit": found.usage.unit}
 
 
 def _refusal(terms: PriceTerms, code: str) -> Refusal:

@@ -3,6 +3,10 @@ purchase: whether what the provider signed is what happened."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from nexusd.services.trade import Counter, Ended, Wish
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.invoke import events
@@ -11,12 +15,12 @@ from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Charge, Result, key_parts
 from nexusd_protocols.payments.faults import PaymentFault
-from nexusd_protocols.payments.terms import PriceTerms, resource_url
+from nexusd_protocols.payments.terms import PriceTerms, Unit, resource_url
 from nexusd_protocols.payments.tokens import Token
 
 
 def whole(
-    charge: Charge,
+    charges: Sequence[Charge],
     token: Token,
     opened: events.Opened,
     counter: Counter,
@@ -24,34 +28,41 @@ def whole(
     result: Result,
     output_bytes: int,
     units: int,
+    unit: Unit,
     complete: bool,
     issued_at: int,
     signer: Signer,
 ) -> str:
-    """What was delivered for what. `issued_at` is unix seconds."""
-    paid = charge.entry.authorization
+    """What was delivered for what: `charges` are those of all tabs of a call, in order. `issued_at` is unix seconds."""
+    first = charges[0].entry
+    paid = first.authorization
+    tabs = [
+        receipt.Tab(nonce=_hex(charge.entry.authorization.nonce), amount=str(charge.entry.amount)) for charge in charges
+    ]
     return receipt.sign(
         receipt.Receipt(
             provider=signer.peer_id,
             caller=opened.caller,
-            capability=charge.entry.capability,
+            capability=first.capability,
             request_id=opened.open.request_id,
-            request=f"0x{charge.entry.request.hex()}",
-            input=f"0x{counter.input_digest.hex()}",
-            result=f"0x{result.digest.hex()}",
+            request=_hex(first.request),
+            input=_hex(counter.input_digest),
+            result=_hex(result.digest),
             complete=complete,
             usage=receipt.Usage(
                 input_bytes=counter.input_bytes,
                 output_bytes=output_bytes,
                 duration_ms=counter.duration_ms,
                 units=units,
+                unit=msgspec.UNSET if unit == "request" else unit,
             ),
             network=token.network,
             asset=token.asset,
             payer=checksummed(paid.from_),
             pay_to=checksummed(paid.to),
-            amount=str(paid.value),
-            authorization=charge.entry.key,
+            amount=str(sum(charge.entry.amount for charge in charges)),
+            authorization=first.key,
+            tabs=tuple(tabs) if len(tabs) > 1 else msgspec.UNSET,
             issued_at=issued_at,
         ),
         signer,
@@ -74,26 +85,30 @@ def standard(charge: Charge, signer: Signer) -> str:
     )
 
 
-def verdict(jws: str, wish: Wish, terms: PriceTerms, how: Ended, paid: Authorization) -> str:
+def verdict(jws: str, wish: Wish, terms: PriceTerms, how: Ended, signed: Sequence[Authorization]) -> str:
     """Of a receipt that came with a result: `verified`, `none`, or what is bad about it. Whatever it says that this
-    side knows too is held against that; the times and the transaction are the provider's word alone."""
+    side knows too is held against that; the times and the transaction are the provider's word alone. `signed` is the
+    newest authorisation under each nonce, in order."""
     if not jws:
         return "none"
     found = receipt.verify(jws)
     if isinstance(found, PaymentFault):
         return f"bad: {found}"
-    usage, amount = found.usage, int(found.amount)
+    usage, first = found.usage, signed[0]
+    most = {_hex(paid.nonce): paid.value for paid in signed}
     part = usage.input_bytes < how.input_bytes  # work may end before it has taken all of its input
     same = {
         "provider": found.provider == wish.peer,
         "caller": found.caller == wish.agent,
         "call": (found.request_id, found.capability) == (wish.id, wish.capability),
         "request": found.request == _hex(wish.request),
-        "amount": amount <= paid.value if wish.tab else amount == paid.value,
+        # what was signed last may have come too late to be taken
+        "amount": _within(found.charges, most) if wish.tab else found.charges == most,
         "asset": (found.network, found.asset) == (terms.token.network, terms.token.asset),
-        "payer": found.payer == checksummed(paid.from_),
-        "payee": found.pay_to == checksummed(paid.to),
-        "authorization": found.authorization == paid.key(terms.token),
+        "payer": found.payer == checksummed(first.from_),
+        "payee": found.pay_to == checksummed(first.to),
+        "authorization": found.authorization == first.key(terms.token),
+        "unit": (usage.unit or "request") == terms.unit,
         "input": part or (found.input, usage.input_bytes) == (_hex(how.input), how.input_bytes),
         "result": (found.result, usage.output_bytes) == (_hex(how.result), how.output_bytes),
         "end": found.complete is not bool(how.code),
@@ -102,6 +117,12 @@ def verdict(jws: str, wish: Wish, terms: PriceTerms, how: Ended, paid: Authoriza
     if wrong:
         return f"bad: another {', '.join(wrong)}"
     return f"verified, with {usage.input_bytes} of {how.input_bytes} bytes of the input" if part else "verified"
+
+
+def _within(charged: dict[str, int], signed: dict[str, int]) -> bool:
+    """Whether no more is charged than was signed, under each nonce, in the same order."""
+    in_order = list(charged) == list(signed)[: len(charged)]
+    return in_order and all(amount <= signed[nonce] for nonce, amount in charged.items())
 
 
 def _hex(digest: bytes) -> str:

@@ -13,9 +13,10 @@ import trio
 from nexusd.agents import Agents
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies, shown
-from nexusd.services.payments.ports import Chains, Health, Trust
+from nexusd.services.payments.ports import Chains, Health
 from nexusd.services.payments.purse import Advertised, Purse
 from nexusd.services.payments.till import Till
+from nexusd.services.payments.trust import Acquainted, Payers, Trust
 from nexusd.services.payments.views import (
     amount_text,
     asset_text,
@@ -63,6 +64,7 @@ class Payments:
         chains: Chains,
         tokens: Tokens,
         trust: Trust,
+        acquainted: Acquainted,
         clock: WallClock,
         entropy: Entropy,
         emit: Emit,
@@ -72,7 +74,8 @@ class Payments:
         opened: Callable[[Account], None],
         kdf: Kdf = "scrypt",
     ) -> None:
-        """`opened` is told of the wallet's key when it becomes known: it pays the gas of settlements."""
+        """`acquainted`: whether a person here knows a peer. `opened` is told of the wallet's key when it becomes known:
+        it pays the gas of settlements."""
         self._agents = agents
         self._store = store
         self._chains = chains
@@ -80,6 +83,8 @@ class Payments:
         self._clock = clock
         self._resolve = resolve
         self._policies = Policies(store)
+        self._trust = trust
+        self._payers = Payers(trust, store.standings, acquainted)
         self._overdue = Overdue(store.purchases, chains, tokens, clock)
         self.wallet = Wallet(directory, opened, kdf=kdf)
         self.till = Till(
@@ -87,6 +92,7 @@ class Payments:
             chains=chains,
             tokens=tokens,
             trust=trust,
+            payers=self._payers,
             clock=clock,
             wallet=lambda: self.wallet.address,
         )

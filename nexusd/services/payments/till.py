@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from nexusd.agents import Agent
-from nexusd.services.payments.ports import Chains, Trust
+from nexusd.services.payments.ports import Chains
 from nexusd.services.payments.sale import Sale, Shop
+from nexusd.services.payments.trust import Payers, Trust
 from nexusd.services.ports import WallClock
 from nexusd.services.trade import Offers
 from nexusd.store.ledger import Ledger
@@ -44,6 +45,7 @@ class Till:
         chains: Chains,
         tokens: Tokens,
         trust: Trust,
+        payers: Payers,
         clock: WallClock,
         wallet: Callable[[], Address | None],
     ) -> None:
@@ -51,6 +53,7 @@ class Till:
         self._chains = chains
         self._tokens = tokens
         self._trust = trust
+        self._payers = payers
         self._clock = clock
         self._wallet = wallet
 
@@ -146,6 +149,7 @@ class Till:
             chains=self._chains,
             tokens=self._tokens,
             trust=self._trust,
+            payers=self._payers,
             clock=self._clock,
         )
         return Sale(shop, peer, opened, offers, description)

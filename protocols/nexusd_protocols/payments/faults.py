@@ -38,6 +38,7 @@ IN_PROGRESS: Final = "nexus_in_progress"
 EXPOSURE: Final = "nexus_exposure"
 BUSY: Final = "nexus_too_many_charges"
 LOST: Final = "nexus_payment_lost"
+NOT_TRUSTED: Final = "nexus_not_trusted"
 
 CODES: Final = {
     INVALID_VERSION: "x402Version is neither the number 1 nor 2",
@@ -68,6 +69,7 @@ CODES: Final = {
     EXPOSURE: "too much is owed already that is not settled",
     BUSY: "too many payments of this payer are not settled",
     LOST: "the payment was taken back, or came too late to be settled",
+    NOT_TRUSTED: "a payment of this payer was taken back, so that it gets nothing before it is settled",
 }
 """Every name, and what it means."""
 

@@ -226,6 +226,11 @@ class Gate:
 
     # --- the work -----------------------------------------------------------------------------------------------------
     @property
+    def holds(self) -> bool:
+        """Whether a piece waits here."""
+        return bool(self._held)
+
+    @property
     def paused(self) -> bool:
         """Whether the work should wait: as much is held as may be."""
         return self.held_bytes >= self._max_held

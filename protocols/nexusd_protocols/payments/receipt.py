@@ -39,18 +39,28 @@ _Url = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What was delivered, as the provider counted it. `units` of what the price names; 1 for a request."""
+    """What was delivered, as the provider counted it. `units` of what the price names, which of a tab is `unit` (see
+    `terms.Unit`); 1 for a request."""
 
     input_bytes: Count = 0
     output_bytes: Count = 0
     duration_ms: Count = 0
     units: Count = 1
+    unit: _Short | msgspec.UnsetType = msgspec.UNSET
+
+
+class Tab(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One of several authorisations that a call was paid with: what is charged under its nonce."""
+
+    nonce: _Hex
+    amount: _Uint
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `provider` delivered, to whom, and what for. Digests are SHA-256 as 0x… text: `request` is the request's
     (`binding.request_digest`), `input` and `result` those of what went in and came out. `amount` is what is charged
-    under `authorization`, a ledger key. `issuedAt` is unix seconds. `complete` is false where the caller gave up."""
+    under `authorization`, a ledger key; of a call with several tabs under all of these, in order, and `authorization`
+    is the first. `issuedAt` is unix seconds. `complete` is false where the caller gave up."""
 
     version: Literal[1] = 1
     provider: Annotated[str, Meta(max_length=64)]
@@ -69,7 +79,17 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     amount: _Uint
     authorization: Annotated[str, Meta(min_length=1, max_length=192)]
     issued_at: Count
+    tabs: Annotated[tuple[Tab, ...], Meta(min_length=2, max_length=limits.PAYMENT_TABS)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
     transaction: _Hex | None = None
+
+    @property
+    def charges(self) -> dict[str, int]:
+        """What is charged, by nonce as 0x… text."""
+        if self.tabs is msgspec.UNSET:
+            return {f"0x{self.authorization.rpartition('/')[2]}": int(self.amount)}
+        return {tab.nonce: int(tab.amount) for tab in self.tabs}
 
 
 class Standard(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -142,7 +162,8 @@ def verify(text: str) -> Receipt | PaymentFault:
         if receipt.provider != signer:
             raise ValueError("signed by another than the provider")
         parse_peer_id(receipt.caller)
-        money.parse_uint(receipt.amount)
+        if sum(receipt.charges.values()) != money.parse_uint(receipt.amount):
+            raise ValueError("the tabs do not add up")
     except ValueError as error:
         return PaymentFault(faults.BAD_RECEIPT, str(error))
     return receipt

@@ -40,6 +40,7 @@ from nexusd_protocols.payments.gate_outputs import (
     Output,
     Release,
     Roll,
+    Send,
     StopWork,
 )
 
@@ -69,6 +70,8 @@ class TabGate(Gate):
         self._crowded = False
         """Waits until something is settled."""
         self._demanded = 0
+        self._delivered = 0
+        """Units that went."""
 
     @property
     def charges(self) -> tuple[Charge, ...]:
@@ -118,7 +121,7 @@ class TabGate(Gate):
         if raised is not None and raised.amount > self.charge.entry.amount:
             self._growing, self._asked = raised, True
             return [*outputs, Grow(raised.key, raised.amount, raised.signature)]
-        if self._finished is not None and not self._held:
+        if self._finished is not None and not self._held and (self._rolled is None or self._delivered <= self._covered):
             return outputs + self._commit_result(now)
         if self._rolled is not None:
             self._asked = True
@@ -134,6 +137,11 @@ class TabGate(Gate):
         """Units that are paid for."""
         assert self.charge is not None
         return self._base + self._units(self.charge.entry.amount)
+
+    def _flush(self) -> list[Output]:
+        went = super()._flush()
+        self._delivered += sum(piece.units for piece in went if isinstance(piece, Send))
+        return went
 
     def _may_go(self, piece: Produced) -> bool:
         assert self.charge is not None

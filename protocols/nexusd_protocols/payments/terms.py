@@ -78,10 +78,10 @@ class PriceTerms:
         tab = self.flow == "tab"
         if tab != (self.unit != "request"):
             raise ValueError("a tab is priced by the unit, and nothing else is")
-        if tab and not 0 < self.unit_price <= self.amount:
-            raise ValueError("a unit costs at least 1, and a tab must hold one")
         if tab and not 1 <= self.per <= UNITS:
             raise ValueError(f"a price is for 1 to {UNITS} units")
+        if tab and not (self.unit_price > 0 and self.cost(1) <= self.amount):
+            raise ValueError("units cost something, and a tab must hold one")
         if tab and not (0 <= self.ahead <= self.amount and 0 <= self.credit <= self.amount):
             raise ValueError("what is authorised ahead, and what is given on credit, fit into the tab")
         if not tab and (self.unit_price or self.ahead or self.credit or self.per != 1):

@@ -165,6 +165,12 @@ _ROWS: Final = (
         "see `nexus pay explain`; do not pay again",
     ),
     ErrorCode("payment_unknown", -32048, "No such payment", "list them with `nexus pay history`"),
+    ErrorCode(
+        "price_reached",
+        -32049,
+        "The call has cost what it may",
+        "what came was paid for; allow more with a higher --max-price",
+    ),
     # the wallet
     ErrorCode("no_wallet", -32060, "There is no wallet", "make one with `nexus wallet new`"),
     ErrorCode("wallet_exists", -32061, "There is a wallet already", "see `nexus wallet show`"),

@@ -75,7 +75,8 @@ _UNITS: Final = {
 class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What was paid for a call. `id` names the purchase and its receipt. `state`: paid, pending (sent to the chain, its
     outcome unknown), unused (the provider took nothing) or unknown. `receipt`: verified (and with how much of the
-    input, if the provider took a part), none, or what is wrong."""
+    input, if the provider took a part), none, or what is wrong. Of a call with tabs, `tabs` is how many there were, and
+    `units` of `unit` were delivered, by the receipt."""
 
     id: str
     state: Literal["paid", "pending", "unused", "unknown"]
@@ -86,6 +87,9 @@ class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     transaction: str = ""
     receipt: str = "none"
     note: str = ""
+    tabs: int = 0
+    units: int = 0
+    unit: str = ""
 
 
 # --- the wallet -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from nexusd.services.trade import Ended, Wish
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import CapabilityName
-from nexusd_protocols.invoke import events
+from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments import published, terms, verify
 from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.binding import Context
@@ -47,12 +47,13 @@ class Shopper:
         self.asked: list[int] = []
         self.told: list[Any] = []
         self.policies = Policies(store)
+        salts = itertools.count()
         self.purse = Purse(
             purchases=store.purchases,
             policies=self.policies,
             tokens=Tokens(),
             clock=lambda: self.now,
-            entropy=bytes,
+            entropy=lambda size: next(salts).to_bytes(size),
             emit=self.told.append,
             account=lambda: self.account,
             published_prices=lambda _peer, _capability: self.prices,
@@ -432,15 +433,96 @@ async def test_a_tab_is_signed_for_what_came_and_no_more(tmp_path: Path) -> None
         assert isinstance(payment, Payment)
         assert payment.amount == 500
         for _ in range(60):
-            payment.received(3)
-        grown = await payment.due(events.PaymentDue(0, 60, 800, False))
-        assert not isinstance(grown, Refusal)
-        assert (grown.amount, payment.amount) == (800, 800)
+            assert payment.received(3) is None
+        grown = await payment.due(events.PaymentDue(0, 60, 800, False), 0)
+        assert isinstance(grown, commands.Grow)
+        assert (grown.amount, grown.final, payment.amount) == (800, False, 800)
         row = await alice.row()
         assert row.signed.authorization.value == 800
         # more units than came
-        stopped = await payment.due(events.PaymentDue(0, 90, 950, False))
+        stopped = await payment.due(events.PaymentDue(0, 90, 950, False), 0)
         assert isinstance(stopped, Refusal)
         assert "not delivered" in stopped.message
         assert payment.amount == 800
         assert PAYEE.address == tab_price().pay_to
+
+
+@asynccontextmanager
+async def under_a_tab(directory: Path, max_price: str = "0.0013", **changes: Any) -> AsyncIterator[tuple[Any, Payment]]:
+    """alice has a tab of at most 700 at bob's, ten pieces of 5 are here."""
+    async with shopper(directory) as alice:
+        demand = terms.required([tab_price(amount=700, **changes)], BOB.peer_id)
+        payment = await alice.purse.pay(alice.wish(demand, tab=True, max_price=max_price))
+        assert isinstance(payment, Payment), payment
+        for _ in range(90):
+            assert payment.received(3) is None
+        yield alice, payment
+
+
+async def test_a_tab_is_followed_by_another_up_to_what_the_call_may_cost(tmp_path: Path) -> None:
+    async with under_a_tab(tmp_path) as (alice, payment):
+        assert isinstance(await payment.due(events.PaymentDue(0, 60, 700, False), 0), commands.Grow)
+        opened = await payment.due(events.PaymentDue(1, 0, 500, False), 0)
+        assert isinstance(opened, commands.OpenTab)
+        assert (opened.tab, opened.final, payment.amount, payment.reached()) == (1, False, 1200, "")
+        # another nonce, bound to the same call, and on disk before it is shown
+        context = Context(BOB.peer_id, REQUEST)
+        found = verify.verify(opened.payment, [tab_price(amount=700)], now_s=NOW, context=context)
+        assert isinstance(found, Verified)
+        assert found.bound
+        row = await alice.row()
+        assert (row.signed.key, row.tabs, row.before, row.total) == (found.key, 1, 700, 1200)
+        first, second = await alice.store.purchases.tabs(row)
+        assert first.authorization.value == 700
+        assert first.key != second.key == found.key
+        for _ in range(100):
+            payment.received(3)
+        # what is left is signed, and nothing more
+        last = await payment.due(events.PaymentDue(1, 50, 700, False), 0)
+        assert isinstance(last, commands.Grow)
+        assert (last.amount, last.final, payment.amount) == (600, True, 1300)
+        assert "0.0013 USDC" in payment.reached()
+        assert payment.used == (260, "chunk")
+        stopped = await payment.due(events.PaymentDue(1, 60, 700, False), 0)
+        assert isinstance(stopped, Refusal)
+
+
+async def test_where_nothing_is_left_for_another_tab_that_is_said(tmp_path: Path) -> None:
+    async with under_a_tab(tmp_path, max_price="0.000704") as (alice, payment):
+        assert isinstance(await payment.due(events.PaymentDue(0, 60, 700, False), 0), commands.Grow)
+        assert await payment.due(events.PaymentDue(1, 0, 500, False), 0) == commands.Exhausted(1)
+        assert payment.reached()
+        assert (await alice.row()).tabs == 0
+
+
+@pytest.mark.parametrize("how", ["policy", "switch"])
+async def test_no_further_tab_is_opened_where_a_person_changed_their_mind(tmp_path: Path, how: str) -> None:
+    async with under_a_tab(tmp_path) as (alice, payment):
+        await payment.due(events.PaymentDue(0, 60, 700, False), 0)
+        if how == "policy":
+            await alice.allow(per_request="0.001")
+        else:
+            await alice.store.purchases.stop(True)
+        stopped = await payment.due(events.PaymentDue(1, 0, 500, False), 0)
+        assert isinstance(stopped, Refusal)
+        assert "No further tab" in stopped.message
+        assert payment.amount == 700
+        assert (await alice.row()).total == 700
+
+
+async def test_a_provider_that_delivers_on_and_on_and_never_asks_is_left(tmp_path: Path) -> None:
+    async with under_a_tab(tmp_path) as (_, payment):
+        refused = [payment.received(3) for _ in range(11)]
+        assert refused[:-1] == [None] * 10
+        assert isinstance(refused[-1], Refusal)
+        assert "nothing was asked" in refused[-1].message
+
+
+async def test_the_budget_of_a_call_is_for_all_its_tabs(tmp_path: Path) -> None:
+    async with shopper(tmp_path, per_request="0.001") as alice:
+        demand = terms.required([tab_price(amount=700)], BOB.peer_id)
+        refused = await alice.purse.pay(alice.wish(demand, tab=True, max_price="0.0011"))
+        assert isinstance(refused, Refusal)
+        assert "one request may cost" in refused.message
+        assert isinstance(await alice.purse.pay(alice.wish(demand, tab=True, max_price="0.001")), Payment)
+        assert (await alice.store.purchases.spent_view(AGENT, alice.now)).day == 1000

@@ -16,7 +16,7 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments import receipt
 from nexusd_protocols.payments.address import checksummed
-from nexusd_protocols.payments.receipt import Receipt, Usage
+from nexusd_protocols.payments.receipt import Receipt, Tab, Usage
 from tests.harness.paying import PAYEE, PAYER, THIEF, price, signed, tab_price
 from tests.harness.people import ALICE, BOB, CAROL
 
@@ -24,6 +24,7 @@ REQUEST = bytes(range(32))
 OTHER = "0x" + "11" * 32
 PAID, _ = signed(price())
 TAB, _ = signed(tab_price(), value=700)
+CHUNKS = Usage(input_bytes=2, output_bytes=2, units=3, unit="chunk")
 WISH = Wish(
     id="call-1",
     agent=AgentId(ALICE.peer_id),
@@ -70,7 +71,7 @@ def told(**changes: Any) -> str:
 
 
 def held(jws: str, **how: Any) -> str:
-    return verdict(jws, WISH, price(), replace(HOW, **how), PAID)
+    return verdict(jws, WISH, price(), replace(HOW, **how), [PAID])
 
 
 def test_what_happened_is_verified() -> None:
@@ -97,7 +98,8 @@ def test_what_happened_is_verified() -> None:
         ({"payer": checksummed(THIEF.address)}, "payer"),
         ({"pay_to": checksummed(THIEF.address)}, "payee"),
         ({"amount": "1"}, "amount"),
-        ({"authorization": "eip155:1/2/3/4"}, "authorization"),
+        ({"usage": CHUNKS}, "unit"),
+        ({"authorization": "eip155:1/2/3/4"}, "amount, authorization"),
     ],
 )
 def test_what_did_not_happen_is_told(changes: dict[str, Any], word: str) -> None:
@@ -116,8 +118,44 @@ def test_work_may_end_before_it_has_taken_its_input() -> None:
 
 def test_a_tab_is_charged_what_was_signed_or_less() -> None:
     for amount, word in (("700", "verified"), ("600", "verified"), ("701", "bad: another amount")):
-        jws = told(amount=amount, authorization=TAB.key(price().token))
-        assert verdict(jws, replace(WISH, tab=True), tab_price(), HOW, TAB) == word
+        jws = told(amount=amount, authorization=TAB.key(price().token), usage=CHUNKS)
+        assert verdict(jws, replace(WISH, tab=True), tab_price(), HOW, [TAB]) == word
+
+
+def of_tabs(*shares: tuple[int, int], amount: int) -> dict[str, Any]:
+    """What changes with several tabs: the first byte of each nonce, and what is charged under it."""
+    tabs = tuple(Tab(nonce=f"0x{bytes([number]).hex() * 32}", amount=str(value)) for number, value in shares)
+    return {"amount": str(amount), "authorization": FIRST.key(price().token), "usage": CHUNKS, "tabs": tabs}
+
+
+FIRST, SECOND, THIRD = (
+    signed(tab_price(), nonce=bytes([number]) * 32, value=value)[0] for number, value in ((1, 700), (2, 600), (3, 500))
+)
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        (((1, 700), (2, 600), (3, 500)), "verified"),
+        (((1, 700), (2, 600)), "verified"),
+        (((1, 700), (2, 599)), "verified"),
+        (((1, 700), (2, 601)), "bad: another amount"),
+        (((1, 700), (3, 500)), "bad: another amount"),
+        (((2, 600), (1, 700)), "bad: another amount"),
+        (((1, 700), (4, 1)), "bad: another amount"),
+        (((1, 700), (2, 600), (3, 500), (4, 1)), "bad: another amount"),
+    ],
+)
+def test_of_several_tabs_each_is_held_against_what_was_signed_under_it(
+    shares: tuple[tuple[int, int], ...], word: str
+) -> None:
+    jws = told(**of_tabs(*shares, amount=sum(value for _, value in shares)))
+    assert verdict(jws, replace(WISH, tab=True), tab_price(), HOW, [FIRST, SECOND, THIRD]) == word
+
+
+def test_tabs_add_up() -> None:
+    jws = told(**of_tabs((1, 700), (2, 600), amount=1299))
+    assert "do not add up" in verdict(jws, replace(WISH, tab=True), tab_price(), HOW, [FIRST, SECOND])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import trio
 
 from nexusd.agents import Agent
 from nexusd.host.ports import ConnectionLostError
-from nexusd.services.payments.ports import Fate, Funds, Health, Trust
+from nexusd.services.payments.ports import Fate, Funds, Health
 from nexusd.services.payments.sale import Sale, Shop
+from nexusd.services.payments.trust import Payers, Trust
 from nexusd.services.trade import Closing, Failure
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId
@@ -53,6 +54,10 @@ class FakeChains:
 
     async def balance(self, token: Any, holder: Any) -> int:
         return 0
+
+    async def watch(self, payment: Any) -> PaymentFault | None:
+        await trio.lowlevel.checkpoint()
+        return self.answer if isinstance(self.answer, PaymentFault) else None
 
     async def fate(self, token: Any, authorization: Any, since_s: int) -> Fate | None:
         return None
@@ -102,7 +107,7 @@ class Call:
 
     async def say(self, *pieces: str) -> None:
         for each in pieces:
-            await self.sale.produce("partial", each, len(each))
+            await self.sale.produce("partial", each, len(each), None)
 
 
 class Market:
@@ -160,6 +165,7 @@ def shop_of(market: Market) -> Shop:
         chains=market.chains,
         tokens=Tokens(),
         trust=market.trust,
+        payers=Payers(market.trust, market.store.standings),
         clock=lambda: market.now,
     )
 
@@ -230,8 +236,10 @@ async def test_of_several_prices_the_one_that_was_chosen_is_charged(tmp_path: Pa
         base, polygon = shop.price, price(token=USDC_POLYGON, amount=120_000)
         shop.others = [polygon, tab_price()]
         opened = shop.opened()
-        demanded = Sale(shop_of(shop), ALICE.peer_id, opened, [base, *shop.others], "").demand().required
-        assert [each["network"] for each in demanded["accepts"]] == ["eip155:8453", "eip155:137", "eip155:8453"]
+        demand = await Sale(shop_of(shop), ALICE.peer_id, opened, [base, *shop.others], "").demand()
+        assert isinstance(demand, commands.Demand)
+        networks = [each["network"] for each in demand.required["accepts"]]
+        assert networks == ["eip155:8453", "eip155:137", "eip155:8453"]
         shop.price = polygon
         paid = shop.pay(opened)
         shop.price = base

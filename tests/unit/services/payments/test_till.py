@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nexusd.services.payments.ports import Trust
 from nexusd.services.payments.till import Till
+from nexusd.services.payments.trust import Payers, Trust
 from nexusd.store import Store
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.payments.address import checksummed
@@ -34,6 +34,7 @@ def till(store: Store, wallet: Any = None) -> Till:
         chains=chains,
         tokens=Tokens(),
         trust=Trust(),
+        payers=Payers(Trust(), store.standings),
         clock=lambda: 0,
         wallet=lambda: wallet,
     )

@@ -1,0 +1,86 @@
+"""A sale's entries in the ledger: what its gate wants committed, and the gate's input that says that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from nexusd.services.ports import WallClock
+from nexusd.store.ledger import Ledger
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments import gate_inputs as told
+from nexusd_protocols.payments import gate_outputs as wanted
+from nexusd_protocols.payments.charge import Exposure, Known, Refused, Reserved, Result
+
+log = structlog.get_logger(__name__)
+
+Receipt = Callable[[Result | None], tuple[Result, bytes]]
+"""The receipt of a result; of None that of what was handed over until now, which is told with it."""
+
+
+class Books:
+    """Writes for one sale. Nothing is told as done before it is on disk."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: WallClock,
+        exposure: Callable[[], Exposure],
+        receipt: Receipt,
+        rolled: Callable[[], None],
+    ) -> None:
+        """`rolled` is told when a tab was shut, and so is due."""
+        self.detail = ""
+        """Why the ledger refused."""
+        self._ledger: Final = ledger
+        self._clock = clock
+        self._exposure = exposure
+        self._receipt = receipt
+        self._rolled = rolled
+
+    async def commit(self, output: wanted.Output) -> told.Input | None:
+        """Do it."""
+        try:
+            return await self._commit(output, self._clock())
+        except OSError as error:
+            log.error("charge_not_stored", error=str(error))
+            self.detail = "the charge could not be stored"
+            return told.NotCommitted(faults.UNEXPECTED_VERIFY)
+
+    async def _commit(self, output: wanted.Output, now: int) -> told.Input | None:
+        ledger = self._ledger
+        match output:
+            case wanted.LookUp(key):
+                return told.LookedUp(await ledger.row(key))
+            case wanted.Reserve(entry, balance):
+                answer = await ledger.reserve(entry, now=now, balance=balance, exposure=self._exposure())
+                return self._answered(answer)
+            case wanted.Roll(key, entry, balance):
+                answer = await ledger.roll(key, entry, now=now, balance=balance, exposure=self._exposure())
+                self._rolled()
+                return self._answered(answer)
+            case wanted.MarkDue(key, amount, result, _):
+                receipt = b"" if result is None else self._receipt(result)[1]
+                return told.Committed(await ledger.due(key, amount=amount, result=result, receipt=receipt, now=now))
+            case wanted.Finish(key, result, _, last):
+                whole, receipt = self._receipt(result)
+                row = await ledger.finish(key, result=whole, receipt=receipt, now=now, last=last)
+                return told.Committed(row)
+            case wanted.Interrupt(key, _):
+                return told.Committed(await ledger.interrupt(key, now=now))
+            case wanted.Grow(key, amount, signature):
+                grown = await ledger.grow(key, amount, signature, now, exposure=self._exposure())
+                if isinstance(grown, Refused):
+                    self.detail = grown.detail
+                    return told.NotCommitted(grown.code)
+                return told.Committed(grown)
+            case wanted.Release(key, reason):
+                return told.Committed(await ledger.release(key, reason, now))
+        return None
+
+    def _answered(self, answer: Reserved | Known | Refused) -> told.Answered:
+        if isinstance(answer, Refused):
+            self.detail = answer.detail
+        return told.Answered(answer)

@@ -1,0 +1,85 @@
+"""On what footing one peer buys: what it is offered, when it gets its output, and what it may owe meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nexusd.services.payments.ports import Chains
+from nexusd.services.payments.trust import Level, Payers, Trust
+from nexusd_protocols.identity import PeerId
+from nexusd_protocols.payments import faults, terms
+from nexusd_protocols.payments.charge import Exposure
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.policy import measured
+from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.payments.tokens import Token
+from nexusd_protocols.payments.verify import Presented, Verified
+
+
+class Footing:
+    """Of one call. Begins as that of its peer; with the payment it is that of the account as well."""
+
+    def __init__(
+        self, trust: Trust, payers: Payers, chains: Chains, peer: PeerId, for_sale: Sequence[PriceTerms]
+    ) -> None:
+        self.level = Level.STRANGER
+        self.held = False
+        """Whether output waits for the settlement."""
+        self._trust = trust
+        self._payers = payers
+        self._chains = chains
+        self._peer = peer
+        self._for_sale = for_sale
+        self._offers: Sequence[PriceTerms] | None = None
+        self._token = for_sale[0].token
+
+    async def offers(self) -> Sequence[PriceTerms]:
+        """Of what is for sale, what this peer is offered, and on which terms; nothing, where `why_not` says why."""
+        if self._offers is None:
+            self.level = await self._payers.level(self._peer)
+            self._offers = self._trust.offers(self.level, self._for_sale, self._chains.online)
+        return self._offers
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing is offered."""
+        if self.level is Level.OFFENDER:
+            return "a payment was taken back here, and nothing is given on trust until that is cleared"
+        return f"no tab that a {self.level} is trusted with would hold two units at this price"
+
+    async def paid_with(self, payment: Presented) -> PaymentFault | None:
+        """The account is known now; or why it gets nothing for its payment."""
+        self.level = await self._payers.level(self._peer, payment.payer)
+        self._token = payment.token
+        if payment.scheme == terms.TAB:
+            return PaymentFault(faults.NOT_TRUSTED) if self.level is Level.OFFENDER else None
+        self.held = self._is_held(payment)
+        if self.level is Level.OFFENDER and not self.held:
+            return PaymentFault(faults.NOT_TRUSTED)
+        return None
+
+    def _is_held(self, payment: Presented) -> bool:
+        """Without a chain nothing settles, so that waiting for it would be for ever: there exposure alone is the
+        bound."""
+        trust = self._trust
+        if not self.online:
+            return False
+        upfront = isinstance(payment, Verified) and payment.terms.flow == "upfront"
+        large = measured(payment.authorization.value, payment.token.decimals) > trust.hold_above
+        strange = trust.hold_strangers and self.level is Level.STRANGER
+        return upfront or large or strange or self.level is Level.OFFENDER
+
+    @property
+    def online(self) -> bool:
+        """Whether there is a chain to ask."""
+        return self._chains.online(self._token.chain_id)
+
+    @property
+    def token(self) -> Token:
+        """That is paid in."""
+        return self._token
+
+    @property
+    def exposure(self) -> Exposure:
+        """What may be owed, by this payer and by all."""
+        return self._trust.exposure(self.level, self._token, online=self.online, held=self.held)

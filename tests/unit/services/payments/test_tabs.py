@@ -1,0 +1,538 @@
+"""Whole calls with tabs, over the real ledger of one side and the real books of the other."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from nexusd.services.payments import running_tab, sale
+from nexusd.services.payments.policies import Policies
+from nexusd.services.payments.purse import Payment, Purse
+from nexusd.services.payments.sale import Sale
+from nexusd.services.payments.trust import Allowance, Level, Payers, Trust
+from nexusd.services.trade import Closing, Ended, Failure, Wish, line_of
+from nexusd.store import Store
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.invoke import commands, events
+from nexusd_protocols.ndjson import json_size
+from nexusd_protocols.payments import binding, faults, receipt
+from nexusd_protocols.payments.charge import Charge, State
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.terms import PriceTerms
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+from tests.harness.paying import NOW, PAYER, tab_price
+from tests.harness.people import ALICE, BOB
+from tests.unit.protocols.payments.charges import WIDE, entry
+from tests.unit.services.payments.test_sale import FakeChains, Market, shop_of
+
+AGENT = AgentId(ALICE.peer_id)
+CAP = 1000
+PRICE = tab_price(amount=CAP)
+Work = Callable[["Call"], Awaitable[Failure | None]]
+
+
+class Call:
+    """alice calls bob: his sale at one end, her payment at the other, and a wire that keeps the order."""
+
+    def __init__(self, fair: Fair, work: Work, *, stream: bool = True) -> None:
+        self.fair = fair
+        self.script = work
+        self.opened = fair.bob.opened(f"call-{next(fair.numbers)}", stream=stream)
+        self.input_bytes = self.output_bytes = 0
+        self.input_digest = bytes(32)
+        self.duration_ms, self.left_s = 7, 30.0
+        self.came: list[Any] = []
+        self.asked: list[commands.Due] = []
+        self.objection: Refusal | None = None
+        self.silent = False
+        self.payment: Payment
+        self.sale: Sale
+        self._digest = hashlib.sha256()
+
+    # --- trade.Counter ------------------------------------------------------------------------------------------------
+    async def work(self) -> Failure | None:
+        self.sale.began()
+        return await self.script(self)
+
+    async def hand_over(self, event: str, data: Any) -> None:
+        size = json_size(data)
+        self.output_bytes += size
+        self.came.append(data)
+        self._digest.update(line_of(event, data))
+        refused = self.payment.received(size)
+        if refused is not None:
+            self.objection = refused
+            self.sale.cancel()
+
+    async def ask(self, due: commands.Due) -> None:
+        self.asked.append(due)
+        if self.silent:
+            return
+        answer = await self.payment.due(events.PaymentDue(due.tab, due.units, due.amount, due.final), 0)
+        match answer:
+            case Refusal():
+                self.objection = answer
+                self.sale.cancel()
+            case commands.Grow(tab, amount, signature, final):
+                self.sale.answered(events.TabGrown(tab, amount, signature, final))
+            case commands.OpenTab(tab, payment, final):
+                self.sale.answered(events.TabOpened(tab, payment, final))
+            case commands.Exhausted(tab):
+                self.sale.answered(events.TabExhausted(tab))
+
+    # --- the test -----------------------------------------------------------------------------------------------------
+    async def pay(self, max_price: str) -> Payment | Refusal | commands.Error:
+        self.sale = Sale(shop_of(self.fair.bob), ALICE.peer_id, self.opened, self.fair.prices, "")
+        demand = await self.sale.demand()
+        if isinstance(demand, commands.Error):
+            return demand
+        request = binding.request_digest(
+            request_id=self.opened.open.request_id, caller=AGENT, to_agent=None, content=self.opened.open.content()
+        )
+        wish = Wish(
+            id=self.opened.open.request_id,
+            agent=AGENT,
+            peer=BOB.peer_id,
+            capability=CapabilityName("summarize"),
+            request=request,
+            demanded=events.PaymentDemanded(required=demand.required),
+            max_price=max_price,
+            tab=True,
+        )
+        return await self.fair.purse.pay(wish)
+
+    async def run(self, max_price: str = "0.1") -> Closing:
+        paid = await self.pay(max_price)
+        assert isinstance(paid, Payment), paid
+        self.payment = paid
+        with trio.fail_after(20):
+            return await self.sale.run(self, events.PaymentOffered(payment=paid.pay.payment))
+
+    async def summary(self, closing: Closing) -> schema.PaymentSummary:
+        command = closing.command
+        response = command.response if isinstance(command, commands.Done | commands.Error) else None
+        how = Ended(
+            input=self.input_digest,
+            input_bytes=0,
+            pieces=len(self.came),
+            result=self._digest.digest(),
+            output_bytes=self.output_bytes,
+            response=response,
+            code=command.code if isinstance(command, commands.Error) else "",
+        )
+        return await self.payment.ended(how)
+
+    async def rows(self) -> list[Charge]:
+        (row,) = (await self.fair.buyer.purchases.list(AGENT, limit=1)).rows
+        return await self.fair.seller.ledger.of_call(row.intent.request)
+
+
+class Fair:
+    """bob's shop and alice's purse."""
+
+    def __init__(self, seller: Store, buyer: Store) -> None:
+        self.seller, self.buyer = seller, buyer
+        self.bob = Market(seller)
+        self.bob.trust = Trust(stranger=Allowance(tab=CAP, exposure=10_000))
+        self.prices: list[PriceTerms] = [PRICE]
+        self.numbers = itertools.count(1)
+        salts = itertools.count()
+        self.policies = Policies(buyer)
+        self.purse = Purse(
+            purchases=buyer.purchases,
+            policies=self.policies,
+            tokens=Tokens(),
+            clock=lambda: self.bob.now,
+            entropy=lambda size: next(salts).to_bytes(size),
+            emit=lambda _: None,
+            account=lambda: PAYER,
+        )
+
+    @property
+    def chains(self) -> FakeChains:
+        return self.bob.chains
+
+    async def settle(self) -> None:
+        """A chain that settles whatever is due."""
+        ledger = self.seller.ledger
+        while True:
+            for row in await ledger.next_due(self.bob.now, 9):
+                await ledger.settled(row.entry.key, "0x" + "ab" * 32, 1, self.bob.now)
+            await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def fair(directory: Path) -> AsyncIterator[Fair]:
+    async with Store.open(directory / "bob.sqlite") as seller, Store.open(directory / "alice.sqlite") as buyer:
+        found = Fair(seller, buyer)
+        params = schema.PayPolicySetParams(per_request="1", networks=["base"])
+        assert await found.policies.change(AGENT, params, None) is None
+        yield found
+
+
+def pieces(count: int, *, units: int | None = None) -> Work:
+    async def work(call: Call) -> None:
+        for number in range(count):
+            await call.sale.produce("partial", f"{number:03}", 3, units)
+
+    return work
+
+
+def receipt_of(closing: Closing) -> receipt.Receipt:
+    assert isinstance(closing.command, commands.Done | commands.Error)
+    told = closing.command.response["extensions"]["nexus-receipt"]["info"]["receipt"]["signature"]
+    found = receipt.verify(told)
+    assert isinstance(found, receipt.Receipt)
+    return found
+
+
+async def test_a_stranger_goes_on_from_tab_to_tab_and_one_receipt_names_them_all(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        call = Call(market, pieces(700))
+        closing = await call.run()
+        assert (closing.outcome, len(call.came), call.objection) == ("ok", 700, None)
+        rows = await call.rows()
+        assert len(rows) == 4
+        assert [row.entry.number for row in rows] == [0, 1, 2, 3]
+        assert [row.entry.amount for row in rows[:-1]] == [CAP] * 3
+        assert len({row.entry.key for row in rows}) == 4
+        assert all(row.state is State.DUE and not row.open_tab for row in rows)
+        total = sum(row.entry.amount for row in rows)
+        assert 3500 <= total == closing.amount <= 3500 + 2 * 500
+        assert (closing.units, closing.unit, closing.key) == (700, "chunk", rows[0].entry.key)
+        told = receipt_of(closing)
+        assert told.charges == {f"0x{row.entry.authorization.nonce.hex()}": row.entry.amount for row in rows}
+        assert (told.amount, told.usage.units, told.usage.unit, told.complete) == (str(total), 700, "chunk", True)
+        assert [bool(row.receipt) for row in rows] == [True, False, False, False]
+        summary = await call.summary(closing)
+        assert (summary.state, summary.receipt, summary.tabs, summary.units, summary.unit) == (
+            "paid",
+            "verified",
+            4,
+            700,
+            "chunk",
+        )
+        bought = await market.buyer.purchases.get(summary.id)
+        assert bought is not None
+        assert (bought.tabs, bought.total, bought.cost) == (3, total, total)
+        signed = await market.buyer.purchases.tabs(bought)
+        assert [each.key for each in signed] == [row.entry.key for row in rows]
+
+
+async def test_who_is_known_pays_to_the_unit(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.bob.trust = Trust(known=Allowance(tab=CAP, exposure=10_000), trusted_peers=frozenset())
+        for number in (1, 2, 3):
+            await settle_one(market, number)
+        call = Call(market, pieces(333))
+        closing = await call.run()
+        assert (closing.outcome, closing.amount, closing.units) == ("ok", 333 * 5, 333)
+        assert call.asked[-1].final
+        rows = await call.rows()
+        assert [row.entry.amount for row in rows] == [CAP, 665]
+        assert (await call.summary(closing)).amount == "0.001665"
+
+
+async def settle_one(market: Fair, number: int) -> None:
+    """alice has paid before."""
+    one = entry(number + 100, peer=ALICE.peer_id, payer_number=50)
+    ledger = market.seller.ledger
+    await ledger.reserve(one, now=market.bob.now, balance=None, exposure=WIDE)
+    await ledger.due(one.key, amount=one.amount, now=market.bob.now)
+    await ledger.settled(one.key, "0x1", 1, market.bob.now)
+
+
+async def test_a_call_goes_on_to_what_it_may_cost_and_says_so(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        call = Call(market, pieces(5000))
+        closing = await call.run("0.002503")
+        assert closing.outcome == faults.PRICE_REACHED
+        assert isinstance(closing.command, commands.Error)
+        assert closing.command.code == "PAYMENT_REQUIRED"
+        # 500 units, and 3 that buy none
+        assert (len(call.came), closing.amount) == (500, 2500)
+        assert "0.002503 USDC" in call.payment.reached()
+        told = receipt_of(closing)
+        assert (told.complete, told.usage.units, len(told.charges)) == (False, 500, 3)
+        summary = await call.summary(closing)
+        assert (summary.state, summary.amount, summary.receipt) == ("paid", "0.0025", "verified")
+
+
+async def test_what_a_stranger_may_owe_bounds_nothing_but_the_time(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.bob.trust = Trust(stranger=Allowance(tab=CAP, exposure=1500))
+        call = Call(market, pieces(1000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(market.settle)
+            closing = await call.run()
+            nursery.cancel_scope.cancel()
+        assert (closing.outcome, len(call.came)) == ("ok", 1000)
+        assert len(await call.rows()) >= 5
+
+
+async def test_without_a_chain_the_call_ends_at_what_may_be_owed(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.chains.nodes = set()
+        market.bob.trust = Trust(stranger=Allowance(tab=CAP, exposure=10_000), offline=1500)
+        call = Call(market, pieces(1000))
+        closing = await call.run()
+        assert closing.outcome == faults.EXPOSURE
+        assert closing.amount <= 1500
+        assert len(call.came) * 5 <= closing.amount
+
+
+async def test_a_caller_that_gives_up_between_two_tabs_has_paid_for_what_it_got(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await pieces(210)(call)
+            call.sale.cancel()
+            await trio.sleep_forever()
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert closing.outcome == "cancelled"
+        rows = await call.rows()
+        assert rows[0].entry.amount == CAP
+        assert 1050 <= closing.amount == sum(row.entry.amount for row in rows) <= call.payment.amount
+        assert not any(row.open_tab for row in rows)
+        signed = receipt.verify(rows[0].receipt.decode())
+        assert isinstance(signed, receipt.Receipt)
+        assert (signed.complete, signed.usage.units) == (False, 210)
+
+
+@pytest.mark.parametrize("code", [faults.TRANSACTION_STATE, faults.INSUFFICIENT_FUNDS])
+async def test_a_payer_that_takes_it_back_while_it_is_served_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(sale, "WATCH_S", 0.01)
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await pieces(20)(call)
+            market.chains.answer = PaymentFault(code)
+            await trio.sleep_forever()
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert closing.outcome == code
+        (row,) = await call.rows()
+        assert (row.state, row.open_tab, len(call.came)) == (State.DUE, False, 20)
+
+
+async def test_one_tab_that_was_lost_ends_the_call_under_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sale, "WATCH_S", 0.01)
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await pieces(250)(call)
+            first = (await call.rows())[0]
+            await market.seller.ledger.lost(first.entry.key, "cancelled", market.bob.now, by_payer=True)
+            await trio.sleep_forever()
+
+        closing = await Call(market, work).run()
+        assert closing.outcome == faults.LOST
+        # and nothing is given on trust any more, to the peer or the account
+        refused = await Call(market, pieces(1)).pay("0.1")
+        assert isinstance(refused, commands.Error)
+        assert refused.code == "FORBIDDEN"
+        assert "taken back" in refused.message
+        await market.seller.standings.clear(peer=ALICE.peer_id)
+        assert (await Call(market, pieces(1)).run()).outcome == "ok"
+
+
+async def test_an_account_that_took_something_back_gets_no_tab_with_another_peer(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        call = Call(market, pieces(20))
+        await call.run()
+        (row,) = await call.rows()
+        await market.seller.ledger.lost(row.entry.key, "cancelled", market.bob.now, by_payer=True)
+        await market.seller.standings.clear(peer=ALICE.peer_id)
+        assert (await Call(market, pieces(1)).run()).outcome == "ok"
+        call = Call(market, pieces(20))
+        await call.run()
+        newest = (await market.seller.ledger.list(AgentId(BOB.peer_id), limit=1)).rows[-1]
+        stranger = replace(newest.entry, peer=BOB.peer_id)
+        database = market.seller.database
+        await market.seller.ledger.lost(newest.entry.key, "cancelled", market.bob.now, by_payer=True)
+        await database.write(
+            lambda connection: connection.execute("UPDATE offences SET offender = ?", (stranger.peer,))
+        )
+        closing = await Call(market, pieces(1)).run()
+        assert closing.outcome == faults.NOT_TRUSTED
+
+
+async def test_a_payer_that_never_answers_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sale, "TICK_S", 0.01)
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            call.silent = True
+            await pieces(60)(call)
+            market.bob.now += 31_000
+            await pieces(1000)(call)
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert closing.outcome == faults.TAB_FAULT
+        assert isinstance(closing.command, commands.Error)
+        assert "no answer in time" in closing.command.message
+        assert (len(call.came), closing.amount) == (100, 500)
+
+
+async def test_a_provider_that_asks_for_what_was_not_delivered_is_left(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await call.ask(commands.Due(0, 90, 950))
+            await trio.sleep_forever()
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert closing.outcome == "cancelled"
+        assert call.objection is not None
+        assert "90 units were not delivered" in call.objection.message
+
+
+async def test_a_tab_follows_before_the_time_of_the_one_before_is_over(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            for _ in range(4):
+                await pieces(40)(call)
+                market.bob.now += 400_000
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, len(call.came), call.objection) == ("ok", 160, None)
+        rows = await call.rows()
+        assert len(rows) >= 2
+        ends = [row.entry.authorization.valid_before for row in rows]
+        assert ends == sorted(ends)
+        assert all(NOW < end <= market.bob.now // 1000 + 600 for end in ends)
+
+
+async def test_bytes_are_paid_as_they_come_and_long_texts_are_cut(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.prices = [tab_price(unit="byte", unit_price=1, ahead=100, amount=5000)]
+
+        async def work(call: Call) -> None:
+            await call.sale.produce("partial", "ö" * 333, 666, None)
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, closing.units, closing.unit) == ("ok", 666, "byte")
+        assert "".join(call.came) == "ö" * 333
+        assert max(len(piece.encode()) for piece in call.came) <= 50
+
+        async def structured(call: Call) -> None:
+            await call.sale.produce("partial", ["x" * 100], 104, None)
+
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await Call(market, structured).run()
+        assert caught.group_contains(ValueError, match="no text")
+
+
+async def test_tokens_are_what_is_reported_and_what_is_told_at_the_end(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.prices = [tab_price(unit="token_out", unit_price=150_000, per=10**6, ahead=30, amount=500)]
+
+        async def work(call: Call) -> None:
+            for word in ("never", " gonna", " give"):
+                await call.sale.produce("token", word, len(word), 2)
+            await call.sale.count(4)
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, closing.units, closing.unit) == ("ok", 10, "token_out")
+        assert closing.amount == 30
+
+
+async def test_seconds_of_work_are_counted_without_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sale, "SECOND_S", 0.001)
+    async with fair(tmp_path) as market:
+        market.prices = [tab_price(unit="second", unit_price=10, ahead=50, amount=5000)]
+
+        async def work(call: Call) -> None:
+            market.bob.now += 100_000
+            while call.payment.amount < 300:
+                await trio.sleep(0.001)
+            await call.sale.produce("result", "done", 4, None)
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, closing.unit, call.came) == ("ok", "second", ["done"])
+        assert closing.units >= 24
+        assert closing.units * 10 <= closing.amount <= closing.units * 10 + 50
+
+
+async def test_a_tab_that_would_not_hold_two_units_is_not_offered(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.bob.trust = Trust(stranger=Allowance(tab=9, exposure=100))
+        refused = await Call(market, pieces(1)).pay("0.1")
+        assert isinstance(refused, commands.Error)
+        assert "two units" in refused.message
+
+
+async def test_levels(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        standings = market.seller.standings
+        peer, account = ALICE.peer_id, PAYER.address
+
+        async def level(**options: Any) -> Level:
+            trust = Trust(known_after=2, **options.pop("trust", {}))
+            return await Payers(trust, standings, **options).level(peer, account)
+
+        assert await level() is Level.STRANGER
+        assert await level(acquainted=lambda who: who == peer) is Level.KNOWN
+        assert await level(trust={"trusted_peers": frozenset({peer})}) is Level.TRUSTED
+        await settle_one(market, 1)
+        assert await level() is Level.STRANGER
+        await settle_one(market, 2)
+        assert await level() is Level.KNOWN
+        call = Call(market, pieces(20))
+        await call.run()
+        (row,) = await call.rows()
+        await market.seller.ledger.lost(row.entry.key, "cancelled", market.bob.now, by_payer=True)
+        assert await level(trust={"trusted_peers": frozenset({peer})}) is Level.OFFENDER
+
+
+def test_offers_follow_from_the_level() -> None:
+    trust = Trust(
+        stranger=Allowance(tab=2_000, exposure=0),
+        known=Allowance(tab=50_000, exposure=0),
+        trusted=Allowance(tab=10**9, exposure=0),
+        offline=700,
+    )
+    exact = replace(PRICE, flow="authorization", unit="request", unit_price=0, ahead=0)
+    terms = tab_price(amount=250_000)
+
+    def offered(level: Level, online: bool = True) -> list[tuple[int, int, int]]:
+        found = trust.offers(level, [exact, terms], lambda _: online)
+        assert (exact in found) is (online or level is not Level.OFFENDER)
+        return [(each.amount, each.ahead, each.credit) for each in found if each.flow == "tab"]
+
+    assert offered(Level.OFFENDER) == offered(Level.OFFENDER, online=False) == []
+    assert offered(Level.STRANGER) == [(2_000, 500, 0)]
+    assert offered(Level.KNOWN) == [(50_000, 5, 495)]
+    assert offered(Level.TRUSTED) == [(250_000, 5, 495)]
+    assert offered(Level.TRUSTED, online=False) == [(700, 5, 495)]
+    assert offered(Level.STRANGER, online=False) == [(700, 500, 0)]
+
+
+def test_the_window_of_a_tab_leaves_time_for_the_next() -> None:
+    assert running_tab.least_window_s(tab_price(max_timeout_s=600)) == 150
+    assert running_tab.least_window_s(tab_price(max_timeout_s=60)) == 30
