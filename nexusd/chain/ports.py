@@ -103,8 +103,8 @@ class SettlementLedger(Protocol):
         """The chain has it."""
         ...
 
-    async def lost(self, key: str, reason: str, now: int) -> object:
-        """It will never be paid."""
+    async def lost(self, key: str, reason: str, now: int, *, by_payer: bool) -> object:
+        """It will never be paid; `by_payer`: through its doing, which stands against it."""
         ...
 
     async def reopened(self, key: str, reason: str, now: int) -> object:

@@ -45,6 +45,8 @@ REVERTS: Final = 3
 FIRST_WAIT_MS: Final = 2_000
 LONGEST_WAIT_MS: Final = 30_000
 UNDONE: Final = "a reorganisation took it back"
+FAILING: Final = "the transfer would fail: "
+"""And then the contract's words: of an account that has too little they speak of its balance."""
 SIMULATED: Final = 64
 """In one look: each costs the node two calls, and more are not made in the time of a look."""
 
@@ -128,7 +130,7 @@ class Queue:
             case Canceled(_, block):
                 if not self.policy.is_safe(block, survey):  # lost is for ever, whatever the amount
                     return [self._wait(each.key, "cancelled by the payer, in a block that may be undone", now)]
-                return [Lose(each.key, "cancelled by the payer")]
+                return [Lose(each.key, "cancelled by the payer", by_payer=True)]
             case Unused():
                 return []
             case ChainFault():
@@ -177,8 +179,9 @@ class Queue:
             return [Inquire(each.key)]
         left = authorization.valid_before - survey.head.time_s
         if left < -LOST_AFTER_S:
-            why = self.reasons.get(each.key)
-            return [Lose(each.key, f"not settled in time{f': {why}' if why else ''}")]
+            why = self.reasons.get(each.key) or ""
+            overdrawn = why.startswith(FAILING) and "balance" in why.lower()
+            return [Lose(each.key, f"not settled in time{f': {why}' if why else ''}", by_payer=overdrawn)]
         if left <= 0:
             return []
         return self._on_its_way(each, survey, left, now)
@@ -199,7 +202,7 @@ class Queue:
         if failing is None:  # it was not simulated, for it was thought to be on its way
             return []
         if failing:
-            return [self._wait(each.key, f"the transfer would fail: {failing}", now)]
+            return [self._wait(each.key, f"{FAILING}{failing}", now)]
         return [] if left <= TIGHT_S else None
 
     def _paid(self, each: Owed, paid: Paid, survey: Survey, now: int) -> list[Step]:
@@ -210,7 +213,7 @@ class Queue:
         if not sure:
             return [self._wait(each.key, f"used in block {paid.block}, which may be undone", now)]
         if not enough:
-            return [Lose(each.key, f"the payer had {paid.amount} of {each.amount} moved")]
+            return [Lose(each.key, f"the payer had {paid.amount} of {each.amount} moved", by_payer=True)]
         return [Settle(each.key, paid.transaction, paid.block)]
 
     def _wait(self, key: str, reason: str, now: int) -> Postpone:

@@ -249,8 +249,8 @@ class Settlement:
                 case Settle(key, transaction, block):
                     await self._ledger.settled(key, transaction, block, now)
                     self._end(key, State.SETTLED, transaction=transaction, block=block)
-                case Lose(key, reason):
-                    await self._ledger.lost(key, reason, now)
+                case Lose(key, reason, by_payer):
+                    await self._ledger.lost(key, reason, now, by_payer=by_payer)
                     self._end(key, State.LOST, reason=reason)
                 case Reopen(key, reason):
                     await self._ledger.reopened(key, reason, now)

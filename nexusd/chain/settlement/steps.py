@@ -37,10 +37,11 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Lose:
-    """It will never be paid."""
+    """It will never be paid. `by_payer`: through its doing."""
 
     key: str
     reason: str
+    by_payer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

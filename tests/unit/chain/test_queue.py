@@ -147,6 +147,7 @@ def test_what_the_logs_say(found, step):
     one = owed()
     steps = Queue(policy()).learn(one, found, survey(one), NOW)
     assert [type(each) for each in steps] == ([step] if step else [])
+    assert all(each.by_payer for each in steps if isinstance(each, Lose))
 
 
 def test_the_chain_s_time_decides_what_is_lost():
@@ -170,7 +171,15 @@ def test_what_would_fail_costs_no_gas_and_waits_longer_each_time():
     assert (waits[0], waits[-1]) == (rules.FIRST_WAIT_MS, rules.LONGEST_WAIT_MS)
     assert queue.reasons[one.key] == "the transfer would fail: balance"
     (lost,) = look(queue, survey(one, time_s=UNTIL + 31), one)
-    assert lost.reason == "not settled in time: the transfer would fail: balance"
+    assert lost == Lose(one.key, "not settled in time: the transfer would fail: balance", by_payer=True)
+
+
+def test_what_fails_through_nobodys_doing_stands_against_nobody():
+    one = owed()
+    queue = Queue(policy())
+    look(queue, survey(one, failing={one.key: "Pausable: paused"}), one)
+    (lost,) = look(queue, survey(one, time_s=UNTIL + 31), one)
+    assert lost == Lose(one.key, "not settled in time: the transfer would fail: Pausable: paused")
 
 
 def test_the_same_bytes_again_then_more_for_them():
