@@ -41,6 +41,7 @@ class OutgoingCall:
         self._gate = Gate(credit)
         self._input = Flow(self.invocation, outgoing)
         self._input_over = final
+        self._lines: list[bytes] = []  # that go out together
         self._given_up: str | None = None
         self._spawn = spawn
 
@@ -81,7 +82,8 @@ class OutgoingCall:
             except Exception:
                 log.exception("a call failed", invocation=self.invocation)
                 end = End(CallError("internal_error", CODES["internal_error"].message), 0, 0, 0)
-            await self._outgoing.send(notification("invoke.end", _end_params(self.invocation, end)))
+            self._lines.append(notification("invoke.end", _end_params(self.invocation, end)))
+            await self._outgoing.send(b"".join(self._lines))
         finally:
             if not ended:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _CANCEL_SECONDS):
@@ -116,25 +118,26 @@ class OutgoingCall:
             item = await self._call.receive()
             if isinstance(item, End):
                 return item
-            lines: list[bytes] = []
             size = 0
             for each in (item, *self._call.ready()):
                 if self._gate.shut or size >= _TOGETHER:
-                    await self._send(lines)
+                    await self._send()
                     size = 0
                     while self._gate.shut and self._given_up is None:
                         await self._gate.wait()
                 event = InvokeEvent(invocation=self.invocation, seq=each.seq, event=each.event, data=each.data)
-                lines.append(notification("invoke.event", event))
-                size += len(lines[-1])
-                self._gate.take(len(lines[-1]) - 1)
-            await self._send(lines)
+                line = notification("invoke.event", event)
+                self._lines.append(line)
+                size += len(line)
+                self._gate.take(len(line) - 1)
+            if not self._call.ending:
+                await self._send()
 
-    async def _send(self, lines: list[bytes]) -> None:
-        """Send them in one piece, and forget them."""
-        if lines and self._given_up is None:  # who gave up wants the end, not the rest
-            await self._outgoing.send(b"".join(lines))
-        lines.clear()
+    async def _send(self) -> None:
+        """Send in one piece what there is."""
+        if self._given_up is None:  # who gave up wants the end, not the rest
+            await self._outgoing.send(b"".join(self._lines))
+        self._lines.clear()
 
 
 def _end_params(invocation: str, end: End) -> InvokeEnd:

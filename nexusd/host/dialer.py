@@ -25,6 +25,7 @@ from multiaddr import Multiaddr
 
 from nexusd.host.backoff import Backoff
 from nexusd.host.dial_order import order
+from nexusd.host.peer_ids import libp2p_id
 from nexusd.host.ports import HostError, UnreachableError
 from nexusd_protocols.identity import PeerId
 
@@ -128,7 +129,7 @@ class Dialer:
 
     def connected(self, peer: PeerId) -> bool:
         """Whether a connection to the peer is open."""
-        return any(not c.is_closed for c in self._swarm.get_connections(ID.from_string(peer)))
+        return any(not c.is_closed for c in self._swarm.get_connections(libp2p_id(peer)))
 
     def arrived(self, peer: PeerId) -> None:
         """There is a connection to the peer, whoever made it."""

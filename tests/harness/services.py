@@ -309,6 +309,8 @@ class FakeCall:
     def ready(self) -> list[Output]:
         return []
 
+    ending = False
+
     def input_ready(self) -> tuple[Any, bool] | None:
         return None
 
@@ -323,7 +325,12 @@ class FakeCall:
         while not (self.cancelled or self.ended.is_set()):
             await trio.sleep(0.001)
 
-    async def emit(self, event: str, data: Any) -> None:
+    unit = ""
+
+    async def count(self, units: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def emit(self, event: str, data: Any, units: int | None = None) -> None:
         size = json_size(data)
         if self.emitted_bytes + size > self.max_output_bytes:
             raise CallFailed("OUTPUT_TOO_LARGE", "more output than the caller takes")
@@ -331,7 +338,7 @@ class FakeCall:
         self.emitted += 1
         self.emitted_bytes += size
 
-    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+    async def emit_all(self, pieces: Sequence[tuple[str, Any, int | None]]) -> None:
         for piece in pieces:
             await self.emit(*piece)
 

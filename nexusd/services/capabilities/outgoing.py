@@ -183,6 +183,12 @@ class OutgoingCall:
             self._result.update(line_of(event.event, event.data))
         return Output(event.seq, event.event, event.data)
 
+    @property
+    def ending(self) -> bool:
+        """See `ports.Call`."""
+        # a payment is written down first, and that takes a while
+        return self.payment is None and bool(self._events) and isinstance(self._events[0], events.Finished)
+
     async def cancel(self, reason: str) -> None:
         """See `ports.Call`."""
         await self._give_up(CallError("invoke_cancelled", reason), reason)
@@ -193,12 +199,13 @@ class OutgoingCall:
         if self._events:
             return self._events.popleft()
         try:
-            with trio.CancelScope() as self._waiting:
-                event = await self._channel.receive(timeout=max(0.0, self._deadline - trio.current_time()))
-                return event or await self._end(CallError("connection_lost", "The provider ended the stream"))
+            with trio.CancelScope(deadline=self._deadline) as self._waiting:
+                event = await self._channel.receive()
+            if self._waiting.cancelled_caught:
+                return await self._out_of_time() if self._failure is None else None
+            return event or await self._end(CallError("connection_lost", "The provider ended the stream"))
         except DeadlineError:
-            await self._say(commands.TimedOut())
-            return await self._end(CallError("timeout", "The provider did not finish in time"))
+            return await self._out_of_time()
         except HostError as error:
             if await self._again():
                 return None
@@ -210,7 +217,10 @@ class OutgoingCall:
             return await self._end(CallError("invoke_failed", message, error.code))
         finally:
             self._waiting = None
-        return None
+
+    async def _out_of_time(self) -> End:
+        await self._say(commands.TimedOut())
+        return await self._end(CallError("timeout", "The provider did not finish in time"))
 
     async def _again(self) -> bool:
         """The connection broke: ask again for what was paid for, of which nothing came yet. The same payment for the

@@ -64,6 +64,11 @@ class Call(Protocol):
         """The pieces that came along with the last one, at once: whoever passes several on together need not wait."""
         ...
 
+    @property
+    def ending(self) -> bool:
+        """Whether the call has ended well behind what `ready` gave: `receive` gives the end at once."""
+        ...
+
     async def cancel(self, reason: str) -> None:
         """Give the call up. `receive` gives `End` soon after, with `invoke_cancelled`. Harmless twice, or after the
         end."""
@@ -127,13 +132,22 @@ class Incoming(Protocol):
         """Whether all of the input was given."""
         ...
 
-    async def emit(self, event: str, data: Any) -> None:
-        """Send a piece of output. Waits until the caller can take more. Raises CallFailed when it goes past a limit
-        that the caller stated."""
+    @property
+    def unit(self) -> str:
+        """What the price counts (see `terms.Unit`); empty where nothing is paid by the unit."""
         ...
 
-    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+    async def emit(self, event: str, data: Any, units: int | None = None) -> None:
+        """Send a piece of output, which counts so many tokens where the price is for these; one, if that is not said.
+        Waits until the caller can take more. Raises CallFailed when it goes past a limit that the caller stated."""
+        ...
+
+    async def emit_all(self, pieces: Sequence[tuple[str, Any, int | None]]) -> None:
         """Send several, each as `emit` does, as few writes as may be."""
+        ...
+
+    async def count(self, units: int) -> None:
+        """So many tokens more than the pieces told of: an endpoint may say so at the end."""
         ...
 
 
