@@ -13,6 +13,7 @@ import trio
 from nexusd.agents import Agents
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.settlement import Settlement
+from nexusd.chain.settlement.slots import TOO_LITTLE
 from nexusd.chain.views import Canceled, ChainFault, Paid
 from nexusd.config import Config
 from nexusd.nodes import millionths, rpc_url, token
@@ -115,6 +116,9 @@ class Networks:
         }
         self._faults: dict[int, ChainFault | None] = dict.fromkeys(self._chains)
         self._account: Account | None = None
+        self._fuelled: set[int] = set()
+        self._empty: set[int] = set()
+        """Where the wallet had something to pay gas with when it was looked at last, and where nothing."""
         self._waiting: dict[str, trio.Event] = {}
 
     def use(self, account: Account) -> None:
@@ -164,11 +168,28 @@ class Networks:
         return [self._health(chain_id) for chain_id in self._chains]
 
     def _health(self, chain_id: int) -> Health:
-        fault = self._faults[chain_id]
-        problem = str(fault) if fault is not None else self._settlements[chain_id].status().fault
+        fault, status = self._faults[chain_id], self._settlements[chain_id].status()
+        problem = str(fault) if fault is not None else status.fault
         if not problem and self._account is None:
             problem = "the wallet that pays the gas is locked, or there is none"
-        return Health(chain_id=chain_id, online=True, settles=not problem, problem=problem)
+        if not problem and (TOO_LITTLE in status.reasons.values() or chain_id in self._empty):
+            problem = TOO_LITTLE
+        return Health(chain_id=chain_id, online=True, settles=not problem, problem=problem, waits=dict(status.reasons))
+
+    async def _pays_gas(self, chain_id: int, account: Address) -> bool:
+        """Whether the wallet has anything to pay gas with: looked up until it has. From then on settlement knows."""
+        if TOO_LITTLE in self._settlements[chain_id].status().reasons.values():
+            return False
+        if chain_id not in self._fuelled:
+            found = await self.gas(chain_id, account)
+            if isinstance(found, PaymentFault):
+                return True  # the look at the payment will say what is wrong
+            (self._fuelled if found else self._empty).add(chain_id)
+            if found:
+                self._empty.discard(chain_id)
+            else:
+                log.warning("payment_not_taken", chain=chain_id, reason=TOO_LITTLE)
+        return chain_id in self._fuelled
 
     async def check(self, payment: Presented) -> Funds | PaymentFault:
         """See `Chains`."""
@@ -176,6 +197,8 @@ class Networks:
         if chain is None:
             return Funds(None)
         if self._account is None:
+            return PaymentFault(faults.UNEXPECTED_VERIFY, "the provider cannot settle now")
+        if not await self._pays_gas(chain.chain_id, self._account.address):
             return PaymentFault(faults.UNEXPECTED_VERIFY, "the provider cannot settle now")
         view = await chain.check(payment)
         if isinstance(view, ChainFault):

@@ -17,7 +17,7 @@ from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, duration, piece, size
 from nexusd.cli.usage import UsageError
-from nexusd.cli.waiting import ApprovalNotice
+from nexusd.cli.waiting import PaymentNotice
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
@@ -147,8 +147,8 @@ def _file(path: Path, limit: int) -> str:
 
 
 def _pieces(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent]:
-    """What comes of a call; of one that may cost something, the first may wait for a person."""
-    with call, ApprovalNotice(call.invocation) if paid else nullcontext() as notice:
+    """What comes of a call; of one that may cost something, the first may wait for a person, or a settlement."""
+    with call, PaymentNotice(call.invocation) if paid else nullcontext() as notice:
         for event in call:
             if notice is not None:
                 notice.came()

@@ -1,4 +1,4 @@
-"""Telling whoever typed a call that it waits for a person's word on its payment, and what to type."""
+"""Telling whoever typed a call that may cost something what it waits for: a person's word, or the provider."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Final, Self
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean
 from nexusd.client.errors import NexusError
+from nexusd_protocols.rpc.schema import PurchaseView
 
 FIRST_LOOK_S: Final = 0.5
 """Most calls have an answer by then, and ask nothing more of the daemon."""
 LOOK_AGAIN_S: Final = 2.0
-THREAD: Final = "approval-notice"
+THREAD: Final = "payment-notice"
 
 
-class ApprovalNotice:
-    """In `with`, while nothing has come of a call that may cost something: looks for it among the payments that wait,
-    and says so once. `came` ends that before the block does."""
+class PaymentNotice:
+    """In `with`, while nothing has come of a call that may cost something: looks how its payment stands, and says so
+    when that changes. `came` ends that before the block does."""
 
     def __init__(self, purchase: str) -> None:
         self._purchase = purchase
@@ -31,24 +32,39 @@ class ApprovalNotice:
         self._came.set()
 
     def _look(self) -> None:
-        pause = FIRST_LOOK_S
+        pause, told = FIRST_LOOK_S, ""
         while not self._came.wait(pause):
             pause = LOOK_AGAIN_S
             try:
-                waiting = self._session.call("pay.approvals").purchases
-            except (NexusError, OSError):
+                one: PurchaseView = self._session.call("pay.explain", id=self._purchase).purchase
+            except NexusError as error:
+                if error.code == "payment_unknown":
+                    continue  # the provider has not asked for it yet
                 return  # the call itself tells what is wrong
-            for one in waiting:
-                if one.id == self._purchase and not self._came.is_set():
-                    name = self._session.options.name
-                    nexus = "nexus" if name is None else f"nexus --name {name}"
-                    self._session.say(
-                        clean(
-                            f"{one.amount} {one.asset} wait for your word: {nexus} pay approve {one.id}"
-                            f" (or {nexus} pay reject {one.id})"
-                        )
-                    )
-                    return
+            except OSError:
+                return
+            words = self._words(one)
+            if words and words != told and not self._came.is_set():
+                told = words
+                self._session.say(clean(words))
+
+    def _words(self, one: PurchaseView) -> str:
+        amount = f"{one.amount} {one.asset}"
+        if one.state == "waiting":
+            nexus = self._command()
+            return f"{amount} wait for your word: {nexus} pay approve {one.id} (or {nexus} pay reject {one.id})"
+        if one.state == "signed":
+            return (
+                f"signed for {amount} on {one.network}; waiting for {one.capability}, which may first have the payment "
+                "settled"
+            )
+        return ""
+
+    def _command(self) -> str:
+        options = self._session.options
+        if options.name is not None:
+            return f"nexus --name {options.name}"
+        return "nexus" if options.data_dir is None else f"nexus --data-dir {options.data_dir}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,13 +1,14 @@
 """wallet: the key that pays for calls, and the gas that settles what others owe.
 
-The password is asked for on the terminal, or comes from --password-file or NEXUS_WALLET_PASSWORD. It goes to the daemon
-over its socket, which only this user can open, and nowhere else.
+The password is asked for on the terminal, or comes from --password-file or NEXUS_WALLET_PASSWORD; nobody is asked for
+one that is of no use. It goes to the daemon over its socket, which only this user can open, and nowhere else.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,11 +20,15 @@ from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call, current
 from nexusd.cli.terminal import clean, pairs, table
 from nexusd.cli.usage import UsageError
+from nexusd.client.errors import NexusError
 from nexusd_protocols.rpc.schema import WalletBackup, WalletBalances, WalletShow
 
 app = App(name="wallet", help="The wallet: make, import, show, open, back up.", help_format="plaintext")
 
 VARIABLE: Final = "NEXUS_WALLET_PASSWORD"
+_KEY: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+_COINS: Final = {"base": "ETH", "base-sepolia": "ETH", "ethereum": "ETH", "polygon": "POL"}
+"""What gas is paid in."""
 _PASSWORD_BYTES: Final = 1024
 _KEYSTORE_BYTES: Final = 16 * 1024
 
@@ -32,32 +37,40 @@ PasswordFile = Annotated[Path | None, Parameter(show_default=False)]
 
 @app.command(help=summaries.of("wallet.new", "nexus wallet new"))
 def new(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
-    """Make a wallet.
+    """Make a wallet. Its password is asked for, twice, unless NEXUS_WALLET_PASSWORD is set.
 
     Parameters
     ----------
     password_file
-        File whose first line is the password.
+        File whose first line is the password, instead.
     """
-    password = _password(password_file, twice=True)
+    _is_free()
+    password = _password(password_file, new=True)
     made: WalletShow = call("wallet.new", password=password)
-    return Answer(made, _show, "keep a copy of it elsewhere: `nexus wallet backup`; without the password it is lost")
+    return Answer(
+        made, _show, "keep a copy of it elsewhere (`nexus wallet backup FILE`); without its password it is lost"
+    )
 
 
 @app.command(name="import", help=summaries.of("wallet.import", "nexus wallet import keystore.json"))
 def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = None) -> Answer[WalletShow]:
-    """Import.
+    """Import, also what `nexus wallet backup` wrote. The password is asked for unless NEXUS_WALLET_PASSWORD is set.
 
     Parameters
     ----------
     file
         A keystore, whose password it keeps, or 32 bytes of hexadecimal; - (or nothing, with a pipe) standard input.
     password_file
-        File whose first line is the password.
+        File whose first line is the password, instead.
     """
+    _is_free()
     text = _key_text(file).strip()
     keystore = text.startswith("{")
-    password = _password(password_file, twice=not keystore)
+    if not keystore and not _KEY.fullmatch(text):
+        raise UsageError(
+            "that is neither a keystore nor 32 bytes of hexadecimal", "name what `nexus wallet backup` wrote, or a key"
+        )
+    password = _password(password_file, new=not keystore)
     made: WalletShow = call(
         "wallet.import", password=password, keystore=text if keystore else None, key=None if keystore else text
     )
@@ -66,14 +79,17 @@ def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = No
 
 @app.command(help=summaries.of("wallet.unlock", "nexus wallet unlock"))
 def unlock(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
-    """Unlock.
+    """Unlock. The password is asked for unless NEXUS_WALLET_PASSWORD is set.
 
     Parameters
     ----------
     password_file
-        File whose first line is the password.
+        File whose first line is the password, instead.
     """
-    return Answer(call("wallet.unlock", password=_password(password_file, twice=False)), _show)
+    shown: WalletShow = call("wallet.show")
+    if shown.unlocked and password_file is None and VARIABLE not in os.environ:
+        return Answer(shown, _show, "it is open already")
+    return Answer(call("wallet.unlock", password=_password(password_file, new=False)), _show)
 
 
 @app.command(help=summaries.of("wallet.show", "nexus wallet show"))
@@ -108,7 +124,13 @@ def backup(file: Path | None = None, /) -> Answer[WalletBackup]:
             os.fsync(descriptor)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}", "name a file that is not there yet") from None
-    return Answer(kept, lambda kept: f"the keystore of {clean(kept.address)} is in {file}; it opens with its password")
+    return Answer(
+        kept,
+        lambda kept: (
+            f"the keystore of {clean(kept.address)} is in {file}; `nexus wallet import {file}` restores it, "
+            "with the wallet's password"
+        ),
+    )
 
 
 def _key_text(file: str | None) -> str:
@@ -125,7 +147,18 @@ def _key_text(file: str | None) -> str:
         raise UsageError(f"{file} cannot be read: {error.strerror}", "name a keystore, or a file with a key") from None
 
 
-def _password(file: Path | None, *, twice: bool) -> str:
+def _is_free() -> None:
+    """Raises NexusError where there is a wallet: before a password is asked for that nobody needs."""
+    try:
+        shown: WalletShow = call("wallet.show")
+    except NexusError as error:
+        if error.code == "no_wallet":
+            return
+        raise
+    raise NexusError.of("wallet_exists", f"There is a wallet in {shown.path}: move it away first, and keep it")
+
+
+def _password(file: Path | None, *, new: bool) -> str:
     """The password: from the file, the environment, or the person at the terminal."""
     if file is not None:
         try:
@@ -137,9 +170,10 @@ def _password(file: Path | None, *, twice: bool) -> str:
     elif VARIABLE in os.environ:
         password = os.environ[VARIABLE]
     elif current().stdin.isatty():
-        password = getpass.getpass("Password of the wallet: ", stream=current().err)
-        if twice and getpass.getpass("Once more: ", stream=current().err) != password:
-            raise UsageError("the two are not the same", "try again")
+        ask = "Choose a password for the wallet: " if new else "Password of the wallet: "
+        password = getpass.getpass(ask, stream=current().err)
+        if new and password and getpass.getpass("Once more: ", stream=current().err) != password:
+            raise UsageError("the two are not the same", "try again: nothing was made")
     else:
         raise UsageError("there is no password", f"type it on a terminal, or use --password-file or {VARIABLE}")
     if not password:
@@ -161,10 +195,25 @@ def _balance(found: WalletBalances) -> str:
     rows = [
         [
             each.network,
-            f"{each.amount} {each.asset}" if each.amount is not None else "unknown",
-            each.gas or "unknown",
-            each.problem or ("" if each.online else "no node is configured (rpc_urls)"),
+            f"{each.amount} {each.asset}" if each.amount is not None else f"unknown {each.asset}",
+            f"{_rounded(each.gas)} {_COINS.get(each.network, '')}".rstrip() if each.gas is not None else "unknown",
+            each.problem,
         ]
         for each in found.balances
+        if each.online
     ]
-    return f"{clean(found.address)}\n" + table(["NETWORK", "BALANCE", "GAS", ""], rows, empty="no tokens are known")
+    nobody = (
+        "no node of a chain is configured, so that nobody can be asked what the wallet holds: put one into "
+        'config.toml, such as rpc_urls = ["base=https://mainnet.base.org"], and start the daemon again'
+    )
+    lines = [clean(found.address), table(["NETWORK", "BALANCE", "GAS", ""], rows, empty=nobody)]
+    others = dict.fromkeys(each.network for each in found.balances if not each.online)
+    if rows and others:
+        lines.append(clean(f"not known on {', '.join(others)}: no node of theirs is in rpc_urls"))
+    return "\n".join(lines)
+
+
+def _rounded(gas: str) -> str:
+    """To a millionth: what is left of it pays for no transaction."""
+    whole, _, fraction = gas.partition(".")
+    return f"{whole}.{fraction[:6]}".rstrip("0").rstrip(".")

@@ -52,7 +52,10 @@ class Market:
 
     def settled(self) -> None:
         """Wait until nothing is on its way."""
-        poll(lambda: all(row["state"] in ("settled", "released") for row in self.charges()), "everything settled")
+        poll(
+            lambda: all(row["unfunded"] or row["state"] in ("settled", "released") for row in self.charges()),
+            "everything settled",
+        )
 
 
 def _wallet(daemon: Daemon) -> Address:
@@ -136,6 +139,35 @@ def test_a_call_is_quoted_paid_settled_and_has_a_receipt(market: Market, tmp_pat
     status = market.alice.cli("pay", "settle", "--status")
     assert {"network": "base", "online": True, "settles": True, "problem": ""} in status["networks"]
     assert [(row["state"], row["amount"], row["unfunded"]) for row in status["charges"]] == [("settled", "0.1", False)]
+
+
+def test_of_several_prices_the_cheapest_that_is_allowed_is_paid(allowed: Market) -> None:
+    before = allowed.balances()
+    prices = ("--price", "0.10@base", "--price", "0.09@base-sepolia", "--tab-price", "0.001")
+    allowed.alice.cli("capability", "serve", "several", *prices, "--", "tr", "a-z", "A-Z")
+    allowed.alice.restart()
+    connect(allowed.bob, allowed.alice)
+    allowed.alice.cli("wallet", "unlock")
+    (offered,) = [
+        row
+        for row in allowed.bob.cli("capability", "list", allowed.alice.peer_id)["capabilities"]
+        if row["name"] == "several"
+    ]
+    assert [(price["amount"], price["network"], price["unit"]) for price in offered["prices"]] == [
+        ("0.1", "base", "call"),
+        ("0.09", "base-sepolia", "call"),
+        ("0.001", "base", "chunk"),
+    ]
+    assert "0.1 USDC on base, or 0.09 USDC on base-sepolia, or 0.001" in allowed.refused("several", "x")["message"]
+    payment = allowed.buy("several", "hello")["payment"]
+    assert (payment["amount"], payment["network"], payment["receipt"]) == ("0.1", "base", "verified")
+    both = ("--allow-network", "base", "--allow-network", "base-sepolia")
+    allowed.bob.cli("pay", "policy", "set", *both)
+    done = allowed.buy("several", "hello")
+    payment = done["payment"]
+    assert (done["output"], payment["amount"], payment["network"]) == ("HELLO", "0.09", "base-sepolia")
+    assert payment["note"].startswith("unfunded")
+    poll(lambda: allowed.balances() == (before[0] - 100_000, before[1] + 100_000), "what is paid on base is settled")
 
 
 def test_a_stream_is_paid_and_comes_as_it_is_made(allowed: Market) -> None:
@@ -244,7 +276,7 @@ def test_a_tab_is_paid_as_the_output_comes(allowed: Market) -> None:
     whole = allowed.refused("chat", "x", "--max-price", "0.50")
     assert "tab" in whole["message"]
     quote = allowed.refused("chat", "x")
-    assert "0.001 USDC a chunk, by a tab of 1 USDC at most" in quote["message"]
+    assert "0.001 USDC a piece, by a tab of 1 USDC at most" in quote["message"]
     *pieces, last = allowed.bob.cli_lines("invoke", peer, "chat", "x", "--tab", "--max-price", "0.50", "--stream")
     assert [piece["data"] for piece in pieces] == list(range(1, 61))
     payment = last["end"]["payment"]
@@ -312,7 +344,7 @@ def test_what_is_free_is_so_many_times_an_hour() -> None:
     with Daemon("alice", place, "--free-calls", "2") as alice, Daemon("bob", place) as bob:
         connect(bob, alice)
         served = alice.cli("capability", "serve", "upper", "--price", "0", "--", "tr", "a-z", "A-Z")
-        assert (served["free"], served["price"]["amount"]) == (True, "0")
+        assert (served["free"], served["prices"][0]["amount"]) == (True, "0")
         alice.restart()
         connect(bob, alice)
         for _ in range(2):

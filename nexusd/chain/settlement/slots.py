@@ -30,6 +30,9 @@ LOW_BUMP_MS: Final = 1_000
 GAP_MS: Final = 30_000
 """A nonce that nobody uses, in front of ours: another daemon with this account may still send what it signed."""
 
+TOO_LITTLE: Final = "the account has too little to pay for gas"
+"""Why a charge waits until somebody sends money."""
+
 Group = Sequence[Owed]
 """Charges that one transaction is for."""
 
@@ -156,6 +159,4 @@ class Slots:
     def _say_dear(self, survey: Survey, waiting: Iterable[Owed]) -> None:
         dear = self._policy.fees(survey) is None
         for each in waiting:
-            self._reasons[each.key] = (
-                "gas costs more than is allowed" if dear else "the account has too little to pay for gas"
-            )
+            self._reasons[each.key] = "gas costs more than is allowed" if dear else TOO_LITTLE

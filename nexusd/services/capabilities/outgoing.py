@@ -47,6 +47,7 @@ _TOKENS: Final = Tokens()
 Look = Callable[[Any], Any]
 Reopen = Callable[[Any], Awaitable[tuple["CHANNEL", Caller]]]
 
+LAST_WORD_S: Final = 5.0
 CUT_SHORT: Final = "cut_short"
 """The machine's word for a stream that ended before the call did."""
 TRIES: Final = 12
@@ -193,13 +194,19 @@ class OutgoingCall:
         """See `ports.Call`."""
         await self._give_up(CallError("invoke_cancelled", reason), reason)
 
+    @property
+    def _latest(self) -> float:
+        """When nobody waits any more. The provider's own time began later; behind its end it says what became of the
+        payment, and that is worth waiting for."""
+        return self._deadline + (LAST_WORD_S if self.payment is not None else 0.0)
+
     async def _next(self) -> events.CallerEvent | End | None:
         """The machine's next event; None where the wait was broken off because the call was given up."""
         self._events.extend(self._channel.ready())
         if self._events:
             return self._events.popleft()
         try:
-            with trio.CancelScope(deadline=self._deadline) as self._waiting:
+            with trio.CancelScope(deadline=self._latest) as self._waiting:
                 event = await self._channel.receive()
             if self._waiting.cancelled_caught:
                 return await self._out_of_time() if self._failure is None else None

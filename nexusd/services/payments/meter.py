@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 from nexusd_protocols.payments.terms import Unit
 
-
 CHARACTER_BYTES: Final = 4
 """Of UTF-8, at most."""
 

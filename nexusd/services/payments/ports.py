@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nexusd_protocols.payments.address import Address
@@ -32,12 +33,13 @@ class Fate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """A network as this node sees it: see `schema.NetworkState`."""
+    """A network as this node sees it: see `schema.NetworkState`. `waits`: why charges are not settled yet, by key."""
 
     chain_id: int
     online: bool
     settles: bool
     problem: str = ""
+    waits: Mapping[str, str] = field(default_factory=dict)
 
 
 class Chains(Protocol):

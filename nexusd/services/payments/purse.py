@@ -10,7 +10,6 @@ What was signed is on disk before it is shown to anybody, under an id that names
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final, Literal
 
@@ -18,18 +17,18 @@ import msgspec
 import structlog
 import trio
 
+from nexusd.services.payments import objections
 from nexusd.services.payments.payment import Chosen, Payment
 from nexusd.services.payments.policies import Policies
 from nexusd.services.payments.receipts import verdict
 from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
-from nexusd.services.prices import own_price
 from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands
-from nexusd_protocols.payments import advertised, binding, policy, published, receipt, x402
+from nexusd_protocols.payments import advertised, binding, faults, policy, published, receipt, x402
 from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.authorization import Account, Authorization, sign
@@ -122,7 +121,7 @@ class Purse:
         if not refused:
             why = ", ".join(str(fault) for fault in demand.faults)
             return Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}")
-        return replace(refused[0], detail="; ".join(dict.fromkeys(each.message for each in refused)))
+        return objections.together(refused)
 
     async def _show_again(
         self, wish: Wish, demand: Required, known: PurchaseRow, account: Account
@@ -157,13 +156,11 @@ class Purse:
     async def _buy(self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account) -> Payment | Refusal:
         terms = chosen.terms
         if terms.pay_to == account.address:
-            return Refusal("payment_refused", "The provider has this wallet: who pays itself moves nothing")
+            return objections.against(terms, "own_wallet", "it is paid to this wallet: who pays itself moves nothing")
         said = self._prices_of(wish.peer, wish.capability)
         if said and not advertised.keeps(terms, said):
-            return Refusal(
-                "payment_refused",
-                f"The provider asks for {own_price(terms)}, and published another price: "
-                "look again with `nexus find capability`",
+            return objections.against(
+                terms, "other_price", "it published another price (look again: `nexus find capability`)"
             )
         try:
             most = terms.token.parse(wish.max_price)
@@ -171,8 +168,10 @@ class Purse:
             return Refusal("invalid_params", f"max_price: {error}")
         amount = most if wish.tab else terms.amount  # under all tabs
         if terms.ahead > amount:
-            ahead = terms.token.show(terms.ahead)
-            return Refusal("payment_refused", f"The tab begins with {ahead}: more than this call may cost")
+            begins = (
+                f"the tab begins with {terms.token.show(terms.ahead)}: more than this call may cost (`--max-price`)"
+            )
+            return objections.against(terms, policy.PER_CALL, begins)
         wanted = policy.Purchase(
             provider=wish.peer, capability=wish.capability, terms=terms, amount=amount, max_price=most
         )
@@ -182,16 +181,12 @@ class Purse:
         now = self._clock()
         # what is refused whatever was spent needs no look at the chain
         if isinstance(verdict := policy.decide(rules, Spent(), wanted, now // 1000), Refuse):
-            return _refusal(terms, verdict.code)
+            return objections.against(terms, verdict.code, objections.of_policy(verdict.code, rules, wanted))
         needed = terms.ahead if wish.tab else amount
         held = await self._holds(terms.token, account.address)
         if held is not None and held < needed:
-            where = network_name(terms.token.chain_id)
-            return Refusal(
-                "payment_refused",
-                f"The wallet holds {terms.token.show(held)} on {where}, and needs {terms.token.show(needed)}",
-                {"reason": "insufficient_funds"},
-            )
+            have = f"the wallet holds {terms.token.show(held)} there, and needs {terms.token.show(needed)}"
+            return objections.against(terms, faults.INSUFFICIENT_FUNDS, f"{have} (send it some: `nexus wallet show`)")
 
         def judge(spent: Spent) -> Decision:
             return policy.decide(rules, spent, wanted, now // 1000)
@@ -211,7 +206,7 @@ class Purse:
         )
         match await self._purchases.intend(intent, judge, now=now):
             case Refuse(code):
-                return _refusal(terms, code)
+                return objections.against(terms, code, objections.of_policy(code, rules, wanted))
             case Resumed():
                 return Refusal("payment_refused", "This call was paid for before")
             case NeedsApproval(row):
@@ -376,11 +371,6 @@ def _used(jws: str) -> dict[str, Any]:
     if not isinstance(found, receipt.Receipt) or found.usage.unit is msgspec.UNSET:
         return {}
     return {"units": found.usage.units, "unit": found.usage.unit}
-
-
-def _refusal(terms: PriceTerms, code: str) -> Refusal:
-    message = f"The provider asks for {own_price(terms)}: {policy.CODES[code]}"
-    return Refusal("payment_refused", message, {"reason": code})
 
 
 def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -289,9 +290,11 @@ class Payments:
         page = await self._store.ledger.list(agent.id, limit=params.limit)
         totals = await self._store.ledger.totals(agent.id)
         tokens = self._tokens
+        healths = self._chains.health()
+        waits = ChainMap(*(dict(health.waits) for health in healths))
         offline = {token.network: token for token in tokens if not self._chains.online(token.chain_id)}
         return schema.PaySettleStatus(
-            networks=[*map(_state, self._chains.health()), *(_offline(token) for token in offline.values())],
+            networks=[*map(_state, healths), *(_offline(token) for token in offline.values())],
             totals=[
                 schema.ChargeTotal(
                     network=network_text(total.asset),
@@ -303,9 +306,15 @@ class Payments:
                 for total in totals
             ],
             charges=[
-                charge_view(row, tokens, unfunded=row.entry.key.partition("/")[0] in offline) for row in page.rows
+                _waiting(charge_view(row, tokens, unfunded=row.entry.key.partition("/")[0] in offline), waits)
+                for row in page.rows
             ],
         )
+
+
+def _waiting(view: schema.ChargeView, waits: Mapping[str, str]) -> schema.ChargeView:
+    """With why it waits, if it does."""
+    return view if view.reason else msgspec.structs.replace(view, reason=waits.get(view.key, ""))
 
 
 def _state(health: Health) -> schema.NetworkState:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from nexusd.cli import waiting
 from nexusd_protocols.identity import Signer
@@ -197,7 +198,7 @@ def waits(id_):
 
 def once_told(daemon, *then):
     """What comes of a call once whoever made it was told, or once it is known that nobody is."""
-    daemon.wait_for("pay.approvals")
+    daemon.wait_for("pay.explain")
     for thread in threading.enumerate():
         if thread.name == waiting.THREAD:
             thread.join(10)
@@ -206,22 +207,33 @@ def once_told(daemon, *then):
 
 
 @pytest.mark.parametrize("stream", [(), ("--stream",)])
-def test_invoke_says_that_it_waits_for_a_person_and_what_to_type(nexus, daemon, monkeypatch, stream):
+def test_invoke_says_what_it_waits_for_and_what_to_type(nexus, daemon, monkeypatch, stream):
     monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.01)
     monkeypatch.setattr(waiting, "LOOK_AGAIN_S", 0.01)
-    looks = iter([[], [waits("other")], [waits("other"), waits("i")]])
-    daemon.script["pay.approvals"] = lambda _: schema.PurchaseList(purchases=next(looks))
+    looks = iter(["", "waiting", "waiting", "intended", "signed", "signed", "gone"])
+
+    def explain(params):
+        assert params.id == "i"
+        state = next(looks)
+        if state in ("", "gone"):
+            return Refusal("payment_unknown" if not state else "internal_error")
+        return schema.PayExplained(purchase=replace(waits("i"), state=state))
+
+    daemon.script["pay.explain"] = explain
     daemon.script["capability.invoke"] = lambda _: call_that(once_told(daemon, piece("result", "LOUD"), ended()))
     ran = nexus("invoke", BOB, "upper", "x", "--max-price", "0.10", *stream, tty=True)
     assert ran.out.strip() == "LOUD"
-    assert ran.err.startswith("0.1 USDC wait for your word: nexus pay approve i (or nexus pay reject i)\n")
+    assert ran.err.splitlines()[:2] == [
+        "0.1 USDC wait for your word: nexus pay approve i (or nexus pay reject i)",
+        "signed for 0.1 USDC on base; waiting for upper, which may first have the payment settled",
+    ]
 
 
 def test_invoke_asks_nobody_about_what_is_free_and_ends_well_where_the_daemon_cannot_tell(nexus, daemon, monkeypatch):
     monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.01)
     daemon.script["capability.invoke"] = lambda _: call(piece("result", "LOUD"), ended())
     assert nexus("invoke", BOB, "upper", "x", tty=True).out.strip() == "LOUD"
-    assert [name for name, _ in daemon.asked if name == "pay.approvals"] == []
+    assert [name for name, _ in daemon.asked if name == "pay.explain"] == []
     daemon.script["capability.invoke"] = lambda _: call_that(once_told(daemon, piece("result", "LOUD"), ended()))
     ran = nexus("invoke", BOB, "upper", "x", "--max-price", "0.10", tty=True)
     assert (ran.out.strip(), ran.err) == ("LOUD", "")

@@ -19,7 +19,7 @@ from nexusd.store import Store
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
-from nexusd_protocols.payments import published, terms, verify
+from nexusd_protocols.payments import policy, published, terms, verify
 from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.purchase import PurchaseState
@@ -247,8 +247,8 @@ async def test_what_the_wallet_cannot_fund_is_not_signed(tmp_path: Path) -> None
         refused = await alice.purse.pay(alice.wish(demand))
         assert isinstance(refused, Refusal)
         assert refused.code == "payment_refused"
-        assert "The wallet holds 0.069999 USDC on base-sepolia, and needs 0.07 USDC" in refused.message
-        assert "0.089999 USDC on base" in refused.message
+        assert "0.07 USDC on base-sepolia: the wallet holds 0.069999 USDC there, and needs 0.07 USDC" in refused.message
+        assert "0.09 USDC on base: the wallet holds 0.089999 USDC there" in refused.message
         assert await alice.row() is None
         # one whose chain says nothing is not passed over
         del alice.holds[137]
@@ -260,9 +260,50 @@ async def test_each_offer_that_is_refused_says_why(tmp_path: Path) -> None:
         refused = await alice.purse.pay(alice.wish(terms.required([DEAR, CHEAP], BOB.peer_id)))
         assert isinstance(refused, Refusal)
         assert refused.message == (
-            "The provider asks for 0.08 USDC on polygon: the network is not on the list; "
-            "The provider asks for 0.09 USDC on base: more than one request may cost"
+            "The provider asks for 0.08 USDC on polygon: the network is not on the list"
+            " (`nexus pay policy set --allow-network base --allow-network polygon`); "
+            "or for 0.09 USDC on base: more than one request may cost (`nexus pay policy set --per-request`)"
         )
+
+
+async def test_what_is_refused_for_the_same_is_told_once_and_how_to_begin(tmp_path: Path) -> None:
+    async with shopper(tmp_path, allowed=False) as alice:
+        refused = await alice.purse.pay(alice.wish(terms.required([DEAR, CHEAP], BOB.peer_id)))
+        assert isinstance(refused, Refusal)
+        assert refused.message == (
+            "The provider asks for 0.08 USDC on polygon: nothing may be paid yet"
+            " (`nexus pay policy set --allow-network polygon --per-request 0.08`); "
+            "or for 0.09 USDC on base: nothing may be paid yet"
+            " (`nexus pay policy set --allow-network base --per-request 0.09`)"
+        )
+        await alice.store.purchases.stop(True)
+        await alice.allow(**EVERYWHERE)
+        refused = await alice.purse.pay(alice.wish(terms.required([DEAR, CHEAP], BOB.peer_id)))
+        assert isinstance(refused, Refusal)
+        assert refused.message == (
+            "The provider asks for 0.08 USDC on polygon, or 0.09 USDC on base: payments are switched off"
+            " (`nexus pay stop --off`)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("limits", "how"),
+    [
+        ({"networks": ["polygon"]}, "nexus pay policy set --allow-network polygon --allow-network base"),
+        ({"assets": ["EURC"]}, "nexus pay policy set --allow-asset EURC --allow-asset USDC"),
+        ({"capabilities": ["upper"]}, "--allow-capability upper --allow-capability summarize"),
+        ({"capabilities": ["a", "b", "c", "d"]}, "nexus pay policy set --allow-capability …"),
+        ({"max_window_s": 59}, "nexus pay policy set --max-window"),
+        ({"per_hour": "0"}, "nexus pay policy set --per-hour"),
+        ({"per_payee": "0.01"}, "nexus pay policy set --per-payee"),
+    ],
+)
+async def test_a_refusal_says_what_would_change_it(tmp_path: Path, limits: dict[str, Any], how: str) -> None:
+    async with shopper(tmp_path, **limits) as alice:
+        refused = await alice.purse.pay(alice.wish())
+        assert isinstance(refused, Refusal)
+        assert refused.message.endswith(f"{how}`)")
+        assert refused.data["reason"] in policy.CODES  # type: ignore[index]
 
 
 async def test_a_tab_is_chosen_among_tabs_and_a_price_among_prices(tmp_path: Path) -> None:
