@@ -1,7 +1,7 @@
 """`python -m bench.sync`: what it costs that rooms forget nothing.
 
-Comparing two members' rooms, against the size of the room and against the difference; messages taken in, beside bare
-verifying; content put and got, beside a bare file and Helia.
+Comparing two members' rooms, against the size of the room and against the difference, in memory and between daemons;
+messages taken in, beside bare verifying; content put and got, beside a bare file and Helia.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import trio
 
 from bench.figure import number
 from bench.load import DISTURBED, Neighbours
-from bench.sync import comparing, storing, taking
+from bench.sync import comparing, loopback, storing, taking
 from bench.sync.comparing import Cost
+from bench.sync.loopback import Caught
 from bench.sync.plot import plot
 from tests.harness import js
 
@@ -33,7 +34,11 @@ QUICK_SIZES = (1000, 2000)
 QUICK_AT = 2000
 QUICK_DIFFERENCES = (1, 10, 100)
 
-PARTS = ("compare", "take", "store")
+REUNIONS = ((1000, 10), (10_000, 10), (100_000, 10), (10_000, 1000))
+QUICK_REUNIONS = ((1000, 10),)
+"""Messages that both have, and how many one of them has not."""
+
+PARTS = ("compare", "meet", "take", "store")
 STORES = ("bare", "service", "socket", "pieces", "helia")
 TITLES = {
     "bare": "SHA-256 and a file",
@@ -92,6 +97,16 @@ def _print_costs(title: str, costs: Sequence[Cost]) -> None:
         figures = (cost.messages, cost.different, cost.bytes, cost.compared, cost.trips, cost.sessions)
         print(
             "| " + " | ".join(f"{figure:,}" for figure in figures) + f" | {cost.seconds:.3f} | {cost.cpu_seconds:.3f} |"
+        )
+
+
+def _print_reunions(found: Sequence[Caught]) -> None:
+    print("\n| messages, two daemons | different | bytes | seconds | of processor | bytes once equal | seconds |")
+    print("|--:|" + "--:|" * 6)
+    for one in found:
+        print(
+            f"| {one.messages:,} | {one.different:,} | {one.bytes:,} | {one.seconds:.2f} | {one.cpu_seconds:.2f}"
+            f" | {one.again_bytes:,} | {one.again_seconds:.3f} |"
         )
 
 
@@ -158,6 +173,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.plot:
                 differing = [cost for cost in by_difference(costs, at, sizes) if cost.different]
                 options.plot.write_text(plot(by_size(costs), differing))
+        if "meet" in parts:
+            reunions = []
+            with Neighbours() as neighbours:
+                for messages, different in QUICK_REUNIONS if options.quick else REUNIONS:
+                    tell(f"two daemons with {messages:,} messages meet")
+                    reunions.append(loopback.caught_up(messages, different))
+            note("meeting", neighbours)
+            _print_reunions(reunions)
         if "take" in parts:
             tell("taking in")
             with Neighbours() as neighbours:

@@ -66,9 +66,9 @@ def test_comparing_can_be_measured_and_its_cost_follows_the_difference(tmp_path:
 
 
 @pytest.mark.slow
-def test_taking_in_and_storing_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_meeting_taking_in_and_storing_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
     js.require(js.HELIA)
-    assert sync.main(["--quick", "--only", "take", "--only", "store"]) == 0
+    assert sync.main(["--quick", "--only", "meet", "--only", "take", "--only", "store"]) == 0
     printed = capsys.readouterr().out
-    for title in ("an empty room", *sync.TITLES.values()):
+    for title in ("two daemons", "an empty room", *sync.TITLES.values()):
         assert title in printed
