@@ -9,13 +9,15 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from eth_abi import encode
 
 from nexusd.chain import eip3009
+from nexusd.chain.evm import EvmChain
 from nexusd_protocols.payments import eip712, tokens, transaction
 from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.authorization import Account, Authorization
@@ -64,6 +66,15 @@ class LocalChain:
 
     def __exit__(self, *error: object) -> None:
         self.process.kill9()
+
+    @contextmanager
+    def connected(self, url: str = "") -> Iterator[EvmChain]:
+        """As a daemon has it that knows the token; through another node if that is said."""
+        chain = EvmChain(self.token.chain_id, url or self.url, [self.token])
+        try:
+            yield chain
+        finally:
+            chain.close()
 
     # --- the chain ----------------------------------------------------------------------------------------------------
     def call(self, method: str, *params: Any) -> Any:

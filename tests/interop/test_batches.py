@@ -16,7 +16,7 @@ from nexusd.chain.settlement import Policy, slots
 from nexusd_protocols.payments.charge import State
 from tests.harness import chains
 from tests.harness.anvil import Anvil
-from tests.harness.localchain import ETHER, GWEI, TOKEN
+from tests.harness.localchain import ETHER, GWEI
 from tests.harness.settling import GAS, PAYEE, PRICE, Provider, owed_by, payer, provider, running
 
 NUMBERS = itertools.count(1)
@@ -48,9 +48,8 @@ def process(chain_process: Anvil) -> Iterator[Anvil]:
 
 @pytest.fixture
 def chain(process: Anvil) -> Iterator[EvmChain]:
-    chain = EvmChain(TOKEN.chain_id, process.url, [TOKEN])
-    yield chain
-    chain.close()
+    with process.connected() as chain:
+        yield chain
 
 
 def call(process: Anvil, number: int):

@@ -1,22 +1,21 @@
 """Getting paid on real chains: front-run, cancelled, drained, undone, dropped, outbid; and by two daemons at once. On
-anvil and on py-evm, but for what needs a pool of transactions that wait, and for nodes that lie in front of one."""
+anvil and on py-evm, but for what needs a pool of transactions that wait."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from nexusd.chain import eip3009, rpc
+from nexusd.chain import eip3009
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.offline import OfflineChain
-from nexusd.chain.settlement import Policy, queue, settlement, slots
+from nexusd.chain.settlement import Policy, queue, slots
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.transaction import Fees, sign
@@ -49,18 +48,9 @@ def process(chain_process: LocalChain) -> Iterator[LocalChain]:
     chain_process.revert(before)
 
 
-@contextmanager
-def connected(process: LocalChain, url: str = "") -> Iterator[EvmChain]:
-    chain = EvmChain(process.token.chain_id, url or process.url, [process.token])
-    try:
-        yield chain
-    finally:
-        chain.close()
-
-
 @pytest.fixture
 def chain(process: LocalChain) -> Iterator[EvmChain]:
-    with connected(process) as chain:
+    with process.connected() as chain:
         yield chain
 
 
@@ -108,7 +98,7 @@ async def test_the_transaction_is_on_disk_before_it_is_sent(process: LocalChain,
         visit.send(json.dumps(visit.forward(process.port)).encode())
 
     token = trio.lowlevel.current_trio_token()
-    with RpcNode(script) as node, connected(process, node.url) as chain:
+    with RpcNode(script) as node, process.connected(node.url) as chain:
         async with provider(tmp_path / "store", chain, token=process.token) as bob:
             key = await bob.owe(call(process))
             async with running(bob):
@@ -401,7 +391,7 @@ async def test_a_number_that_nobody_uses_in_front_of_ours(
 async def test_two_daemons_with_one_account(process: LocalChain, chain: EvmChain, tmp_path: Path):
     """Each takes numbers that the other takes too. All is settled, once."""
     before = used(process)
-    with connected(process) as second:
+    with process.connected() as second:
         async with (
             provider(tmp_path / "one", chain, token=process.token) as bob,
             provider(tmp_path / "two", second, token=process.token) as carol,
@@ -417,101 +407,6 @@ async def test_two_daemons_with_one_account(process: LocalChain, chain: EvmChain
     assert {row.state for row in rows} == {State.SETTLED}
     assert used(process) - before == 30
     assert process.balance(PAYEE) == 30 * PRICE
-
-
-# --- nodes that lie and break -----------------------------------------------------------------------------------------
-async def through(process: LocalChain, tmp_path: Path, script: Callable[[Visit], bool]) -> tuple[Provider, RpcNode]:
-    """Five payments are settled through a node that answers itself when it wants to (True)."""
-
-    def serve(visit: Visit) -> None:
-        if not script(visit):
-            visit.send(json.dumps(visit.forward(process.port)).encode())
-
-    with RpcNode(serve) as node, connected(process, node.url) as chain:
-        async with provider(tmp_path / "store", chain, token=process.token) as bob, running(bob):
-            keys = [await bob.owe(call(process)) for _ in range(5)]
-            bob.settlement.wake()
-            rows = await bob.until(keys=keys)
-            assert {row.state for row in rows} == {State.SETTLED}
-            assert process.balance(PAYEE) == 5 * PRICE
-    return bob, node
-
-
-@on_anvil
-async def test_a_node_that_breaks_in_all_ways_in_turn(process: LocalChain, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(settlement, "FAULT_S", 0.1)
-
-    def script(visit: Visit) -> bool:
-        match visit.number:
-            case 0:
-                visit.answer(["0x1"] + [None] * (len(visit.calls) - 1))  # another chain
-            case 1:
-                answers = visit.forward(process.port)
-                visit.send(json.dumps(answers[: len(answers) // 2]).encode())
-            case 3:
-                visit.send(b" " * (10 << 20))
-            case 4:
-                visit.send(b"", "503 Service Unavailable")
-            case _:
-                return False
-        return True
-
-    _, node = await through(process, tmp_path, script)
-    assert node.visits > 5
-
-
-@on_anvil
-async def test_a_node_that_takes_few_calls_at_a_time_and_not_often(process: LocalChain, tmp_path: Path, monkeypatch):
-    """As free ones are."""
-    monkeypatch.setattr(rpc, "AGAIN_S", 0.01)
-    sizes = []
-
-    def script(visit: Visit) -> bool:
-        if visit.number % 3 == 2:
-            visit.send(b"", "429 Too Many Requests")
-        elif len(visit.calls) > 3:
-            error = {"code": -32014, "message": "maximum 3 calls in 1 batch"}
-            visit.send(json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode())
-        else:
-            sizes.append(len(visit.calls))
-            return False
-        return True
-
-    await through(process, tmp_path, script)
-    assert gas_spent(process) == 5
-    assert 1 < max(sizes) <= 3
-
-
-@on_anvil
-async def test_an_answer_to_a_transaction_that_is_lost_or_a_lie(process: LocalChain, tmp_path: Path):
-    """The node has it, and says nothing, or that it has not."""
-    lies = iter([b"", b"{}", json.dumps([{"id": 0, "error": {"code": -32000, "message": "nonce too low"}}]).encode()])
-
-    def script(visit: Visit) -> bool:
-        if visit.calls[0]["method"] != "eth_sendRawTransaction" or (lie := next(lies, None)) is None:
-            return False
-        visit.forward(process.port)
-        visit.send(lie.replace(b'"id": 0', b'"id": %d' % visit.calls[0]["id"]))
-        return True
-
-    await through(process, tmp_path, script)
-    assert gas_spent(process) == 5
-
-
-@on_anvil
-async def test_a_node_that_takes_transactions_and_drops_them(process: LocalChain, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(slots, "RESEND_MS", 100)
-    dropped = []
-
-    def script(visit: Visit) -> bool:
-        if visit.calls[0]["method"] != "eth_sendRawTransaction" or len(dropped) >= 7:
-            return False
-        dropped.append(visit.calls[0]["params"][0])
-        visit.answer(["0x" + "12" * 32])
-        return True
-
-    await through(process, tmp_path, script)
-    assert gas_spent(process) == 5
 
 
 async def test_without_a_node_it_waits(tmp_path: Path):
