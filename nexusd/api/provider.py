@@ -99,7 +99,7 @@ class ServedCall:
                 pieces, size = await self._output.next()
                 if not pieces:
                     return None
-                await self._incoming.emit_all([(piece.event, piece.data) for piece in pieces])
+                await self._incoming.emit_all([(piece.event, piece.data, piece.units) for piece in pieces])
                 await self._output.consumed(size)
         except Exception as error:
             return error

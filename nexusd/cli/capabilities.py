@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -15,7 +16,7 @@ from nexusd.cli.prices import cost, lines
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, short, size, table
 from nexusd.cli.usage import UsageError
-from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec, Done, OpenAiSpec, PriceSpec
+from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec, Done, OpenAiSpec, PriceSpec, PriceUnit
 
 app = App(name="capability", help="Capabilities: serve, list, remove.", help_format="plaintext")
 
@@ -42,6 +43,7 @@ def serve(
     asset: str | None = None,
     pay_to: str | None = None,
     tab: Flag = False,
+    per: str | None = None,
     tab_cap: str | None = None,
 ) -> Answer[Capability]:
     """Serve, also after a restart.
@@ -72,7 +74,7 @@ def serve(
         What a call costs, in whole tokens: 0.10, 0.12@polygon or 0.11@base/EURC; repeatable, and the caller chooses.
         For 0 each peer has `free_calls` an hour. Without it, nothing.
     tab_price
-        The same for each piece of output, paid as they come; repeatable, also beside --price.
+        The same for what is delivered, paid as it comes; repeatable, also beside --price.
     network
         Where it is paid, for prices that do not say: base (default), base-sepolia, ethereum, polygon; repeatable.
     asset
@@ -81,8 +83,11 @@ def serve(
         Address that is paid (default: this daemon's wallet).
     tab
         Take --price for --tab-price.
+    per
+        What such a price is for: piece (of output, the default), byte, token, second (of work), or so many of them:
+        1000tokens.
     tab_cap
-        What one such call may cost at most (default: 1).
+        What one tab grows to at most, before another follows it (default: what its payer is trusted with).
     """
     if bool(command) == (openai is not None):
         raise UsageError(
@@ -95,14 +100,16 @@ def serve(
         raise UsageError("--openai needs --model, and has no --jsonl", "see `nexus capability serve --help`")
     if tab and tab_price:
         raise UsageError("--tab and --tab-price say the same", "leave --tab out, and give both prices by their names")
-    if not (price or tab_price) and ((asset, pay_to, tab_cap) != (None, None, None) or network or tab):
+    if not (price or tab_price) and ((asset, pay_to, tab_cap, per) != (None, None, None, None) or network or tab):
         raise UsageError(
             "--network, --asset, --pay-to and --tab belong to --price", "see `nexus capability serve --help`"
         )
+    if per is not None and not (tab or tab_price):
+        raise UsageError("--per belongs to --tab and --tab-price", "see `nexus capability serve --help`")
     places = _Places(network, asset)
     prices = [
         *places.prices(() if tab else price, pay_to=pay_to),
-        *places.prices(price if tab else tab_price, pay_to=pay_to, tab=True, cap=tab_cap),
+        *places.prices(price if tab else tab_price, pay_to=pay_to, tab=True, cap=tab_cap, per=per),
     ]
     if network and not places.used:
         raise UsageError("each price says where it is paid", "leave --network out, or the networks behind @")
@@ -161,9 +168,16 @@ class _Places:
         self.used = False
 
     def prices(
-        self, texts: tuple[str, ...], *, pay_to: str | None, tab: bool = False, cap: str | None = None
+        self,
+        texts: tuple[str, ...],
+        *,
+        pay_to: str | None,
+        tab: bool = False,
+        cap: str | None = None,
+        per: str | None = None,
     ) -> Iterator[PriceSpec]:
         """The prices of AMOUNT[@NETWORK[/TOKEN]]; one without a network on each of those given."""
+        many, unit = _units(per or "piece")
         for text in texts:
             amount, at, place = text.partition("@")
             network, slash, asset = place.partition("/")
@@ -172,8 +186,24 @@ class _Places:
             self.used |= not at
             for each in (network,) if at else self._networks:
                 yield PriceSpec(
-                    amount=amount, network=each, asset=asset or self._asset, pay_to=pay_to, tab=tab, cap=cap
+                    amount=amount,
+                    network=each,
+                    asset=asset or self._asset,
+                    pay_to=pay_to,
+                    tab=tab,
+                    unit=unit,
+                    per=many,
+                    cap=cap,
                 )
+
+
+def _units(text: str) -> tuple[int, PriceUnit]:
+    """How many of what: `token`, `1000tokens`."""
+    match = re.fullmatch(r"([1-9][0-9]{0,9})?(piece|byte|token|second)s?", text)
+    if match is None:
+        raise UsageError(f"{text!r} is nothing that is counted", "give piece, byte, token or second, or 1000tokens")
+    unit: Any = match[2]
+    return int(match[1] or 1), unit
 
 
 def _served(served: Capability) -> str:

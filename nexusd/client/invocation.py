@@ -136,9 +136,9 @@ class ProviderSide:
         """Whether there is credit for a piece of output."""
         return self._output.usable
 
-    def output(self, event: str, data: Any) -> bytes:
-        """The line of a piece of output. Uses credit."""
-        params = schema.CallEventParams(invocation=self.call.invocation, event=event, data=data)
+    def output(self, event: str, data: Any, units: int | None = None) -> bytes:
+        """The line of a piece of output, which counts so many tokens. Uses credit."""
+        params = schema.CallEventParams(invocation=self.call.invocation, event=event, data=data, units=units)
         line = notification("call.event", params)
         self._output.take(len(line) - 1)
         return line

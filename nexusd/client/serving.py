@@ -71,18 +71,19 @@ class Call:
             whole.add(piece)
         return whole.value()
 
-    def emit(self, data: Any, event: str = "partial") -> None:
-        """Send a piece of output; waits until the caller can take it. Raises CancelledError."""
-        self._link.write(self.line(data, event))
+    def emit(self, data: Any, event: str = "partial", *, units: int | None = None) -> None:
+        """Send a piece of output; waits until the caller can take it. `units`: how many tokens it counts, where the
+        price is for tokens; one, if that is not said. Raises CancelledError."""
+        self._link.write(self.line(data, event, units))
 
-    def line(self, data: Any, event: str) -> bytes:
+    def line(self, data: Any, event: str, units: int | None = None) -> bytes:
         """The line of a piece of output, for which credit was waited for. Raises CancelledError."""
         with self._changed:
             while not self._side.may_send and not self._cancelled:
                 self._changed.wait()
             if self._cancelled:
                 raise CancelledError(self._cancelled)
-            return self._side.output(event, data)
+            return self._side.output(event, data, units)
 
     # --- what the reading thread hands over --------------------------------------------------------------------------
 

@@ -124,6 +124,11 @@ class Sale(Protocol):
         """The work was taken on: its time counts from now."""
         ...
 
+    @property
+    def unit(self) -> str:
+        """What its price counts; empty where it is for the whole call."""
+        ...
+
     async def produce(self, event: str, data: Any, size: int, units: int | None) -> None:
         """A piece of output, which counts `units` by its provider's word; waits while enough is held back already.
         Raises ValueError for one that counts more than may go at once."""

@@ -312,6 +312,8 @@ minute before the end."""
 PAYMENT_TABS: Final = 64
 """Tabs of one call, one behind the other: some nine hours of them, or 64 times what the provider trusts the payer with.
 Its receipt names them all."""
+PAYMENT_UNITS: Final = 1_000_000_000
+"""For so many units a price is stated at most: those of a model are of a million tokens."""
 PAYMENT_PROMPT_TOKENS: Final = 512
 """Tokens of the input that its text does not explain: what a model's template adds."""
 PAYMENT_SECONDS_SLACK: Final = 2

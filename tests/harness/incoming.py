@@ -27,11 +27,15 @@ class FakeIncoming:
         input_format: str = "text/plain",
         max_output_bytes: int = 1 << 20,
         final: bool = True,
+        unit: str = "",
     ) -> None:
         self.output_mode: Literal["stream", "unary"] = "stream" if stream else "unary"
         self.input_format = input_format
         self.max_output_bytes = max_output_bytes
         self.emitted: list[tuple[str, Any]] = []
+        self.unit = unit
+        self.counted: list[int | None] = []
+        """What each piece was said to count, and what came behind them."""
         self.some = trio.Event()
         self._pieces = [(piece, False) for piece in pieces]
         if final:
@@ -46,8 +50,13 @@ class FakeIncoming:
             await trio.sleep_forever()
         return None
 
-    async def emit(self, event: str, data: Any) -> None:
+    async def count(self, units: int) -> None:
         await trio.lowlevel.checkpoint()
+        self.counted.append(units)
+
+    async def emit(self, event: str, data: Any, units: int | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+        self.counted.append(units)
         if sum(len(str(item)) for _, item in self.emitted) + len(str(data)) > self.max_output_bytes:
             raise CallFailed("OUTPUT_TOO_LARGE", "too much")
         self.emitted.append((event, data))

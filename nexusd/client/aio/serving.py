@@ -52,15 +52,16 @@ class Call:
             whole.add(piece)
         return whole.value()
 
-    async def emit(self, data: Any, event: str = "partial") -> None:
-        """Send a piece of output; waits until the caller can take it."""
-        await self._link.write(await self.line(data, event))
+    async def emit(self, data: Any, event: str = "partial", *, units: int | None = None) -> None:
+        """Send a piece of output; waits until the caller can take it. `units`: how many tokens it counts, where the
+        price is for tokens; one, if that is not said."""
+        await self._link.write(await self.line(data, event, units))
 
-    async def line(self, data: Any, event: str) -> bytes:
+    async def line(self, data: Any, event: str, units: int | None = None) -> bytes:
         """The line of a piece of output, for which credit was waited for."""
         while not self._side.may_send:
             await self._changed.wait()
-        return self._side.output(event, data)
+        return self._side.output(event, data, units)
 
     async def next_piece(self) -> Any:
         """The next piece of input; UNSET at its end."""

@@ -29,6 +29,8 @@ STDERR_TAIL_BYTES: Final = 2 * limits.KIB
 LAST_WORDS_S: Final = 1.0
 """For what a failed command left in the pipe of its stderr; longer, and a child of its own holds it open."""
 TERM_GRACE_S: Final = 2.0
+UNITS: Final = 1_000_000
+"""That one line may count."""
 UNARY_EVENT_BYTES: Final = 256 * limits.KIB
 """A unary result up to this size is one event, as published callers expect; a larger one comes in several."""
 
@@ -154,7 +156,8 @@ async def _drain_lines(process: trio.Process, incoming: Incoming) -> None:
 
 
 async def _emit_line(line: bytes, incoming: Incoming) -> None:
-    """A line is one event: {"event": …, "data": …} names itself, any other JSON is the data of a `partial`."""
+    """A line is one event: {"event": …, "data": …} names itself, and may say what `units` it counts; any other JSON is
+    the data of a `partial`."""
     if not line.strip():
         return
     if ndjson.too_deep(line):
@@ -163,10 +166,13 @@ async def _emit_line(line: bytes, incoming: Incoming) -> None:
         value = _any.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CallFailed("BAD_OUTPUT", f"a line of the command's output is not JSON: {error}") from error
-    if isinstance(value, dict) and value.keys() == {"event", "data"} and isinstance(value["event"], str):
-        await incoming.emit(value["event"], value["data"])
-    else:
-        await incoming.emit("partial", value)
+    match value:
+        case {"event": str(event), "data": data, **others} if not others:
+            await incoming.emit(event, data)
+        case {"event": str(event), "data": data, "units": int(units), **others} if not others and 0 <= units <= UNITS:
+            await incoming.emit(event, data, units)
+        case _:
+            await incoming.emit("partial", value)
 
 
 async def _end_group(process: trio.Process) -> None:

@@ -91,16 +91,24 @@ class IncomingCall:
         """See `ports.Incoming`."""
         return self._input.over
 
-    async def emit(self, event: str, data: Any) -> None:
+    @property
+    def unit(self) -> str:
+        """See `ports.Incoming`."""
+        return ""
+
+    async def count(self, units: int) -> None:
+        """See `ports.Incoming`. Nothing is paid."""
+
+    async def emit(self, event: str, data: Any, units: int | None = None) -> None:
         """See `ports.Incoming`."""
         data = self._checked(event, data)
         await self._send([commands.Event(event, data)], json_size(data))
 
-    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+    async def emit_all(self, pieces: Sequence[tuple[str, Any, int | None]]) -> None:
         """See `ports.Incoming`. Only texts that no limit can refuse go together, so that it is known which went."""
         together: list[commands.Event] = []
         size = 0
-        for event, data in pieces:
+        for event, data, _ in pieces:
             if isinstance(data, str) and len(data) <= TOGETHER_CHARS:
                 found = self._checked(event, data)
                 more = json_size(found)

@@ -3,6 +3,9 @@
 The input is text (one user message), or JSON: {"messages": […]} as the endpoint takes them, or {"prompt": "…"}, with
 `temperature`, `max_tokens`, `top_p`, `stop`, `seed` and `response_format` passed along. The model is the provider's
 choice, never the caller's.
+
+Where the price is for tokens, the endpoint is asked how many it made. Some say so with each piece, most at the end; of
+one that never does each piece counts as one, which is the least that it can have been.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import structlog
 
 from nexusd.services.capabilities.ports import CallFailed, Incoming
 from nexusd_protocols import limits, ndjson
@@ -21,6 +25,8 @@ from nexusd_protocols.rpc.schema import OpenAiSpec
 
 if TYPE_CHECKING:
     import httpx
+
+log = structlog.get_logger(__name__)
 
 SSE_LINE_BYTES: Final = 1 * limits.MIB
 CONNECT_S: Final = 10.0
@@ -39,9 +45,25 @@ class _Choice(msgspec.Struct, frozen=True):
     message: _Delta | None = None
 
 
+class _Usage(msgspec.Struct, frozen=True):
+    completion_tokens: int | None = None
+
+
 class _Chunk(msgspec.Struct, frozen=True):
     choices: list[_Choice] = []
+    usage: _Usage | None = None
     error: Any = None
+
+    @property
+    def text(self) -> str:
+        said = (self.choices[0].delta or self.choices[0].message) if self.choices else None
+        return (said.content or "") if said is not None else ""
+
+    @property
+    def tokens(self) -> int | None:
+        """Made until now, if it says so."""
+        made = None if self.usage is None else self.usage.completion_tokens
+        return None if made is None else max(0, made)
 
 
 _chunk: Final = msgspec.json.Decoder(_Chunk)
@@ -58,9 +80,11 @@ class OpenAi:
         import httpx  # 0.1 s of the start, for what few daemons do
 
         body = {**_request(await _whole_input(incoming)), "model": self._spec.model, "stream": True}
+        if incoming.unit == "token_out":
+            body["stream_options"] = {"include_usage": True}
         url = self._spec.url.rstrip("/") + "/chat/completions"
         timeout = httpx.Timeout(BETWEEN_TOKENS_S, connect=CONNECT_S)
-        parts: list[str] = []
+        output = _Output(incoming)
         try:
             async with (
                 httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client,
@@ -68,17 +92,13 @@ class OpenAi:
             ):
                 if response.status_code != 200:
                     raise CallFailed("UPSTREAM_FAILED", await _explain(response))
-                async with aclosing(_tokens(response)) as tokens:
-                    async for token in tokens:
-                        if incoming.output_mode == "stream":
-                            await incoming.emit("token", token)
-                        else:
-                            parts.append(token)
+                async with aclosing(_chunks(response)) as chunks:
+                    async for chunk in chunks:
+                        await output.add(chunk)
         except httpx.HTTPError as error:
             # the endpoint's address is the provider's own affair
             raise CallFailed("UPSTREAM_FAILED", f"the chat endpoint did not answer: {type(error).__name__}") from error
-        if incoming.output_mode != "stream":
-            await incoming.emit("result", "".join(parts))
+        await output.end()
 
     def _headers(self) -> dict[str, str]:
         if self._spec.api_key_env is None:
@@ -87,6 +107,42 @@ class OpenAi:
         if not key:
             raise CallFailed("UPSTREAM_FAILED", "the provider's key for the chat endpoint is not set")
         return {"Authorization": f"Bearer {key}"}
+
+
+class _Output:
+    """The text as it goes on, and the tokens that it counts."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._parts: list[str] = []
+        self._pieces = 0
+        self._counted = 0
+        self._told: int | None = None
+
+    async def add(self, chunk: _Chunk) -> None:
+        """The next of a stream."""
+        if chunk.tokens is not None:
+            self._told = chunk.tokens
+        text = chunk.text
+        if not text:
+            return
+        self._pieces += 1
+        if self._incoming.output_mode != "stream":
+            self._parts.append(text)
+            return
+        units = 1 if chunk.tokens is None else max(0, chunk.tokens - self._counted)
+        self._counted += units
+        await self._incoming.emit("token", text, units)
+
+    async def end(self) -> None:
+        """All of it came."""
+        tokens = self._pieces if self._told is None else self._told
+        if self._told is None and self._incoming.unit == "token_out":
+            log.info("tokens_not_told", capability=self._incoming.capability, counted=tokens)
+        if self._incoming.output_mode != "stream":
+            await self._incoming.emit("result", "".join(self._parts), tokens)
+        elif tokens > self._counted:
+            await self._incoming.count(tokens - self._counted)
 
 
 async def _whole_input(incoming: Incoming) -> Any:
@@ -126,8 +182,8 @@ def _request(value: Any) -> dict[str, Any]:
     return request
 
 
-async def _tokens(response: httpx.Response) -> AsyncGenerator[str, None]:
-    """The text of a stream of server-sent events (`data: {…}` lines, ended by `data: [DONE]`)."""
+async def _chunks(response: httpx.Response) -> AsyncGenerator[_Chunk, None]:
+    """Of a stream of server-sent events (`data: {…}` lines, ended by `data: [DONE]`)."""
     async with aclosing(_lines(response)) as lines:
         async for line in lines:
             if not line.startswith(b"data:"):
@@ -135,19 +191,17 @@ async def _tokens(response: httpx.Response) -> AsyncGenerator[str, None]:
             data = line[5:].strip()
             if data == b"[DONE]":
                 return
-            if text := _text(data):
-                yield text
+            yield _read(data)
 
 
-def _text(data: bytes) -> str:
+def _read(data: bytes) -> _Chunk:
     try:
         chunk = ndjson.decode(data, _chunk)
     except RemoteProtocolError as error:
         raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent what is not a completion") from error
     if chunk.error is not None:
         raise CallFailed("UPSTREAM_FAILED", "the chat endpoint reported an error")
-    said = (chunk.choices[0].delta or chunk.choices[0].message) if chunk.choices else None
-    return (said.content or "") if said is not None else ""
+    return chunk
 
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:

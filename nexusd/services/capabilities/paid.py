@@ -79,10 +79,15 @@ class PaidCall(IncomingCall):
         """See `ports.Incoming`."""
         await self._sale.count(units)
 
-    async def emit_all(self, pieces: Sequence[tuple[str, Any]]) -> None:
+    @property
+    def unit(self) -> str:
         """See `ports.Incoming`."""
-        for event, data in pieces:
-            await self.emit(event, data)
+        return self._sale.unit
+
+    async def emit_all(self, pieces: Sequence[tuple[str, Any, int | None]]) -> None:
+        """See `ports.Incoming`."""
+        for piece in pieces:
+            await self.emit(*piece)
 
     # --- for the sale -------------------------------------------------------------------------------------------------
     @property

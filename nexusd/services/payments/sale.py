@@ -134,6 +134,11 @@ class Sale:
         """See `trade.Sale`."""
         self._began.set()
 
+    @property
+    def unit(self) -> str:
+        """See `trade.Sale`."""
+        return "" if self._tab is None else self._tab.terms.unit
+
     async def produce(self, event: str, data: Any, size: int, units: int | None) -> None:
         """See `trade.Sale`."""
         for piece in self._meter.pieces(data, size, units):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from nexusd.agents import Agent
 from nexusd.services.payments.ports import Chains
 from nexusd.services.payments.sale import Sale, Shop
-from nexusd.services.payments.trust import Payers, Trust
+from nexusd.services.payments.trust import Payers, Trust, units
 from nexusd.services.ports import WallClock
 from nexusd.services.trade import Offers
 from nexusd.store.ledger import Ledger
@@ -19,20 +19,21 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
-from nexusd_protocols.payments.terms import Binding, PriceTerms
+from nexusd_protocols.payments.terms import Binding, PriceTerms, Unit
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import PriceSpec
+from nexusd_protocols.rpc.schema import PriceSpec, PriceUnit
 
 WINDOW_MARGIN_S: Final = 60
 """How much longer than the work an authorisation holds: it is settled behind it."""
 WINDOW_S: Final = 600
 """The longest window that is asked for: what payers allow unless they say otherwise."""
 
-TAB_CAP: Final = "1"
-"""Whole tokens that a tab grows to: until it is settled, all of it can be lost."""
-AHEAD_PIECES: Final = 20
-"""Pieces that are signed for ahead of what came: the payer's risk, and what goes out while the next signature comes."""
+UNITS: Final[Mapping[PriceUnit, Unit]] = {"piece": "chunk", "byte": "byte", "token": "token_out", "second": "second"}
+"""As terms name them."""
+AHEAD: Final[Mapping[PriceUnit, int]] = {"piece": 20, "byte": 16_384, "token": 200, "second": 20}
+"""Units that are signed for ahead of what came, or given ahead of what is signed: what one side risks, and what goes
+out while the next signature comes."""
 
 
 class Till:
@@ -68,7 +69,7 @@ class Till:
                 return price
             twice = any(_place(price) == _place(each) for each in full)
             if twice:
-                how = "a tab in " if price.tab else ""
+                how = f"a {price.unit} in " if price.tab else ""
                 return Refusal("invalid_params", f"There are two prices for {how}{price.asset} on {price.network}")
             full.append(price)
         if len(full) > 1 and any(map(_is_free, full)):
@@ -94,8 +95,8 @@ class Till:
             token.parse(spec.amount)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
-        if spec.cap is not None and not spec.tab:
-            return Refusal("invalid_params", "Only a tab has a cap")
+        if not spec.tab and (spec.cap is not None or (spec.unit, spec.per) != ("piece", 1)):
+            return Refusal("invalid_params", "Only a tab has a cap, and counts units")
         full = msgspec.structs.replace(
             spec, network=network_name(token.chain_id), asset=token.symbol, pay_to=checksummed(pay_to)
         )
@@ -125,10 +126,9 @@ class Till:
                 max_timeout_s=window_s,
                 binding=binding,
             )
-        cap = token.parse(spec.cap or TAB_CAP)
-        if cap < 2 * price:
-            raise ValueError("a tab holds two pieces at least")
-        return PriceTerms(
+        cap = self._cap(spec, token)
+        ahead = -(-AHEAD[spec.unit] * price // spec.per)
+        tab = PriceTerms(
             capability=name,
             token=token,
             pay_to=pay_to,
@@ -136,10 +136,19 @@ class Till:
             max_timeout_s=WINDOW_S,
             binding=binding,
             flow="tab",
-            unit="chunk",
+            unit=UNITS[spec.unit],
             unit_price=price,
-            ahead=min(cap, AHEAD_PIECES * price),
+            per=spec.per,
+            ahead=min(cap, max(2, ahead)),
         )
+        if cap < 2 * tab.cost(1):
+            raise ValueError(f"a tab of {token.show(cap)} does not hold two {spec.unit}s")
+        return tab
+
+    def _cap(self, spec: PriceSpec, token: Token) -> int:
+        """What the tab of anybody grows to."""
+        most = units(self._trust.trusted.tab, token)
+        return most if spec.cap is None else min(most, token.parse(spec.cap))
 
     def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:
         """See `trade.Till`."""
@@ -163,9 +172,9 @@ class Till:
         return token or Refusal("invalid_params", f"There is no token {spec.asset!r} on {spec.network} that is known")
 
 
-def _place(spec: PriceSpec) -> tuple[str, str, bool]:
+def _place(spec: PriceSpec) -> tuple[str, str, bool, str]:
     """What a caller chooses by: of two prices for it nobody would pay the higher one."""
-    return spec.network, spec.asset, spec.tab
+    return spec.network, spec.asset, spec.tab, spec.unit
 
 
 def _is_free(spec: PriceSpec) -> bool:

@@ -30,8 +30,7 @@ Flow = Literal["authorization", "upfront", "tab"]
 Unit = Literal["request", "second", "chunk", "byte", "token_in", "token_out"]
 Binding = Literal["optional", "required"]
 
-UNITS: Final = 1_000_000_000
-"""For so many units a price is stated at most: a model's prices are those of a million tokens."""
+UNITS: Final = limits.PAYMENT_UNITS
 
 _FLOWS: Final = ("authorization", "upfront")
 _UNITS: Final = ("second", "chunk", "byte", "token_in", "token_out")

@@ -92,6 +92,9 @@ def test_serve_sends_the_program_that_this_shell_finds(nexus, daemon, tmp_path, 
         (["x", "--", "no-such-program-here"], "there is no command 'no-such-program-here'"),
         (["x", "--network", "base", "--", "cat"], "--network, --asset, --pay-to and --tab belong to --price"),
         (["x", "--tab", "--tab-price", "1", "--", "cat"], "--tab and --tab-price say the same"),
+        (["x", "--price", "1", "--per", "byte", "--", "cat"], "--per belongs to --tab"),
+        (["x", "--price", "1", "--tab", "--per", "mile", "--", "cat"], "'mile' is nothing that is counted"),
+        (["x", "--price", "1", "--tab", "--per", "0bytes", "--", "cat"], "'0bytes' is nothing that is counted"),
         (["x", "--price", "1@", "--", "cat"], "'1@' is no price"),
         (["x", "--price", "1@base/", "--", "cat"], "'1@base/' is no price"),
         (["x", "--price", "1@base", "--network", "polygon", "--", "cat"], "each price says where it is paid"),
@@ -130,6 +133,12 @@ def spec(amount, network="base", **fields):
             ["--price", "0.001", "--tab", "--tab-cap", "0.5", "--pay-to", "0xab"],
             [spec("0.001", tab=True, cap="0.5", pay_to="0xab")],
         ),
+        (["--price", "0.001", "--tab", "--per", "token"], [spec("0.001", tab=True, unit="token")]),
+        (["--tab-price", "0.6", "--per", "1000000tokens"], [spec("0.6", tab=True, unit="token", per=10**6)]),
+        (
+            ["--price", "0.1", "--tab-price", "0.001", "--per", "60seconds"],
+            [spec("0.1"), spec("0.001", tab=True, unit="second", per=60)],
+        ),
         (
             ["--price", "0.1", "--tab-price", "0.001@polygon", "--tab-cap", "2"],
             [spec("0.1"), spec("0.001", "polygon", tab=True, cap="2")],
@@ -149,14 +158,14 @@ def test_what_is_served_for_which_prices_is_said(nexus, daemon):
     daemon.script["capability.serve"] = schema.Capability(name="x", available=True, free=False, prices=[one, other])
     ran = nexus("capability", "serve", "x", "--price", "0.1", "--tab-price", "0.001", "--", "cat", tty=True)
     assert ran.out == (
-        "serving x for 0.1 USDC on base, or 0.001 USDC a piece, by a tab of 1 USDC at most, on base, paid to 0xab; "
+        "serving x for 0.1 USDC on base, or 0.001 USDC a piece, by tabs of 1 USDC at most, on base, paid to 0xab; "
         "it stays served until it is removed\n"
     )
     found = schema.CapabilityList(peer=BOB, answered=True, capabilities=[daemon.script["capability.serve"]])
     daemon.script["capability.list"] = found
     assert nexus("capability", "list", tty=True).out.splitlines()[1:] == [
-        f"x     yes        {'0.1 USDC on base':<58}  stream  64.0 KiB   none",
-        "                 or 0.001 USDC a piece, by a tab of 1 USDC at most, on base",
+        f"x     yes        {'0.1 USDC on base':<57}  stream  64.0 KiB   none",
+        "                 or 0.001 USDC a piece, by tabs of 1 USDC at most, on base",
     ]
 
 

@@ -171,11 +171,11 @@ MEMBER    NAME  STATE      SAID       SEES  HISTORY  DESCRIPTION
         schema.CapabilityFound(name="upper", providers=[UPPER, PAID, BARE]),
         schema.FindCapabilityParams(name="upper"),
         f"""\
-PROVIDER  NAME  AVAILABLE    {"PRICE":<63}  INPUT MAX  TIME MAX  RATE       QUEUE  SAID       DESCRIPTION
-{BOB[-8:]}  bob   yes          {"free":<63}  64.0 KiB   10 min    4 at once  1.5 s  2 min ago  louder
-{MALLORY[-8:]}        yes          {"0.1 USDC on base":<63}  64.0 KiB   10 min    4 at once  none   2 min ago  louder
-                             or 0.001 USDC a piece, by a tab of 0.5 USDC at most, on polygon
-{MALLORY[-8:]}        unconfirmed  {"unknown":<63}  ?          ?         ?          ?      presence
+PROVIDER  NAME  AVAILABLE    {"PRICE":<62}  INPUT MAX  TIME MAX  RATE       QUEUE  SAID       DESCRIPTION
+{BOB[-8:]}  bob   yes          {"free":<62}  64.0 KiB   10 min    4 at once  1.5 s  2 min ago  louder
+{MALLORY[-8:]}        yes          {"0.1 USDC on base":<62}  64.0 KiB   10 min    4 at once  none   2 min ago  louder
+                             or 0.001 USDC a piece, by tabs of 0.5 USDC at most, on polygon
+{MALLORY[-8:]}        unconfirmed  {"unknown":<62}  ?          ?         ?          ?      presence
 """,
     ),
     (
@@ -260,7 +260,7 @@ HOSTILE = [
         ({"known": False, "amount": "100000"}, "100000 smallest units of USDC on base"),
         ({"network": ""}, "0.1 USDC on a network that is not named"),
         ({"unit": "token_out", "per": 1000000}, "0.1 USDC for 1000000 tokens of output on base"),
-        ({"unit": "lap", "cap": "2"}, "0.1 USDC a lap, by a tab of 2 USDC at most, on base"),
+        ({"unit": "lap", "cap": "2"}, "0.1 USDC a lap, by tabs of 2 USDC at most, on base"),
     ],
 )
 def test_a_price_in_words(nexus, daemon, changes, shown):

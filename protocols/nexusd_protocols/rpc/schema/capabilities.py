@@ -144,8 +144,10 @@ class InvokeCancelParams(Params, frozen=True, kw_only=True):
 
 
 class CallEventParams(Params, frozen=True, kw_only=True):
-    """A provider's output. `event` is token, progress, partial, result or a word of its own."""
+    """A provider's output. `event` is token, progress, partial, result or a word of its own. `units`: how many tokens
+    it counts, where the price is for tokens; one, if it is left out."""
 
     invocation: str
     event: Annotated[str, Meta(max_length=64)] = "partial"
     data: Any = None
+    units: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None

@@ -19,19 +19,25 @@ Decimal = Annotated[str, Meta(max_length=96)]
 """Of whole tokens, such as 0.10."""
 Network = Annotated[str, Meta(min_length=1, max_length=64)]
 """base, base-sepolia, ethereum, polygon, or eip155:<chain id>."""
+PriceUnit = Literal["piece", "byte", "token", "second"]
+"""What a tab counts: of output, of output, of output as its provider reports it, of work."""
 PurchaseId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class PriceSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """What a call costs. `pay_to` is this daemon's wallet if it is left out. With `tab`, it is what each piece of the
-    output costs, and the caller pays as they come, `cap` at most (1 if it is left out). An `amount` of 0 is free, for
-    each peer so many times an hour as the daemon's `free_calls` says."""
+    """What a call costs. `pay_to` is this daemon's wallet if it is left out. With `tab`, it is what `per` of `unit`
+    cost, and the caller pays as they come: pieces or bytes of output, tokens as the provider reports them, or seconds
+    of work. One tab then grows to what its payer is trusted with (the daemon's `tab_stranger`, `tab_known`,
+    `tab_trusted`), to `cap` at most, and another follows it. An `amount` of 0 is free, for each peer so many times an
+    hour as the daemon's `free_calls` says."""
 
     amount: Decimal
     network: Network = "base"
     asset: Annotated[str, Meta(min_length=1, max_length=16)] = "USDC"
     pay_to: Annotated[str, Meta(max_length=42)] | None = None
     tab: bool = False
+    unit: PriceUnit = "piece"
+    per: Annotated[int, Meta(ge=1, le=limits.PAYMENT_UNITS)] = 1
     cap: Decimal | None = None
 
 
@@ -58,7 +64,7 @@ class PriceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             return f"{money(self.amount)} {where}"
         one, many = _UNITS.get(self.unit, (self.unit, self.unit))
         of = f"a {one}" if self.per == 1 else f"for {self.per} {many}"
-        most = "" if self.cap is None else f", by a tab of {money(self.cap)} at most,"
+        most = "" if self.cap is None else f", by tabs of {money(self.cap)} at most,"
         return f"{money(self.amount)} {of}{most} {where}"
 
 

@@ -94,6 +94,40 @@ async def test_tokens_come_as_events(monkeypatch: pytest.MonkeyPatch) -> None:
         assert body == {"model": "small", "stream": True, "messages": [{"role": "user", "content": "Say hello"}]}
 
 
+def used(tokens: Any, text: str | None = None) -> str:
+    choices = [] if text is None else [{"delta": {"content": text}}]
+    return json.dumps({"choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": tokens}})
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ([token("Hel"), token("lo"), used(5)], [1, 1, 3]),
+        ([token("Hel"), token("lo"), used(2)], [1, 1]),
+        ([token("Hel"), token("lo"), used(1)], [1, 1]),  # what was counted is counted
+        ([used(2, "Hel"), used(5, "lo"), used(5)], [2, 3]),
+        ([used(2, "Hel"), token("lo"), used(9)], [2, 1, 6]),
+        ([token("Hel"), token("lo")], [1, 1]),
+        ([token("Hel"), token("lo"), used(None)], [1, 1]),
+        ([token("Hel"), used(-4)], [1]),
+    ],
+)
+async def test_tokens_are_those_that_the_endpoint_tells_of(told: list[str], counted: list[int]) -> None:
+    async with endpoint(events(*told)) as made:
+        call = FakeIncoming("hi", unit="token_out")
+        await ask(made, call)
+        assert call.counted == counted
+        assert made.requests[0][2]["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(("told", "counted"), [([used(7)], 7), ([], 2)])
+async def test_a_whole_result_counts_all_its_tokens(told: list[str], counted: int) -> None:
+    async with endpoint(events(token("Hel"), token("lo"), *told)) as made:
+        call = FakeIncoming("hi", stream=False, unit="token_out")
+        await ask(made, call)
+        assert (call.emitted, call.counted) == ([("result", "Hello")], [counted])
+
+
 async def test_who_wants_one_result_gets_it_whole() -> None:
     async with endpoint(events(token("Hel"), token("lo"))) as made:
         call = FakeIncoming("hi", stream=False)
