@@ -83,6 +83,15 @@ class Counter(Protocol):
         """SHA-256 of the input so far: its pieces as lines of JSON."""
         ...
 
+    @property
+    def whole_input(self) -> bytes:
+        """The same once the input is whole; empty before."""
+        ...
+
+    async def take_input(self) -> bytes:
+        """Wait until the input is whole, and give its digest; empty if it does not come in time."""
+        ...
+
     async def work(self) -> Failure | None:
         """Do what was paid for; output goes to `Sale.produce`."""
         ...

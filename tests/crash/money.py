@@ -17,7 +17,7 @@ from nexusd_protocols.payments.policy import Refuse
 from nexusd_protocols.payments.purchase import PurchaseState
 from nexusd_protocols.payments.transaction import Transaction
 from tests.crash.scenes import Done, Scene, acknowledged, attempt
-from tests.unit.protocols.payments.charges import ASSET, NOW, WIDE, entry
+from tests.unit.protocols.payments.charges import ASSET, INPUT, NOW, WIDE, entry
 from tests.unit.store.messages import invocation
 from tests.unit.store.payments import intent, pay, signed, within
 from tests.unit.store.people import ALICE
@@ -60,7 +60,7 @@ async def check_reserved(store: Store, done: Done) -> None:
 async def prepare_reserved(store: Store) -> None:
     for number in range(4):
         await _reserve(store, number)
-    await store.ledger.due(entry(3).key, amount=100, now=NOW)
+    await store.ledger.due(entry(3).key, amount=100, now=NOW, input_=INPUT)
 
 
 async def owe(store: Store, done: Done) -> None:
@@ -68,7 +68,7 @@ async def owe(store: Store, done: Done) -> None:
     due, steps = store.ledger.due, store.ledger
     whole = {"result": RESULT, "receipt": RECEIPT, "now": NOW + 1}
     await attempt(done, "whole", lambda: due(entry(0).key, amount=100, **whole))
-    await attempt(done, "begun", lambda: due(entry(1).key, amount=100, now=NOW + 1))
+    await attempt(done, "begun", lambda: due(entry(1).key, amount=100, now=NOW + 1, input_=INPUT))
     await attempt(done, "failed", lambda: steps.release(entry(2).key, "failed", NOW + 1))
     await attempt(done, "ended", lambda: steps.finish(entry(3).key, **whole))
 

@@ -49,6 +49,7 @@ class PaidCall(IncomingCall):
         super().__init__(invocation, channel, opened, entry, screen)
         self._sale = sale
         self._input_digest = InputDigest()
+        self._input_whole = trio.Event()
         self._paid: events.PaymentOffered | None = None
         if opened.payment is not None:
             self._paid = events.PaymentOffered(payment=opened.payment)
@@ -99,6 +100,17 @@ class PaidCall(IncomingCall):
     def input_digest(self) -> bytes:
         """See `trade.Counter`."""
         return self._input_digest.digest
+
+    @property
+    def whole_input(self) -> bytes:
+        """See `trade.Counter`."""
+        return self.input_digest if self._input_whole.is_set() else b""
+
+    async def take_input(self) -> bytes:
+        """See `trade.Counter`. What comes is kept for the work, within the input limit of the call."""
+        with trio.move_on_after(max(0.0, self.left_s)):
+            await self._input_whole.wait()
+        return self.whole_input
 
     async def work(self) -> Failure | None:
         """See `trade.Counter`."""
@@ -189,6 +201,8 @@ class PaidCall(IncomingCall):
     # --- for the reader -----------------------------------------------------------------------------------------------
     def _took(self, data: Any, final: bool) -> None:
         self._input_digest.add(data, final)
+        if final:
+            self._input_whole.set()
 
     def _other(self, event: events.ProviderEvent) -> None:
         if isinstance(event, events.PaymentOffered) and self._paid is None:

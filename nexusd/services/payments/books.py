@@ -29,15 +29,17 @@ class Books:
         clock: WallClock,
         exposure: Callable[[], Exposure],
         receipt: Receipt,
+        whole_input: Callable[[], bytes],
         rolled: Callable[[], None],
     ) -> None:
-        """`rolled` is told when a tab was shut, and so is due."""
+        """`whole_input` as in `trade.Counter`. `rolled` is told when a tab was shut, and so is due."""
         self.detail = ""
         """Why the ledger refused."""
         self._ledger: Final = ledger
         self._clock = clock
         self._exposure = exposure
         self._receipt = receipt
+        self._whole_input = whole_input
         self._rolled = rolled
 
     async def commit(self, output: wanted.Output) -> told.Input | None:
@@ -63,7 +65,9 @@ class Books:
                 return self._answered(answer)
             case wanted.MarkDue(key, amount, result, _):
                 receipt = b"" if result is None else self._receipt(result)[1]
-                return told.Committed(await ledger.due(key, amount=amount, result=result, receipt=receipt, now=now))
+                taken = self._whole_input()
+                row = await ledger.due(key, amount=amount, result=result, receipt=receipt, now=now, input_=taken)
+                return told.Committed(row)
             case wanted.Finish(key, result, _, last):
                 whole, receipt = self._receipt(result)
                 row = await ledger.finish(key, result=whole, receipt=receipt, now=now, last=last)

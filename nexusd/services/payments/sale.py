@@ -38,7 +38,7 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import Code
 from nexusd_protocols.ndjson import json_size
-from nexusd_protocols.payments import binding, published, tab, terms
+from nexusd_protocols.payments import binding, faults, published, tab, terms
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments import gate_outputs as wanted
 from nexusd_protocols.payments.binding import Context
@@ -116,7 +116,14 @@ class Sale:
         self._detail = ""
         self._tab: RunningTab | None = None
         self._meter = Meter("request", 1)
-        self._books = Books(shop.ledger, shop.clock, lambda: self._footing.exposure, self._receipt, self._wake)
+        self._books = Books(
+            shop.ledger,
+            shop.clock,
+            lambda: self._footing.exposure,
+            self._receipt,
+            lambda: self._counter.whole_input,
+            self._wake,
+        )
 
     # --- for the call -------------------------------------------------------------------------------------------------
     async def demand(self) -> commands.Demand | commands.Error:
@@ -313,16 +320,29 @@ class Sale:
     # --- the work -----------------------------------------------------------------------------------------------------
     async def _run_work(self) -> None:
         with self._work:
+            if not await self._is_same_input():
+                self._detail = "it was shown with another input"
+                self._tell(told.Failed(faults.USED))
+                return
             async with trio.open_nursery() as nursery:
                 if self._tab is not None and self._tab.terms.unit == "second":
                     nursery.start_soon(self._count_seconds)
                 self._failure = await self._counter.work()
                 nursery.cancel_scope.cancel()
             if self._failure is not None:
-                self._tell(told.Failed(self._failure.code))
+                # who bounds the output, or does not take it, has had what it paid for
+                by_caller = self._failure.code == Code.OUTPUT_TOO_LARGE or self._sending is not None
+                self._tell(told.Failed(self._failure.code, by_caller))
                 return
             await self.count(0)
             self._tell(Worked())
+
+    async def _is_same_input(self) -> bool:
+        """Whether it is what was worked on before, where the work is done again and costs nothing."""
+        charge = self._gate.charge
+        if charge is None or charge.entry.tab or charge.state is State.RESERVED:
+            return True
+        return await self._counter.take_input() == charge.input
 
     async def _count_seconds(self) -> None:
         """A second counts once it is over, and the next begins when it is paid for: nobody pays for our waiting."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nexusd.services.payments.running_tab import least_window_s
+from nexusd_protocols import limits, ndjson
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments import faults, published, verify
 from nexusd_protocols.payments.binding import Context
@@ -46,6 +47,8 @@ def read(
         assert paid.proof is not None
         plain = published.verify_proof(paid.proof, offers, now_s=now_s)
         return plain if isinstance(plain, PaymentFault) else Tender(plain)
+    if ndjson.json_size(paid.payment) > limits.PAYMENT_BYTES:
+        return PaymentFault(faults.INVALID_PAYLOAD, f"over {limits.PAYMENT_BYTES} bytes")
     found = verify.verify(paid.payment, offers, now_s=now_s, context=context)
     if isinstance(found, Verified) and found.terms.flow == "tab":
         least_s = least_window_s(found.terms)

@@ -16,7 +16,7 @@ from nexusd_protocols.payments.charge import LIVE, Charge, Delivered, Owing, Res
 CHARGE_SELECT: Final = (
     "SELECT position, key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature, tab,"
     " bound, state, working, attempts, delivered, result_digest, result_size, result_kept, result_ref, receipt, tx,"
-    " block, reason, created_at, changed_at, number FROM charges"
+    " block, reason, created_at, changed_at, number, input FROM charges"
 )
 BY_KEY: Final = CHARGE_SELECT + " WHERE key = ?"
 RESULT: Final = "SELECT data FROM charge_results WHERE charge = ?"
@@ -28,13 +28,14 @@ _LAST_SECOND: Final = 1 << 62
 _INSERT: Final = (
     "INSERT INTO charges (key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature,"
     " tab, bound, state, working, attempts, delivered, result_digest, result_size, result_kept, result_ref, receipt,"
-    " tx, block, reason, created_at, changed_at, number)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " tx, block, reason, created_at, changed_at, number, input)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE: Final = (
     "UPDATE charges SET pay_to = ?, amount = ?, valid_after = ?, valid_before = ?, signature = ?, bound = ?, state = ?,"
     " working = ?, attempts = ?, delivered = ?, result_digest = ?, result_size = ?, result_kept = result_kept OR ?,"
-    " result_ref = ?, receipt = ?, tx = ?, block = ?, reason = ?, changed_at = ?, next_at = 0 WHERE position = ?"
+    " result_ref = ?, receipt = ?, tx = ?, block = ?, reason = ?, changed_at = ?, input = ?, next_at = 0"
+    " WHERE position = ?"
 )
 _DROP_SUMS: Final = "DELETE FROM charge_sums WHERE asset = ? AND payer = ?"
 _PUT_SUMS: Final = (
@@ -92,6 +93,7 @@ def charge_row(
     created_at: int,
     changed_at: int,
     number: int,
+    input_: bytes,
 ) -> Charge:
     """A charge, without the data of its result, from the columns of CHARGE_SELECT."""
     parts = key_parts(key)
@@ -119,6 +121,7 @@ def charge_row(
         working=bool(working),
         attempts=attempts,
         delivered=Delivered(delivered),
+        input=input_,
         result=Result(digest=result_digest, size=result_size, ref=result_ref),
         receipt=receipt,
         transaction=tx,
@@ -171,11 +174,11 @@ def write_charge(connection: apsw.Connection, before: Charge | None, after: Char
     )
     if before is None:
         named = (entry.key, entry.agent, entry.peer, entry.capability, entry.request)
-        times = (after.created_at, after.changed_at, entry.number)
+        times = (after.created_at, after.changed_at, entry.number, after.input)
         connection.execute(_INSERT, (*named, *signed, entry.tab, entry.bound, *happened, *times))
         after = replace(after, position=int(connection.last_insert_rowid()))
     else:
-        connection.execute(_UPDATE, (*signed, entry.bound, *happened, after.changed_at, before.position))
+        connection.execute(_UPDATE, (*signed, entry.bound, *happened, after.changed_at, after.input, before.position))
     if result.data is not None:
         connection.execute(
             "INSERT OR IGNORE INTO charge_results (charge, data) VALUES (?, ?)", (after.position, result.data)

@@ -101,11 +101,23 @@ class Ledger:
         return await self._database.write(write)
 
     async def due(
-        self, key: str, *, amount: int, result: Result | None = None, receipt: bytes = b"", now: int
+        self,
+        key: str,
+        *,
+        amount: int,
+        result: Result | None = None,
+        receipt: bytes = b"",
+        now: int,
+        input_: bytes = b"",
     ) -> Charge:
         """The charge point. With a result that is stored too; a larger one than `limits.PAYMENT_RESULT_BYTES` by its
-        digest, size and `ref`. What comes back says whether it is owed: it may have been lost meanwhile."""
-        return await self._step(key, lambda row: rules.due(row, amount=amount, result=result, receipt=receipt, now=now))
+        digest, size and `ref`. Without, output begins, for the input of that digest. What comes back says whether it is
+        owed: it may have been lost meanwhile."""
+
+        def rule(row: Charge) -> Charge:
+            return rules.due(row, amount=amount, result=result, receipt=receipt, now=now, input_=input_)
+
+        return await self._step(key, rule)
 
     async def finish(self, key: str, *, result: Result, receipt: bytes, now: int, last: str = "") -> Charge:
         """Result and receipt of what is due already; shuts a tab, and `last`, the newest of those of its call."""

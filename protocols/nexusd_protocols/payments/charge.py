@@ -108,7 +108,8 @@ NO_RESULT: Final = Result()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """One row of the ledger. `working`: somebody is at it now. `attempts`: how often work was begun. `transaction` is
+    """One row of the ledger. `working`: somebody is at it now. `attempts`: how often work was begun. `input` is the
+    SHA-256 of what is worked on, if output began before it was whole and the input was whole by then. `transaction` is
     the newest one (0x…), `block` where it was settled, `reason` why it was released or lost."""
 
     entry: Reservation
@@ -116,6 +117,7 @@ class Charge:
     working: bool = True
     attempts: int = 1
     delivered: Delivered = Delivered.NOTHING
+    input: bytes = b""
     result: Result = NO_RESULT
     receipt: bytes = b""
     transaction: str = ""
@@ -228,11 +230,17 @@ def same_call(one: Reservation, other: Reservation) -> bool:
 
 
 def resumable(charge: Charge) -> bool:
-    """Whether it is owed and was not handed over, through our fault: then the work is done again and costs nothing. Of
-    a tab what was paid for was handed over."""
-    if charge.entry.tab or charge.working:
-        return False
-    return charge.state in OWED and charge.delivered is not Delivered.ALL
+    """Whether it is owed and was not handed over, through our fault: then the work is done again, for the same input,
+    and costs nothing. Of a tab what was paid for was handed over."""
+    return redoable(charge) and not charge.working
+
+
+def redoable(charge: Charge) -> bool:
+    """Whether it will be resumable if the work breaks off now. Whose input was not whole when output began could have
+    another answer for each attempt."""
+    return (
+        charge.state in OWED and charge.delivered is not Delivered.ALL and charge.input != b"" and not charge.entry.tab
+    )
 
 
 def _again(known: Charge, entry: Reservation, now: int) -> Reserved | Known | Refused | None:
@@ -267,9 +275,10 @@ def expired(entry: Reservation, now: int) -> bool:
 
 
 # --- on the way -------------------------------------------------------------------------------------------------------
-def due(charge: Charge, *, amount: int, result: Result | None, receipt: bytes, now: int) -> Charge:
+def due(charge: Charge, *, amount: int, result: Result | None, receipt: bytes, now: int, input_: bytes = b"") -> Charge:
     """The charge point: from here on it is owed, whatever happens. With a result the work is whole; without, output
-    begins. Asking again changes nothing, nor does asking what was lost meanwhile. Raises ChargeStateError."""
+    begins, for the input of that digest. Asking again changes nothing, nor does asking what was lost meanwhile. Raises
+    ChargeStateError."""
     if charge.state is State.LOST:
         return charge
     if charge.state not in OWED:
@@ -280,7 +289,7 @@ def due(charge: Charge, *, amount: int, result: Result | None, receipt: bytes, n
         return charge
     state = State.DUE if charge.state is State.RESERVED else charge.state
     if result is None:
-        return replace(charge, state=state, delivered=Delivered.PART, changed_at=now)
+        return replace(charge, state=state, delivered=Delivered.PART, input=charge.input or input_, changed_at=now)
     return finish(replace(charge, state=state), result=result, receipt=receipt, now=now)
 
 
@@ -300,14 +309,17 @@ def drop_data(result: Result) -> Result:
 
 
 def interrupt(charge: Charge, *, now: int) -> Charge:
-    """The work ended through our fault after the charge point; a tab is closed with what was signed. Raises
-    ChargeStateError."""
+    """The work ended through our fault after the charge point. What cannot be done again is over with what was handed
+    over; a tab is closed with what was signed. Raises ChargeStateError."""
     _expect(charge, *OWED, State.LOST)
     if charge.state is State.LOST or charge.delivered is Delivered.ALL:
         return charge
-    if charge.entry.tab:
-        return replace(charge, working=False, delivered=Delivered.ALL, changed_at=now)
-    return replace(charge, working=False, changed_at=now)
+    return replace(
+        charge,
+        working=False,
+        delivered=charge.delivered if redoable(charge) else Delivered.ALL,
+        changed_at=now,
+    )
 
 
 def grow(

@@ -36,6 +36,7 @@ from nexusd_protocols.payments.charge import (
     Result,
     State,
     expired,
+    redoable,
     resumable,
     same_call,
 )
@@ -155,8 +156,8 @@ class Gate:
                 return self._produced(input_, now)
             case Finished():
                 return self._finish(input_, now)
-            case Failed(code):
-                return self._stop(code, by_caller=False)
+            case Failed(code, by_caller):
+                return self._stop(code, by_caller=by_caller)
             case Cancelled():
                 return self._stop("cancelled", by_caller=True)
             case Gone():
@@ -354,7 +355,7 @@ class Gate:
 
     def _give_up(self, code: str, *, by_caller: bool) -> list[Output]:
         """End a call that is reserved or owed. Before the charge point it costs nothing. Behind it a caller that gave
-        up what it was being given has had what it paid for; otherwise it may ask again."""
+        up what it was being given has had what it paid for; otherwise it may ask again, if that can be done again."""
         assert self.charge is not None
         self._held.clear()
         self.held_bytes = 0
@@ -365,7 +366,7 @@ class Gate:
         if self.charge.state not in OWED or self.charge.delivered is Delivered.ALL:
             return self._over(code)
         self.phase, self._asked = Phase.ENDING, True
-        if by_caller and self._sent:
+        if (by_caller and self._sent) or not redoable(self.charge):
             return [Finish(self.entry.key, None, b"")]
         return [Interrupt(self.entry.key, code)]
 

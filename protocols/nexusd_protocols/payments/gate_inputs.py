@@ -48,9 +48,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The work ended badly, at `code`, or took too long."""
+    """The work ended badly, at `code`, or took too long. `by_caller`: at a bound that the caller had set, or because it
+    did not take what was there for it."""
 
     code: str
+    by_caller: bool = False
 
 
 @dataclass(frozen=True, slots=True)

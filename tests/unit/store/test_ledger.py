@@ -25,7 +25,7 @@ from nexusd_protocols.payments.charge import (
 )
 from nexusd_protocols.payments.transaction import Transaction
 from tests.harness.soundness import faults as unsound
-from tests.unit.protocols.payments.charges import ALICE, ASSET, NOW, UNTIL, WIDE, entry, payer, result
+from tests.unit.protocols.payments.charges import ALICE, ASSET, INPUT, NOW, UNTIL, WIDE, entry, payer, result
 
 USDC = f"eip155:8453/{ASSET.hex()}"
 
@@ -38,7 +38,7 @@ async def due(store, number=1, *, whole=True, **fields):
     one = entry(number, **fields)
     assert isinstance(await reserve(store, one), Reserved)
     given = (result(), b"receipt") if whole else (None, b"")
-    return await store.ledger.due(one.key, amount=one.amount, result=given[0], receipt=given[1], now=NOW)
+    return await store.ledger.due(one.key, amount=one.amount, result=given[0], receipt=given[1], now=NOW, input_=INPUT)
 
 
 def transaction(number=1, *, network="eip155:8453", nonce=None):

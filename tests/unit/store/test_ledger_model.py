@@ -20,7 +20,7 @@ from nexusd_protocols.payments.charge import (
 )
 from nexusd_protocols.payments.transaction import Transaction
 from tests.harness.soundness import faults
-from tests.unit.protocols.payments.charges import ASSET, NOW, entry, payer, result
+from tests.unit.protocols.payments.charges import ASSET, INPUT, NOW, entry, payer, result
 
 STEPS = 300
 EXPOSURE = Exposure(payer=650, total=900, charges=6)
@@ -171,4 +171,6 @@ def _result(now: int) -> Result:
 
 def _output(now: int) -> dict[str, object]:
     """A whole result, or the beginning of a stream."""
-    return {"result": _result(now), "receipt": b"receipt"} if now % 2 else {"result": None, "receipt": b""}
+    if now % 2:
+        return {"result": _result(now), "receipt": b"receipt"}
+    return {"result": None, "receipt": b"", "input_": INPUT if now % 4 else b""}

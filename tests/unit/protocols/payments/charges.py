@@ -20,6 +20,8 @@ PAYEE = Address(b"\xaa" * 20)
 WIDE = Exposure(payer=10**9, total=10**12)
 NOW = 1_800_000_000_000
 UNTIL = NOW // 1000 + 300
+INPUT = b"i" * 32
+"""The digest of what is worked on."""
 
 
 def payer(number: int) -> Address:

@@ -18,7 +18,7 @@ from nexusd_protocols.payments.charge import (
     Result,
     State,
 )
-from tests.unit.protocols.payments.charges import MALLORY, NOW, UNTIL, WIDE, entry, result
+from tests.unit.protocols.payments.charges import INPUT, MALLORY, NOW, UNTIL, WIDE, entry, result
 
 NOTHING = Owing()
 
@@ -31,9 +31,10 @@ def reserved(**fields):
     return reserve(one=entry(**fields)).charge
 
 
-def due(charge=None, whole=True):
+def due(charge=None, whole=True, input_=INPUT):
     charge = charge or reserved()
-    return rules.due(charge, amount=charge.entry.amount, result=result() if whole else None, receipt=b"r", now=NOW + 1)
+    made = result() if whole else None
+    return rules.due(charge, amount=charge.entry.amount, result=made, receipt=b"r", now=NOW + 1, input_=input_)
 
 
 def code(answer):
@@ -119,6 +120,16 @@ def test_a_stream_that_broke_off_is_done_again_without_another_charge() -> None:
     assert (again.charge.state, again.charge.attempts, again.charge.live) == (State.DUE, 2, 100)
     whole = rules.finish(again.charge, result=result(), receipt=b"r", now=NOW)
     assert reserve(whole) == Known(whole)
+
+
+def test_a_stream_whose_input_was_not_whole_is_over_with_what_was_handed_over() -> None:
+    charge = due(whole=False, input_=b"")
+    for broken in (rules.interrupt(charge, now=NOW), rules.recovered(charge, now=NOW)):
+        assert (broken.state, broken.delivered, rules.resumable(broken)) == (State.DUE, Delivered.ALL, False)
+        assert reserve(broken) == Known(broken)
+    # nor does the input that comes later change what was worked on
+    again = reserve(rules.interrupt(due(whole=False), now=NOW)).charge
+    assert due(again, whole=False, input_=b"other").input == INPUT
 
 
 def test_a_tab_grows_and_is_closed() -> None:

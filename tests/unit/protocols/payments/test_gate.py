@@ -42,12 +42,12 @@ from nexusd_protocols.payments.gate_outputs import (
     Start,
     StopWork,
 )
-from tests.unit.protocols.payments.charges import MALLORY, NOW, UNTIL, WIDE, entry, gate, result
+from tests.unit.protocols.payments.charges import INPUT, MALLORY, NOW, UNTIL, WIDE, entry, gate, result
 
 DONE = Finished(result(), b"receipt")
 RESERVED = rules.reserve(None, entry(), now=NOW, balance=None, owing=Owing(), exposure=WIDE).charge
 DUE = rules.due(RESERVED, amount=100, result=result(), receipt=b"receipt", now=NOW)
-PART = rules.due(RESERVED, amount=100, result=None, receipt=b"", now=NOW)
+PART = rules.due(RESERVED, amount=100, result=None, receipt=b"", now=NOW, input_=INPUT)
 RELEASED = rules.release(RESERVED, reason="failed", now=NOW)
 SETTLED = rules.settled(DUE, transaction="0x1", block=1, now=NOW)
 LOST = rules.lost(DUE, reason="cancelled", now=NOW)
@@ -216,6 +216,7 @@ def test_an_empty_stream_is_due_with_its_result() -> None:
     ("given", "expected"),
     [
         (Failed("handler_failed"), Interrupt(KEY, "handler_failed")),
+        (Failed("OUTPUT_TOO_LARGE", by_caller=True), Finish(KEY, None, b"")),
         (Cancelled(), Finish(KEY, None, b"")),
     ],
 )
@@ -223,6 +224,12 @@ def test_a_stream_that_broke_off_is_owed_and_done_again_only_if_we_failed(given,
     one = working(stream=True)
     say(one, Produced(b"a"), Committed(PART))
     assert say(one, given) == [StopWork(), expected]
+
+
+def test_a_stream_of_which_the_input_is_not_known_is_over_when_it_breaks_off() -> None:
+    one = working(stream=True)
+    say(one, Produced(b"a"), Committed(replace(PART, input=b"")))
+    assert say(one, Failed("handler_failed")) == [StopWork(), Finish(KEY, None, b"")]
 
 
 def test_what_was_due_and_not_sent_can_be_asked_for_again() -> None:

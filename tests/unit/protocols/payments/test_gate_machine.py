@@ -69,7 +69,7 @@ from nexusd_protocols.payments.gate_outputs import (
     StopWork,
 )
 from nexusd_protocols.payments.tab_gate import TabGate
-from tests.unit.protocols.payments.charges import BOB, MALLORY, NOW, UNTIL, WIDE, entry, tab_gate
+from tests.unit.protocols.payments.charges import BOB, INPUT, MALLORY, NOW, UNTIL, WIDE, entry, tab_gate
 
 EAGER = st.sampled_from([True, True, True, False])
 BUYER = st.sampled_from([(BOB, b"one")] * 4 + [(BOB, b"another"), (MALLORY, b"one")])
@@ -213,10 +213,10 @@ class Gates(RuleBasedStateMachine):
             self._go_on(eager)
 
     @precondition(lambda self: self._some(finished=False))
-    @rule(data=st.data(), eager=EAGER)
-    def fail(self, data: st.DataObject, eager: bool) -> None:
+    @rule(data=st.data(), by_caller=st.booleans(), eager=EAGER)
+    def fail(self, data: st.DataObject, by_caller: bool, eager: bool) -> None:
         if call := self._pick(data, [call for call in self.calls if call.working and not call.finished]):
-            self._say(call, Failed("handler_failed"))
+            self._say(call, Failed("handler_failed", by_caller))
             self._go_on(eager)
 
     # --- what gates ask for -------------------------------------------------------------------------------------------
@@ -286,7 +286,9 @@ class Gates(RuleBasedStateMachine):
                 assert key in self.bought, "due and never reserved"
                 if not fails:
                     self.dues[key] += row.state is State.RESERVED
-                self._commit(call, rules.due(row, amount=amount, result=result, receipt=receipt, now=self.now), fails)
+                whole = {"result": result, "receipt": receipt, "now": self.now}
+                input_ = b"" if key == entry(2).key else INPUT  # of number 2 it is never whole in time
+                self._commit(call, rules.due(row, amount=amount, input_=input_, **whole), fails)
             case Finish(key, result, receipt, last):
                 assert key == call.key, "the first charge of a call keeps what came of it"
                 assert row is not None

@@ -83,11 +83,16 @@ class Call:
         self.duration_ms = 7
         self.left_s = 30.0
         self.input_digest = bytes(32)
+        self.whole_input = self.input_digest
         self.sale: Sale
         self.came: list[Any] = []
         self.states: list[tuple[State, Delivered] | None] = []
         self.gone = False
         self.works = 0
+
+    async def take_input(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.whole_input
 
     async def work(self) -> Failure | None:
         self.works += 1
@@ -313,6 +318,49 @@ async def test_failed_work_is_released_and_may_be_tried_again(tmp_path: Path) ->
         again = await shop.sell(Call(shop, say_two), opened, paid)
         assert again.outcome == "ok"
         assert (await shop.row()).attempts == 2
+
+
+async def test_a_stream_that_broke_off_is_done_again_for_the_same_input_only(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened(stream=True)
+        paid = shop.pay(opened)
+
+        async def half(call: Call) -> Failure | None:
+            await call.say("one")
+            return Failure("COMMAND_FAILED", "it broke")
+
+        first = Call(shop, half)
+        closing = await shop.sell(first, opened, paid)
+        assert (closing.outcome, first.came, closing.amount) == ("COMMAND_FAILED", ["one"], 100_000)
+        other = Call(shop, say_two)
+        other.whole_input = b"another question".ljust(32)
+        closing = await shop.sell(other, opened, paid)
+        assert (closing.outcome, other.came, other.works) == (faults.USED, [], 0)
+        assert isinstance(closing.command, commands.Error)
+        assert "another input" in closing.command.message
+        again = Call(shop, say_two)
+        closing = await shop.sell(again, opened, paid)
+        assert (closing.outcome, again.came) == ("ok", ["one", "two"])
+        assert (await shop.row()).attempts == 3
+
+
+async def test_who_bounds_the_output_has_had_what_it_paid_for(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened(stream=True)
+        paid = shop.pay(opened)
+
+        async def too_much(call: Call) -> Failure | None:
+            await call.say("one", "two")
+            return Failure("OUTPUT_TOO_LARGE", "over the 6 bytes of this call")
+
+        first = Call(shop, too_much)
+        assert (await shop.sell(first, opened, paid)).outcome == "OUTPUT_TOO_LARGE"
+        row = await shop.row()
+        assert (row.state, row.delivered) == (State.DUE, Delivered.ALL)
+        # asked for again, it is given what it had, and nothing is worked on
+        again = Call(shop, say_two)
+        closing = await shop.sell(again, opened, paid)
+        assert (closing.outcome, again.works, again.came) == ("ok", 0, ["one", "two"])
 
 
 async def test_a_caller_that_gives_up_pays_only_behind_the_first_piece(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Call:
         self.script = work
         self.opened = fair.bob.opened(f"call-{next(fair.numbers)}", stream=stream)
         self.input_bytes = self.output_bytes = 0
-        self.input_digest = bytes(32)
+        self.input_digest = self.whole_input = bytes(32)
         self.duration_ms, self.left_s = 7, 30.0
         self.came: list[Any] = []
         self.asked: list[commands.Due] = []
@@ -61,6 +61,10 @@ class Call:
         self._digest = hashlib.sha256()
 
     # --- trade.Counter ------------------------------------------------------------------------------------------------
+    async def take_input(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.whole_input
+
     async def work(self) -> Failure | None:
         self.sale.began()
         return await self.script(self)
