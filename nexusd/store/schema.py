@@ -2,8 +2,8 @@
 
 Migrations are the files `migrations/NNNN_name.sql`, numbered from 1 without a gap, forward only. `user_version` holds
 the number of the last one applied, `application_id` says that the file is a nexusd store at all. Each migration is one
-transaction together with its number, so that a crash leaves either version, whole. What SQL cannot say is a step of
-`steps.py`, run after the file of its number.
+transaction together with its number, so that a crash leaves either version, whole; in a new file all of them are one,
+for a disk takes its time over each. What SQL cannot say is a step of `steps.py`, run after the file of its number.
 """
 
 from __future__ import annotations
@@ -88,16 +88,22 @@ def check_version(version: int, migrations: Sequence[Migration]) -> None:
 
 def migrate(connection: apsw.Connection, version: int, layout: Layout) -> None:
     """Apply what is missing. A failing migration is rolled back, and its error raised."""
-    for migration in layout.migrations[version:]:
+    missing = layout.migrations[version:]
+    for together in [[migration] for migration in missing] if version else [missing]:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.execute(migration.sql)
-            if migration.step is not None:
-                migration.step(connection)
-            connection.pragma("application_id", layout.application_id)
-            connection.pragma("user_version", migration.number)
+            for migration in together:
+                _apply(connection, migration, layout.application_id)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _apply(connection: apsw.Connection, migration: Migration, application_id: int) -> None:
+    connection.execute(migration.sql)
+    if migration.step is not None:
+        migration.step(connection)
+    connection.pragma("application_id", application_id)
+    connection.pragma("user_version", migration.number)

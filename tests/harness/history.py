@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 from nexusd.services.rooms.views import stored
-from nexusd.store import Store
 from nexusd.store.room_rows import RoomRow
 from nexusd_protocols.identity import AgentId, Signer
 from nexusd_protocols.ids import RoomId, uuid7
@@ -17,6 +16,7 @@ from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
 from nexusd_protocols.room.topics import room_topic
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 STORE_FILE = "nexusd.sqlite"
 HOUR_MS = 3_600_000
@@ -56,7 +56,7 @@ async def remember(homes: Mapping[AgentId, Path], rows: Iterable[RoomRow], now: 
         stores = {}
         for agent, home in homes.items():
             home.mkdir(mode=0o700, exist_ok=True, parents=True)
-            stores[agent] = await stack.enter_async_context(Store.open(home / STORE_FILE))
+            stores[agent] = await stack.enter_async_context(opened(home / STORE_FILE))
         left = iter(rows)
         while part := list(islice(left, 2000)):
             for agent, store in stores.items():

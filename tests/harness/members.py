@@ -28,6 +28,7 @@ from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.history import said
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 NOW = 1_800_000_000_000
 ROOM = RoomId("lab")
@@ -297,7 +298,7 @@ async def members(directory: Path, *names: str, **options: Any) -> AsyncIterator
     async with trio.open_nursery() as nursery:
         world = World(nursery)
         found: list[Member] = []
-        async with contexts([Store.open(directory / f"{name}.sqlite") for name in names]) as stores:
+        async with contexts([opened(directory / f"{name}.sqlite") for name in names]) as stores:
             found = [Member(name, store, world, **options) for name, store in zip(names, stores, strict=True)]
             yield tuple(found)
             nursery.cancel_scope.cancel()

@@ -10,12 +10,13 @@ from typing import Any
 
 import trio
 
-from nexusd.app import Running, daemon
+from nexusd.app import STORE_FILE, Running, daemon
 from nexusd.config import Config
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.memnet import MemoryNetwork
 from tests.harness.nodes import ip_of, signer
+from tests.harness.stores import place
 
 EPOCH_MS = 1_800_000_000_000
 
@@ -49,6 +50,7 @@ class Host:
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         self._directory.mkdir(mode=0o700, exist_ok=True)
+        await place(self._directory / STORE_FILE)
         config = Config(
             name=f"node-{self.ip}", data_dir=self._directory, listen=(f"/ip4/{self.ip}/tcp/4001",), mdns=False
         )

@@ -17,6 +17,7 @@ from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Account, Authorization, sign
 from nexusd_protocols.payments.charge import Charge, Exposure, Reservation, Reserved, Result, State
 from nexusd_protocols.payments.tokens import USDC_BASE, Token, Tokens
+from tests.harness.stores import opened
 from tests.unit.protocols.payments.charges import entry
 
 PRICE = 100_000
@@ -127,7 +128,7 @@ async def provider(
     token: Token = USDC_BASE,
 ) -> AsyncIterator[Provider]:
     """Its store is at `path`; it knows `token` besides those that all do."""
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         await store.ledger.recover(1)
         yield Provider(store, chain, account, policy, token)
 

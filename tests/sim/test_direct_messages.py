@@ -21,12 +21,12 @@ from nexusd.host.channel import StreamChannel
 from nexusd.host.pipeline import StreamPipeline
 from nexusd.host.ports import ConnectionLostError
 from nexusd.services.inbox import Inbox
-from nexusd.store import Store
 from nexusd_protocols.dm.frames import MANY, PROTOCOL
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import DmListParams, DmSendParams
 from tests.harness.mesh import done
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 ALICE, BOB = signer("alice").peer_id, signer("bob").peer_id
 NOW = 1_800_000_000_000
@@ -193,7 +193,7 @@ class World:
         return self
 
     async def _inbox(self, name: str, streams: Any) -> Inbox:
-        store = await self._stack.enter_async_context(Store.open(self.directory / f"{name}.sqlite"))
+        store = await self._stack.enter_async_context(opened(self.directory / f"{name}.sqlite"))
         inbox = Inbox(
             agents=Agents(signer(name)),
             streams=streams,

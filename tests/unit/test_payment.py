@@ -11,8 +11,8 @@ import trio
 from nexusd.chain.views import Canceled, ChainFault, Paid, Unused
 from nexusd.payment import REORGANISED_S, Networks
 from nexusd.services.payments.ports import Fate
-from nexusd.store import Store
 from nexusd_protocols.payments.tokens import USDC_BASE, USDC_POLYGON, Tokens
+from tests.harness.stores import opened
 from tests.unit.protocols.payments.charges import UNTIL
 from tests.unit.store.payments import intent, signed
 
@@ -42,7 +42,7 @@ class Chain:
 )
 async def test_what_became_of_an_authorisation_is_said_once_it_is_final(tmp_path: Path, word: Any, fate: Any) -> None:
     authorization = signed(intent()).authorization
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         networks = Networks([(8453, "http://127.0.0.1:1")], Tokens(), store, lambda: 0)
         networks._chains[8453] = Chain(word)  # type: ignore[assignment]
         assert await networks.fate(USDC_BASE, authorization, 0) == fate

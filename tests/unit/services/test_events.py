@@ -9,12 +9,12 @@ import trio
 
 from nexusd.services.events import LIVE_BACKLOG, Events
 from nexusd.services.ports import LiveEvent
-from nexusd.store import Store
 from nexusd.store.paging import PAGE_CHARS
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import MessageId, RoomId
 from nexusd_protocols.rpc.schema import DirectMessage
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 ALICE, BOB = AgentId(signer("alice").peer_id), signer("bob").peer_id
 
@@ -72,7 +72,7 @@ async def test_who_left_is_forgotten() -> None:
 
 
 async def test_stored_events_come_as_doors_show_them(tmp_path: Path) -> None:
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         events = Events(store, {str(BOB): "bob"}.get)
         assert (events.newest(), await events.read(after=0)) == (0, [])
         await store.rooms.join(ALICE, RoomId("general"), 1)
@@ -89,7 +89,7 @@ async def test_stored_events_come_as_doors_show_them(tmp_path: Path) -> None:
 
 
 async def test_large_messages_come_in_several_pages_and_none_is_missing(tmp_path: Path) -> None:
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         events = Events(store, lambda _: None)
         for number in range(10):
             await store.inbox.receive(
@@ -108,7 +108,7 @@ async def test_large_messages_come_in_several_pages_and_none_is_missing(tmp_path
 
 
 async def test_waiting_ends_when_something_is_stored(tmp_path: Path) -> None:
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         events = Events(store, lambda _: None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.rooms.join, ALICE, RoomId("general"), 1)

@@ -13,7 +13,6 @@ import trio
 from nexusd.agents import Agents
 from nexusd.host.ports import ConnectionLostError, UnreachableError
 from nexusd.services.inbox import Inbox
-from nexusd.store import Store
 from nexusd_protocols import limits
 from nexusd_protocols.dm.sender import Acknowledged, DmSender, Message, Refused
 from nexusd_protocols.identity import PeerId
@@ -21,6 +20,7 @@ from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import DmListParams, DmSendParams
 from tests.harness.mesh import done
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 ALICE, BOB = signer("alice").peer_id, signer("bob").peer_id
 NOW = 1_800_000_000_000
@@ -81,7 +81,7 @@ class FakeStreams:
 
 @asynccontextmanager
 async def alice(directory: Path) -> AsyncIterator[tuple[Inbox, FakeStreams]]:
-    async with Store.open(directory / "store.sqlite") as store:
+    async with opened(directory / "store.sqlite") as store:
         streams: Any = FakeStreams()
         inbox = Inbox(
             agents=Agents(signer("alice")),

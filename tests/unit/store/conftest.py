@@ -5,11 +5,12 @@ import pytest
 
 from nexusd.store import Store
 from tests.harness.disk import PowerCutDisk
+from tests.harness.stores import opened
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         yield store
 
 

@@ -1,12 +1,12 @@
 import msgspec
 
-from nexusd.store import Store
 from nexusd.store.capabilities import Capabilities, CapabilityRow
 from nexusd.store.database import Database
 from nexusd.store.schema import shipped_migrations
 from nexusd.store.watermark import Watermark
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.rpc.schema import CapabilityServeParams
+from tests.harness.stores import opened
 from tests.unit.store.people import ALICE, ALICES_SECOND
 
 UPPER = CapabilityName("upper")
@@ -36,7 +36,7 @@ async def test_what_had_one_price_has_a_list_of_it(tmp_path) -> None:
         old = Capabilities(database)
         await old.put(ALICE, UPPER, f'{{"name": "upper", "price": {price}, {command}}}', 1)
         await old.put(ALICE, COUNT, f'{{"name": "count", "price": null, {command}}}', 1)
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         count, upper = [
             msgspec.json.decode(row.spec, type=CapabilityServeParams) for row in await store.capabilities.list(ALICE)
         ]

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nexusd.store import Store
 from nexusd_protocols.kad.providers import ProviderEntry
 from nexusd_protocols.kad.records import StoredRecord
 from nexusd_protocols.kad.renewals import Renewal
 from nexusd_protocols.kad.saved import Saved
 from tests.harness.kad import peer, tcp
+from tests.harness.stores import opened
 
 RECORD = StoredRecord(b"/nexus/\xff\x00", b"\x00value", peer(1), 100)
 PROVIDER = ProviderEntry(b"\x12 key", peer(2), (tcp("8.8.8.8"), b"\xff\x00"), "8.8.8.0/24", 101)
@@ -16,12 +16,12 @@ PROVIDED = Renewal("provider", b"/nexus/x", b"", 103)
 
 
 async def test_what_was_kept_is_there_after_a_restart(tmp_path) -> None:
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         assert await store.dht.load() == Saved([], [], [])
         for own in (OWN, PROVIDED, replace(OWN, value=b"2", failures=0)):
             await store.dht.keep_own(own)
         await store.dht.keep_others([(RECORD.key, RECORD)], [((PROVIDER.key, PROVIDER.peer), PROVIDER)])
-    async with Store.open(tmp_path / "store.sqlite") as store:
+    async with opened(tmp_path / "store.sqlite") as store:
         assert await store.dht.load() == Saved([replace(OWN, value=b"2", failures=0), PROVIDED], [RECORD], [PROVIDER])
 
 

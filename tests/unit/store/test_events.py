@@ -11,6 +11,7 @@ from nexusd.store import Store
 from nexusd.store.errors import StorageClosedError
 from nexusd.store.paging import PAGE_CHARS
 from nexusd_protocols.ids import MessageId
+from tests.harness.stores import opened
 from tests.unit.store.messages import HALL, LAB, invocation, message
 from tests.unit.store.people import ALICE, BOB, CAROL
 
@@ -107,12 +108,12 @@ async def test_a_row_larger_than_a_page_comes_alone(store) -> None:
 
 async def test_the_ends_of_the_log(tmp_path) -> None:
     path = tmp_path / "store.sqlite"
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         assert (await store.events.oldest(), await store.events.newest()) == (0, 0)
         await store.rooms.join(ALICE, LAB, 1)
         await store.rooms.leave(ALICE, LAB, 2)
         assert (await store.events.oldest(), await store.events.newest()) == (1, 2)
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         assert (await store.events.oldest(), await store.events.newest()) == (1, 2)
 
 
@@ -167,6 +168,6 @@ async def test_closing_ends_the_waiting(tmp_path) -> None:
             await store.events.wait_beyond(0)
 
     async with trio.open_nursery() as nursery:  # noqa: SIM117 - the store closes while the task waits
-        async with Store.open(tmp_path / "store.sqlite") as store:
+        async with opened(tmp_path / "store.sqlite") as store:
             nursery.start_soon(wait, store)
             await trio.testing.wait_all_tasks_blocked()

@@ -5,6 +5,7 @@ from nexusd.store.inbox import DmRow
 from nexusd.store.paging import Appended
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import MessageId
+from tests.harness.stores import opened
 from tests.unit.store.people import ALICE, ALICES_SECOND, BOB, CAROL
 
 
@@ -89,13 +90,13 @@ async def test_an_agent_may_write_to_itself(store) -> None:
 
 async def test_what_a_crash_left_sending_has_failed(tmp_path) -> None:
     path = tmp_path / "store.sqlite"
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         done = await begin(store, 1)
         await store.inbox.finish_send(ALICE, done, "stored", now=250)
         await begin(store, 2)
         await begin(store, 3, peer=CAROL)
         await begin(store, 4, agent=ALICES_SECOND)
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         assert await store.inbox.fail_unfinished(ALICE, now=300) == 2
         assert await store.inbox.fail_unfinished(ALICE, now=301) == 0
         statuses = [row.status for row in (await store.inbox.list(ALICE, limit=10)).rows]

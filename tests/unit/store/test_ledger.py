@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import trio
 
-from nexusd.store import Store
 from nexusd.store.ledger import ledger as ledger_module
 from nexusd.store.ledger.charge_rows import Sums
 from nexusd.store.ledger.ledger import Recovered, Total
@@ -25,6 +24,7 @@ from nexusd_protocols.payments.charge import (
 )
 from nexusd_protocols.payments.transaction import Transaction
 from tests.harness.soundness import faults as unsound
+from tests.harness.stores import opened
 from tests.unit.protocols.payments.charges import ALICE, ASSET, INPUT, NOW, UNTIL, WIDE, entry, payer, result
 
 USDC = f"eip155:8453/{ASSET.hex()}"
@@ -335,7 +335,7 @@ async def test_charges_are_paged_and_summed_by_agent(store) -> None:
 # --- restarts, time ---------------------------------------------------------------------------------------------------
 async def test_a_restart_releases_what_was_not_delivered_and_keeps_what_is_owed(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(ledger_module, "AT_ONCE", 2)
-    async with Store.open(tmp_path / "again.sqlite") as store:
+    async with opened(tmp_path / "again.sqlite") as store:
         for number in range(5):
             await reserve(store, entry(number))
         whole = await due(store, 5)
@@ -343,7 +343,7 @@ async def test_a_restart_releases_what_was_not_delivered_and_keeps_what_is_owed(
         await due(store, 7, whole=False, tab=True)
         await due(store, 8)
         await store.ledger.submitted(entry(8).key, transaction(), NOW)
-    async with Store.open(tmp_path / "again.sqlite") as store:
+    async with opened(tmp_path / "again.sqlite") as store:
         assert await store.ledger.recover(NOW + 9) == Recovered(released=5, interrupted=2)
         assert await store.ledger.recover(NOW + 9) == Recovered(0, 0)
         rows = {row.entry.request[-1]: row for row in (await store.ledger.list(ALICE, limit=20)).rows}

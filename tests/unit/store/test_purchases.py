@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import trio
 
-from nexusd.store import Store
 from nexusd.store.ledger import purchases as purchases_module
 from nexusd.store.ledger.purchases import Intended, NeedsApproval, Resumed
 from nexusd_protocols import limits
 from nexusd_protocols.payments.policy import STOPPED, Refuse, Spent
 from nexusd_protocols.payments.purchase import DAY_MS, HOUR_MS, MINUTE_MS, PurchaseState, PurchaseStateError
+from tests.harness.stores import opened
 from tests.unit.protocols.payments.charges import NOW, PAYEE, UNTIL
 from tests.unit.store.payments import ask, intent, pay, signed, within
 from tests.unit.store.people import ALICE, ALICES_SECOND
@@ -222,12 +222,12 @@ async def test_the_switch_stops_everything_that_leads_to_a_signature(store) -> N
 
 async def test_a_restart_frees_what_was_not_signed_and_keeps_what_was(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(purchases_module, "AT_ONCE", 1)
-    async with Store.open(tmp_path / "again.sqlite") as store:
+    async with opened(tmp_path / "again.sqlite") as store:
         await store.purchases.intend(intent(1), pay, now=NOW)
         await store.purchases.intend(intent(2), ask, now=NOW)
         row = await sign(store, 3)
         await store.purchases.stop(True)
-    async with Store.open(tmp_path / "again.sqlite") as store:
+    async with opened(tmp_path / "again.sqlite") as store:
         assert await store.purchases.recover(NOW) == 2
         assert await store.purchases.recover(NOW) == 0
         assert await store.purchases.stopped()

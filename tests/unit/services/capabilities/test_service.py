@@ -25,6 +25,7 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 ALICE, BOB = signer("alice").peer_id, signer("bob").peer_id
 
@@ -115,7 +116,7 @@ class Running:
 
 @asynccontextmanager
 async def alice(directory: Path, **lists: TrustList) -> AsyncIterator[Running]:
-    async with Store.open(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
+    async with opened(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
         running = Running(store, TrustLists(**lists))
         await running.capabilities.load()
         await nursery.start(running.capabilities.run)

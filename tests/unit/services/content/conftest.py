@@ -22,6 +22,7 @@ from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 from tests.harness.swarm import FakeExchange, FakeNames, Swarm
 
 NOW = 1_800_000_000_000
@@ -99,7 +100,7 @@ async def _run(
     own = names[name] = signer(name).peer_id
     path = directory / name
     path.mkdir()
-    async with Store.open(path / "nexusd.sqlite") as store:
+    async with opened(path / "nexusd.sqlite") as store:
         host = Host(name, store, swarm.exchange(own), FakeNames(swarm, own), [NOW])
         host.content = Content(
             agents=Agents(signer(name)),

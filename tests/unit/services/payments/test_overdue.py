@@ -19,6 +19,7 @@ from nexusd_protocols import limits
 from nexusd_protocols.payments.policy import Spent
 from nexusd_protocols.payments.purchase import PurchaseState
 from nexusd_protocols.payments.tokens import Tokens
+from tests.harness.stores import opened
 from tests.unit.protocols.payments.charges import UNTIL
 from tests.unit.store.payments import ALICE, intent, pay, signed
 
@@ -71,7 +72,7 @@ class Books:
 async def books(directory: Path) -> AsyncIterator[Books]:
     token = Tokens().named(8453)
     assert token is not None
-    async with Store.open(directory / "store.sqlite") as store:
+    async with opened(directory / "store.sqlite") as store:
         yield Books(store, f"{token.network}/{token.address.hex()}")
 
 

@@ -29,6 +29,7 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.paying import NOW, PAYEE, PAYER, THIEF, price, tab_price
 from tests.harness.people import ALICE, BOB, MALLORY
+from tests.harness.stores import opened
 
 AGENT = AgentId(ALICE.peer_id)
 REQUEST = bytes(range(32))
@@ -98,7 +99,7 @@ def ended(**fields: Any) -> Ended:
 
 @asynccontextmanager
 async def shopper(directory: Path, **limits: Any) -> AsyncIterator[Shopper]:
-    async with Store.open(directory / "store.sqlite") as store:
+    async with opened(directory / "store.sqlite") as store:
         found = Shopper(store)
         if limits.pop("allowed", True):
             await found.allow(**limits)

@@ -29,6 +29,7 @@ from nexusd_protocols.payments.terms import PriceTerms
 from nexusd_protocols.payments.tokens import USDC_POLYGON, Tokens
 from tests.harness.paying import NOW, PAYEE, payment, price, tab_price
 from tests.harness.people import ALICE, BOB
+from tests.harness.stores import opened
 
 ASSET = price().token
 
@@ -177,7 +178,7 @@ def shop_of(market: Market) -> Shop:
 
 @asynccontextmanager
 async def market(directory: Path) -> AsyncIterator[Market]:
-    async with Store.open(directory / "store.sqlite") as store:
+    async with opened(directory / "store.sqlite") as store:
         yield Market(store)
 
 

@@ -33,6 +33,7 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.paying import NOW, PAYER, tab_price
 from tests.harness.people import ALICE, BOB
+from tests.harness.stores import opened
 from tests.unit.protocols.payments.charges import WIDE, entry
 from tests.unit.services.payments.test_sale import FakeChains, Market, shop_of
 
@@ -178,7 +179,7 @@ class Fair:
 
 @asynccontextmanager
 async def fair(directory: Path) -> AsyncIterator[Fair]:
-    async with Store.open(directory / "bob.sqlite") as seller, Store.open(directory / "alice.sqlite") as buyer:
+    async with opened(directory / "bob.sqlite") as seller, opened(directory / "alice.sqlite") as buyer:
         found = Fair(seller, buyer)
         params = schema.PayPolicySetParams(per_request="1", networks=["base"])
         assert await found.policies.change(AGENT, params, None) is None

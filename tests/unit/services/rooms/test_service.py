@@ -29,6 +29,7 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
 from tests.harness.nodes import signer
+from tests.harness.stores import opened
 
 NOW = 1_800_000_000_000
 TOPIC = "/nexus/room/general"
@@ -158,7 +159,7 @@ class Running:
 
 @asynccontextmanager
 async def alice(directory: Path, **lists: TrustList) -> AsyncIterator[Running]:
-    async with Store.open(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
+    async with opened(directory / "store.sqlite") as store, trio.open_nursery() as nursery:
         running = Running(store, TrustLists(**lists))
         await nursery.start(running.rooms.run)
         yield running

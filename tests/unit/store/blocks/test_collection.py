@@ -10,6 +10,7 @@ from nexusd.store.blocks.collection import GRACE_MS, Collected
 from nexusd.store.blocks.pins import Pin
 from nexusd.store.store import Store, blocks_path
 from nexusd_protocols.content.block import Block
+from tests.harness.stores import opened
 from tests.unit.store.blocks.content import node, raw
 from tests.unit.store.people import ALICE, ALICES_SECOND
 
@@ -132,7 +133,7 @@ async def test_freed_room_is_given_back_to_the_disk(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(collection, "FREE_KEPT_BYTES", 1 << 20)
     monkeypatch.setattr(collection, "SHRUNK_AT_ONCE", 64)
     path = tmp_path / "store.sqlite"
-    async with Store.open(path) as store:
+    async with opened(path) as store:
         kept = raw("kept", 100_000)
         await store.blocks.put([raw(f"{number}", 250_000) for number in range(40)], now=0)
         await store.blocks.put([kept], now=0)
@@ -164,7 +165,7 @@ async def test_a_collection_keeps_exactly_what_is_below_pins(tmp_path_factory, p
         kept.add(number)
         if number not in absent:
             waiting += [child for child in parents[number] if child < number]
-    async with Store.open(tmp_path_factory.mktemp("blocks") / "store.sqlite") as store:
+    async with opened(tmp_path_factory.mktemp("blocks") / "store.sqlite") as store:
         await store.blocks.put(present, now=0)
         for number in pinned:
             await store.blocks.pin(pin(blocks[number]), now=0)
@@ -263,7 +264,7 @@ async def test_a_collection_finds_what_a_walk_of_everything_does(tmp_path_factor
     for number in range(8):
         blocks.append(node(*blocks[number // 2 : number], name=f"{number}"))
     now = 10 * GRACE_MS
-    async with Store.open(tmp_path_factory.mktemp("blocks") / "store.sqlite") as store:
+    async with opened(tmp_path_factory.mktemp("blocks") / "store.sqlite") as store:
         for what, number in [*steps, ("collect", 0)]:
             match what:
                 case "put":
