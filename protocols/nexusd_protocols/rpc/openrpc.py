@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -46,8 +47,9 @@ def document() -> dict[str, Any]:
     }
 
 
+@cache
 def openrpc_document() -> OpenRpcDocument:
-    """The same as the result of `rpc.discover`."""
+    """The same as the result of `rpc.discover`, made once."""
     return msgspec.convert(document(), OpenRpcDocument)
 
 
