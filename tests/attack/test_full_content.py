@@ -45,9 +45,13 @@ def test_a_full_disk(alice: Daemon, small: SmallDisk, tmp_path: Path) -> None:
         # too much of one's own, from the middle of the file on
         large = file_of(tmp_path / "large", 24 * MIB)
         sent: list[int] = []
-        with pytest.raises(NexusError) as caught:
-            content.put_file(nexus, large, progress=sent.append)
+        with large.open("rb") as file, pytest.raises(NexusError) as caught:
+            content.put_stream(nexus, file, progress=sent.append)
         assert (caught.value.code, len(sent) > 3) == ("storage_full", True)
+        # nor is there room for what is here already in parts, and read from a file that is handed over
+        with pytest.raises(NexusError) as caught:
+            content.put_file(nexus, large)
+        assert caught.value.code == "storage_full"
         # and of others'
         elsewhere = alice.rpc("content.begin")["upload"]
         for at in range(0, 24 * MIB, MIB):
