@@ -6,6 +6,7 @@ brings libp2p with it. What goes wrong on the way is one sentence that says what
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -284,6 +285,7 @@ def _serve(
     try:
         paths.make_private_dir(config.data_dir)
         logs.configure(level=config.log_level, fmt=config.log_format, file=log_file)
+        gc.disable()  # a fifth of loading would be looking for garbage; `app` turns it on again
         from nexusd import app as daemon
 
         return daemon.run(config, ready=ready)
