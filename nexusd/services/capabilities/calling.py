@@ -133,7 +133,7 @@ class Calling:
     ) -> OutgoingCall:
         started_at = self._clock()
 
-        def ended(end: End) -> None:
+        def ended(call: OutgoingCall, end: End) -> None:
             self._calls.discard(call)
             row = InvocationRow(
                 invocation=call.invocation,
@@ -149,7 +149,7 @@ class Calling:
             )
             self._record.ended(agent.id, row)
 
-        call = OutgoingCall(
+        return OutgoingCall(
             opening.request_id,
             channel,
             machine,
@@ -159,7 +159,6 @@ class Calling:
             lambda data: self._screen.data(data, meant=params.anyway),
             reopener(self._streams, self._local, peer, opening, params),
         )
-        return call
 
 
 async def _open(channel: CHANNEL, opening: commands.Open, params: InvokeParams) -> Refusal | None:

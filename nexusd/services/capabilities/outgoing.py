@@ -69,7 +69,7 @@ class OutgoingCall:
         channel: CHANNEL,
         machine: Caller,
         max_duration_ms: int,
-        ended: Callable[[End], None],
+        ended: Callable[[OutgoingCall, End], None],
         pay: Pay | None = None,
         look: Look = lambda data: data,
         reopen: Reopen | None = None,
@@ -328,7 +328,7 @@ class OutgoingCall:
                 except OSError as failed:
                     log.error("payment_not_kept", invocation=self.invocation, error=str(failed))
         end = End(error, usage.input_bytes, usage.output_bytes, elapsed, summary)
-        self._ended(end)
+        self._ended(self, end)
         return end
 
 
