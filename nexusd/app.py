@@ -47,8 +47,8 @@ DRAIN_S: Final = 3.5
 EXIT_DISK_FAILED: Final = 74
 """EX_IOERR of sysexits.h: a service manager that restarts us on failure does the right thing."""
 YOUNG_OBJECTS: Final = 5000
-"""Made before the collector looks for cycles among them. Some hundreds are those of a few calls under way, which it would
-go through every time; next to nothing here has cycles."""
+"""Made before the collector looks for cycles among them. Some hundreds are those of a few calls under way, which it
+would go through every time; next to nothing here has cycles."""
 KEY_FILE: Final = "node.key"
 STORE_FILE: Final = "nexusd.sqlite"
 
