@@ -24,7 +24,7 @@ from nexusd.services.payments.trust import Acquainted
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
 from nexusd_protocols.payments import faults
-from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.authorization import Account, Authorization
 from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.faults import PaymentFault
@@ -173,23 +173,23 @@ class Networks:
         if not problem and self._account is None:
             problem = "the wallet that pays the gas is locked, or there is none"
         if not problem and (TOO_LITTLE in status.reasons.values() or chain_id in self._empty):
-            problem = TOO_LITTLE
+            assert self._account is not None
+            problem = f"{TOO_LITTLE}: send some to {checksummed(self._account.address)}"
         return Health(chain_id=chain_id, online=True, settles=not problem, problem=problem, waits=dict(status.reasons))
 
     async def _pays_gas(self, chain_id: int, account: Address) -> bool:
         """Whether the wallet has anything to pay gas with: looked up until it has. From then on settlement knows."""
-        if TOO_LITTLE in self._settlements[chain_id].status().reasons.values():
-            return False
-        if chain_id not in self._fuelled:
+        short = TOO_LITTLE in self._settlements[chain_id].status().reasons.values()
+        if not short and chain_id not in self._fuelled:
             found = await self.gas(chain_id, account)
             if isinstance(found, PaymentFault):
                 return True  # the look at the payment will say what is wrong
-            (self._fuelled if found else self._empty).add(chain_id)
-            if found:
-                self._empty.discard(chain_id)
-            else:
-                log.warning("payment_not_taken", chain=chain_id, reason=TOO_LITTLE)
-        return chain_id in self._fuelled
+            short = not found
+        if short and chain_id not in self._empty:
+            log.warning("payments_not_taken", chain=chain_id, reason=TOO_LITTLE)
+        (self._empty if short else self._fuelled).add(chain_id)
+        (self._fuelled if short else self._empty).discard(chain_id)
+        return not short
 
     async def check(self, payment: Presented) -> Funds | PaymentFault:
         """See `Chains`."""

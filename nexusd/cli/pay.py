@@ -16,6 +16,7 @@ from nexusd.cli.options import STDIN, FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, clock, pairs, short, table
+from nexusd.cli.times import iso
 from nexusd.cli.usage import UsageError
 from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import (
@@ -175,15 +176,22 @@ def history(*, before: int | None = None, after: int | None = None, limit: int |
 
 
 @app.command(help=summaries.of("pay.explain", "nexus pay explain 019aca5e-…"))
-def explain(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PayExplained]:
+def explain(id_: Annotated[str, Parameter(name="id")], /, *, receipt: Flag = False) -> Answer[PayExplained] | Verbatim:
     """Explain.
 
     Parameters
     ----------
     id_
         Of the payment: the receipt's id that `nexus invoke` prints.
+    receipt
+        Print the receipt alone, as `nexus pay verify` reads it.
     """
-    return Answer(call("pay.explain", id=id_), _explained)
+    found: PayExplained = call("pay.explain", id=id_)
+    if not receipt:
+        return Answer(found, _explained)
+    if not found.receipt:
+        raise UsageError("there is no receipt for that payment", "see `nexus pay receipts`")
+    return Verbatim(clean(found.receipt))
 
 
 @app.command(help="Payments that have a receipt.\n\nExample: nexus pay receipts")
@@ -207,7 +215,7 @@ def verify(file: FilePath, /) -> Answer[PayVerified]:
     Parameters
     ----------
     file
-        File with the receipt, as `nexus pay explain` prints it; - for standard input.
+        File with the receipt, as `nexus pay explain --receipt` prints it; - for standard input.
     """
     if file == STDIN:
         text = stdin.read(limits.RECEIPT_BYTES)
@@ -221,14 +229,14 @@ def verify(file: FilePath, /) -> Answer[PayVerified]:
     return Answer(found, _verified, exit_code=0 if found.valid else 1)
 
 
-@app.command(help="All payments, as comma-separated values.\n\nExample: nexus pay export --csv > payments.csv")
+@app.command(help="All payments, for other programs.\n\nExample: nexus pay export --csv > payments.csv")
 def export(*, csv_: Annotated[bool, Parameter(name="--csv", negative=(), show_default=False)] = False) -> Verbatim:
     """Export.
 
     Parameters
     ----------
     csv_
-        Comma-separated values, as spreadsheets read them; JSON lines without it.
+        Comma-separated values, as spreadsheets read them; a line of JSON for each without it.
     """
     rows = _all()
     if not csv_:
@@ -237,7 +245,7 @@ def export(*, csv_: Annotated[bool, Parameter(name="--csv", negative=(), show_de
     fields = PurchaseView.__struct_fields__
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(fields)
-    writer.writerows([[_cell(getattr(row, field)) for field in fields] for row in rows])
+    writer.writerows([[_cell(field, getattr(row, field)) for field in fields] for row in rows])
     return Verbatim(out.getvalue().removesuffix("\n"))
 
 
@@ -271,9 +279,9 @@ def _all() -> list[PurchaseView]:
         after = page.purchases[-1].cursor
 
 
-def _cell(value: Any) -> str:
+def _cell(field: str, value: Any) -> str:
     """A field as a spreadsheet may have it: what a peer wrote must not become a formula."""
-    text = str(value)
+    text = iso(value) if field == "at" else str(value)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
@@ -285,13 +293,13 @@ def _policy(shown: PayPolicy) -> str:
         return otherwise if listed is None else ", ".join(listed) or "none"
 
     rows = [
-        ("a request", limit(shown.per_request)),
-        ("an hour", f"{limit(shown.per_hour)} (spent: {shown.spent_hour})"),
-        ("a day", f"{limit(shown.per_day)} (spent: {shown.spent_day})"),
+        ("a request", "0: nothing but what is free" if shown.per_request == "0" else limit(shown.per_request)),
+        ("an hour", f"{limit(shown.per_hour)} (spent, or signed and still usable: {shown.spent_hour})"),
+        ("a day", f"{limit(shown.per_day)} (the same: {shown.spent_day})"),
         ("a payee and day", limit(shown.per_payee)),
         ("a person decides", f"above {shown.approve_above}" if shown.approve_above is not None else "never by amount"),
         ("", "before a payee is paid for the first time") if shown.approve_first else ("", ""),
-        ("networks", names(shown.networks, "none")),
+        ("networks", names(shown.networks, "none") if shown.networks else "none: nothing is paid anywhere"),
         ("tokens", names(shown.assets, "none")),
         ("providers", names(shown.peers, "everybody")),
         ("capabilities", names(shown.capabilities, "all")),
@@ -335,17 +343,31 @@ def _explained(found: PayExplained) -> str:
     ]
     if found.key:
         rows.append(("authorisation", found.key))
-    if found.response is not None:
-        rows.append(("provider said", json.dumps({k: v for k, v in found.response.items() if k != "extensions"})))
-    return pairs(rows) + (f"\nreceipt\n{clean(found.receipt)}" if found.receipt else "\nno receipt")
+    if isinstance(found.response, dict):
+        rows.append(("provider said", _said(found.response)))
+    rows.append(("receipt", f"`nexus pay explain {one.id} --receipt` prints it" if found.receipt else "none"))
+    return pairs(rows)
+
+
+def _said(response: dict[str, Any]) -> str:
+    """A provider's SettlementResponse, in short; whole it is in the JSON."""
+    if response.get("success") is True:
+        return "it takes this as paid"
+    words = [text for text in (response.get("errorReason"), response.get("errorMessage")) if isinstance(text, str)]
+    return ": ".join(words) or "nothing that makes sense"
 
 
 def _verified(found: PayVerified) -> str:
     if not found.valid or found.receipt is None:
         return f"not valid: {clean(found.problem)}"
-    return "valid: signed by the provider\n" + pairs(
-        (name, json.dumps(value) if not isinstance(value, str) else value) for name, value in found.receipt.items()
-    )
+    told = {name: value for name, value in found.receipt.items() if name not in ("amount", "asset", "network")}
+    rows = [("paid", f"{found.amount} {found.asset} on {found.network}")]
+    for name, value in told.items():
+        if name == "issuedAt" and isinstance(value, int):
+            rows.append((name, clock(value * 1000)))
+        else:
+            rows.append((name, value if isinstance(value, str) else json.dumps(value)))
+    return "valid: signed by the provider\n" + pairs(rows)
 
 
 def _settlements(found: PaySettleStatus) -> str:

@@ -1,10 +1,10 @@
-"""Lengths of time and moments, as people type them."""
+"""Lengths of time and moments, as people type them, and as programs read them."""
 
 from __future__ import annotations
 
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from nexusd.cli.usage import UsageError
@@ -16,6 +16,11 @@ def length(text: str) -> int | None:
     """Milliseconds of 90s, 10min, 2h or 7d; None for anything else."""
     match = re.fullmatch(r"(\d{1,9}) ?(s|m|min|h|d)", text)
     return int(match[1]) * UNITS[match[2]] if match else None
+
+
+def iso(unix_ms: int) -> str:
+    """A moment as other programs read it."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def moment(flag: str, text: str, now_ms: int | None = None) -> int:

@@ -150,7 +150,10 @@ class OutgoingCall:
                     reached = self.payment.reached() if self.payment is not None else ""
                     if code == Code.PAYMENT_REQUIRED and reached:
                         return await self._end(CallError("price_reached", reached, code))
-                    return await self._end(CallError(_CODES.get(code, "invoke_failed"), message or code, code))
+                    words = (
+                        f"The provider did not take the payment: {message}" if code == Code.PAYMENT_INVALID else message
+                    )
+                    return await self._end(CallError(_CODES.get(code, "invoke_failed"), words or code, code))
                 case events.Cancelled(reason):
                     return await self._end(CallError("invoke_cancelled", f"The provider gave up: {reason}"))
                 case events.PaymentDemanded() as demanded:

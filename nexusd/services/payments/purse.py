@@ -61,6 +61,13 @@ _NOTE_CHARS: Final = 256
 _MOST_COST: Final = 1 << 62
 
 
+_STOPPED: Final = Refusal(
+    "payment_refused",
+    f"{policy.CODES[policy.STOPPED].capitalize()} (`nexus pay stop --off`)",
+    {"reason": policy.STOPPED},
+)
+
+
 class Purse:
     """See `trade.Purse`."""
 
@@ -76,6 +83,7 @@ class Purse:
         account: Callable[[], Account | None],
         published_prices: Advertised = lambda _peer, _capability: (),
         holds: Holds = _unknown,
+        has_wallet: Callable[[], bool] = lambda: True,
     ) -> None:
         self._purchases = purchases
         self._policies = policies
@@ -86,6 +94,7 @@ class Purse:
         self._account = account
         self._prices_of = published_prices
         self._holds = holds
+        self._has_wallet = has_wallet
         self._waiting: dict[str, trio.Event] = {}
 
     @property
@@ -100,11 +109,13 @@ class Purse:
             return demand
         account = self._account()
         if account is None:
-            return Refusal("wallet_locked")
+            return Refusal("wallet_locked" if self._has_wallet() else "no_wallet")
         known = await self._purchases.get(wish.id)
         if known is not None:
             return await self._show_again(wish, demand, known, account)
         rules = await self._policies.of(wish.agent)
+        if await self._purchases.stopped():
+            return _STOPPED
         offers = _cheapest_first(demand.offers, tab=wish.tab)
         if demand.offers and not offers:
             how = "wants a tab, and the call did not allow one"
@@ -134,7 +145,7 @@ class Purse:
         if signed is None:
             return Refusal("payment_refused", "Nothing was signed for this call: make a new one")
         if await self._purchases.stopped():
-            return Refusal("payment_refused", policy.CODES[policy.STOPPED], {"reason": policy.STOPPED})
+            return _STOPPED
         for offer in demand.offers:
             terms = offer.terms
             if signed.key == signed.authorization.key(terms.token) and terms.pay_to == was.pay_to:

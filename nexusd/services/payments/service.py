@@ -107,6 +107,7 @@ class Payments:
             account=lambda: self.wallet.account,
             published_prices=advertised,
             holds=self._holds,
+            has_wallet=lambda: self.wallet.address is not None,
         )
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -270,7 +271,14 @@ class Payments:
         found = receipt.verify(params.receipt.strip())
         if isinstance(found, PaymentFault):
             return schema.PayVerified(valid=False, problem=str(found))
-        return schema.PayVerified(valid=True, receipt=msgspec.to_builtins(found))
+        token = self._tokens.find(found.network, found.asset)
+        return schema.PayVerified(
+            valid=True,
+            amount=found.amount if token is None else money.show(int(found.amount), token.decimals),
+            asset=found.asset if token is None else token.symbol,
+            network=found.network if token is None else network_name(token.chain_id),
+            receipt=msgspec.to_builtins(found),
+        )
 
     async def _find(self, params: schema.PayIdParams) -> PurchaseRow | Refusal:
         agent = self._agents.find(params.agent)

@@ -32,7 +32,12 @@ _ROWS: Final = (
         "No such method",
         "list the methods with `nexus rpc rpc.discover`",
     ),
-    ErrorCode("invalid_params", -32602, "The parameters do not fit the method", "see `nexusd openrpc`"),
+    ErrorCode(
+        "invalid_params",
+        -32602,
+        "The parameters do not fit the method",
+        "see the message; all parameters are in `nexusd openrpc`",
+    ),
     ErrorCode("internal_error", -32603, "The daemon failed", "see its log, and report what it says"),
     # refusals
     ErrorCode("refused", -32000, "Refused", "see the message"),
@@ -178,7 +183,7 @@ _ROWS: Final = (
         "wallet_locked",
         -32062,
         "The wallet is locked",
-        "open it with `nexus wallet unlock`, or make one with `nexus wallet new`",
+        "open it with `nexus wallet unlock`",
     ),
     ErrorCode("wrong_password", -32063, "That is not the password", "try again"),
     # storage

@@ -260,10 +260,14 @@ class PayVerifyParams(Params, frozen=True, kw_only=True):
 
 
 class PayVerified(Result, frozen=True, kw_only=True):
-    """`valid`: signed by the provider that it names; it then says what was delivered for what."""
+    """`valid`: signed by the provider that it names; it then says what was delivered for what. `amount` is that of the
+    receipt in whole tokens; of a token that is not known here in its smallest unit, and `asset` is its contract."""
 
     valid: bool
     problem: str = ""
+    amount: str = ""
+    asset: str = ""
+    network: str = ""
     receipt: dict[str, Any] | None = None
 
 

@@ -46,6 +46,7 @@ class Shopper:
         self.holds: dict[int, int] = {}
         """What the wallet holds, by chain; of others nobody can tell."""
         self.asked: list[int] = []
+        self.wallet = True
         self.told: list[Any] = []
         self.policies = Policies(store)
         salts = itertools.count()
@@ -59,6 +60,7 @@ class Shopper:
             account=lambda: self.account,
             published_prices=lambda _peer, _capability: self.prices,
             holds=self._held,
+            has_wallet=lambda: self.wallet,
         )
         self.calls = 0
 
@@ -182,9 +184,11 @@ async def test_nothing_is_paid_by_default_nor_with_a_locked_wallet(tmp_path: Pat
         assert refused.code == "payment_refused"
         await alice.allow()
         alice.account = None
-        locked = await alice.purse.pay(alice.wish())
-        assert isinstance(locked, Refusal)
-        assert locked.code == "wallet_locked"
+        for there, code in ((True, "wallet_locked"), (False, "no_wallet")):
+            alice.wallet = there
+            locked = await alice.purse.pay(alice.wish())
+            assert isinstance(locked, Refusal)
+            assert locked.code == code
 
 
 async def test_what_was_published_binds_the_provider(tmp_path: Path) -> None:
@@ -281,9 +285,14 @@ async def test_what_is_refused_for_the_same_is_told_once_and_how_to_begin(tmp_pa
         await alice.allow(**EVERYWHERE)
         refused = await alice.purse.pay(alice.wish(terms.required([DEAR, CHEAP], BOB.peer_id)))
         assert isinstance(refused, Refusal)
+        assert refused.message == "Payments are switched off (`nexus pay stop --off`)"
+        await alice.store.purchases.stop(False)
+        await alice.allow(per_day="0.05", **EVERYWHERE)
+        refused = await alice.purse.pay(alice.wish(terms.required([DEAR, CHEAP], BOB.peer_id)))
+        assert isinstance(refused, Refusal)
         assert refused.message == (
-            "The provider asks for 0.08 USDC on polygon, or 0.09 USDC on base: payments are switched off"
-            " (`nexus pay stop --off`)"
+            "The provider asks for 0.08 USDC on polygon, or 0.09 USDC on base: more than may be spent in a day"
+            " (`nexus pay policy set --per-day`)"
         )
 
 

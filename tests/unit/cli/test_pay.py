@@ -1,0 +1,215 @@
+"""What the commands of payments show: in words, in whole tokens, and with what to type next."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from msgspec.structs import replace
+
+from nexusd.cli.terminal import clock
+from nexusd_protocols.identity import Signer
+from nexusd_protocols.rpc import schema
+
+BOB = Signer(bytes([3]) * 32).peer_id
+AT = 1_795_958_550_252
+JWS = "eyJhbGciOiJFZERTQSJ9.e30.c2lnbmVk"
+BOUGHT = schema.PurchaseView(
+    id="019aca5e",
+    cursor=4,
+    at=AT,
+    state="spent",
+    peer=BOB,
+    capability="upper",
+    amount="0.1",
+    signed="0.1",
+    counts="0.1",
+    asset="USDC",
+    network="base",
+    pay_to="0xab",
+    transaction="0xcd",
+    receipt=True,
+)
+POLICY = schema.PayPolicy(
+    stopped=False,
+    per_request="1",
+    per_hour=None,
+    per_day="10",
+    per_payee=None,
+    approve_above="0.25",
+    approve_first=True,
+    networks=["base"],
+    assets=["USDC"],
+    peers=None,
+    capabilities=["upper"],
+    max_window_s=600,
+    spent_hour="0.3",
+    spent_day="0.4",
+)
+
+
+def test_a_policy(nexus, daemon):
+    daemon.script["pay.policy"] = POLICY
+    assert (
+        nexus("pay", "policy", "show", tty=True).out
+        == """\
+a request         1
+an hour           no limit (spent, or signed and still usable: 0.3)
+a day             10 (the same: 0.4)
+a payee and day   no limit
+a person decides  above 0.25
+                  before a payee is paid for the first time
+networks          base
+tokens            USDC
+providers         everybody
+capabilities      upper
+longest window    600 s
+"""
+    )
+    nothing = replace(POLICY, stopped=True, per_request="0", networks=[], approve_above=None, approve_first=False)
+    daemon.script["pay.policy"] = nothing
+    shown = nexus("pay", "policy", "show", tty=True).out.splitlines()
+    assert shown[0] == "STOPPED           nothing is paid: `nexus pay stop --off` ends that"
+    assert "a request         0: nothing but what is free" in shown
+    assert "networks          none: nothing is paid anywhere" in shown
+
+
+def test_a_policy_is_changed_by_what_is_given(nexus, daemon):
+    daemon.script["pay.setPolicy"] = POLICY
+    amounts = (
+        "--per-request",
+        "1",
+        "--per-hour",
+        "2",
+        "--per-day",
+        "10",
+        "--per-payee",
+        "none",
+        "--approve-above",
+        "0.25",
+    )
+    lists = ("--allow-network", "base", "--allow-network", "polygon", "--allow-asset", "EURC", "--allow-peer", "none")
+    others = ("--allow-capability", "upper", "--no-approve-first", "--max-window", "60")
+    assert nexus("pay", "policy", "set", *amounts, *lists, *others).code == 0
+    assert daemon.params("pay.setPolicy") == schema.PayPolicySetParams(
+        per_request="1",
+        per_hour="2",
+        per_day="10",
+        per_payee="none",
+        approve_above="0.25",
+        approve_first=False,
+        networks=["base", "polygon"],
+        assets=["EURC"],
+        peers=[],
+        capabilities=["upper"],
+        max_window_s=60,
+    )
+    assert nexus("pay", "policy", "set", "--approve-first").code == 0
+    assert daemon.params("pay.setPolicy") == schema.PayPolicySetParams(approve_first=True)
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ({"success": True, "transaction": "0xcd", "amount": "100000"}, "it takes this as paid"),
+        ({"success": False, "errorReason": "insufficient_funds"}, "insufficient_funds"),
+        ({"success": False, "errorReason": "x", "errorMessage": "\x1b[31mred"}, "x: red"),
+        ({"success": "yes", "errorReason": 7}, "nothing that makes sense"),
+    ],
+)
+def test_all_that_is_known_of_a_payment(nexus, daemon, response, said):
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=BOUGHT, key="k", response=response, receipt=JWS)
+    shown = nexus("pay", "explain", "019aca5e", tty=True).out.splitlines()
+    assert f"provider said    {said}" in shown
+    assert "price            0.1 USDC on base" in shown
+    assert shown[-1] == "receipt          `nexus pay explain 019aca5e --receipt` prints it"
+    assert nexus("pay", "explain", "019aca5e", "--receipt", tty=True).out == f"{JWS}\n"
+    assert nexus("pay", "explain", "019aca5e").data["response"] == response
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=replace(BOUGHT, receipt=False))
+    assert nexus("pay", "explain", "019aca5e", tty=True).out.splitlines()[-1] == "receipt          none"
+    assert nexus("pay", "explain", "019aca5e", "--receipt").error["message"] == "there is no receipt for that payment"
+
+
+def test_what_a_receipt_says(nexus, daemon, tmp_path):
+    file = tmp_path / "receipt.jws"
+    file.write_text(f"{JWS}\n")
+    told = {
+        "amount": "100000",
+        "asset": "0x83",
+        "network": "eip155:8453",
+        "issuedAt": 1_795_960_202,
+        "usage": {"units": 1},
+    }
+    daemon.script["pay.verify"] = schema.PayVerified(
+        valid=True, amount="0.1", asset="USDC", network="base", receipt={"capability": "upper\x1b[2J", **told}
+    )
+    ran = nexus("pay", "verify", str(file), tty=True)
+    assert (ran.code, ran.out.splitlines()) == (
+        0,
+        [
+            "valid: signed by the provider",
+            "paid        0.1 USDC on base",
+            "capability  upper",
+            f"issuedAt    {clock(1_795_960_202_000)}",
+            'usage       {"units": 1}',
+        ],
+    )
+    assert daemon.params("pay.verify").receipt == JWS
+    daemon.script["pay.verify"] = schema.PayVerified(valid=False, problem="nexus_bad_receipt: forged")
+    ran = nexus("pay", "verify", str(file), tty=True)
+    assert (ran.code, ran.out) == (1, "not valid: nexus_bad_receipt: forged\n")
+    assert nexus("pay", "verify", str(tmp_path / "none")).error["try"] == "name a file with a receipt"
+
+
+def test_payments_for_a_spreadsheet(nexus, daemon):
+    evil = replace(BOUGHT, cursor=5, note='=cmd|"/c calc"', outcome="-1", state="closed")
+    pages = iter([schema.PurchaseList(purchases=[BOUGHT], more=True), schema.PurchaseList(purchases=[evil])])
+    daemon.script["pay.history"] = lambda _: next(pages)
+    rows = list(csv.DictReader(io.StringIO(nexus("pay", "export", "--csv").out)))
+    assert [(row["id"], row["at"], row["amount"], row["network"]) for row in rows] == [
+        ("019aca5e", "2026-11-29T13:22:30.252Z", "0.1", "base")
+    ] * 2
+    assert (rows[1]["note"], rows[1]["outcome"]) == ('\'=cmd|"/c calc"', "'-1")
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[BOUGHT])
+    assert [line["id"] for line in nexus("pay", "export").lines] == ["019aca5e"]
+
+
+def test_what_waits_for_a_person_and_what_was_decided(nexus, daemon):
+    daemon.script |= {"pay.approvals": schema.PurchaseList(purchases=[]), "pay.approve": BOUGHT, "pay.reject": BOUGHT}
+    assert nexus("pay", "approvals", tty=True).out == "nothing waits for you\n"
+    assert nexus("pay", "approve", "019aca5e", tty=True).out == "approved: 0.1 USDC\n"
+    assert nexus("pay", "reject", "019aca5e", tty=True).out == "rejected: 0.1 USDC\n"
+    assert daemon.params("pay.reject").id == "019aca5e"
+
+
+def test_what_is_owed(nexus, daemon):
+    daemon.script["pay.settlements"] = schema.PaySettleStatus(
+        networks=[
+            schema.NetworkState(network="base", online=True, settles=False, problem="the account has too little"),
+            schema.NetworkState(network="polygon", online=False, settles=False, problem="unfunded"),
+        ],
+        totals=[schema.ChargeTotal(network="base", asset="USDC", state="due", charges=1, amount="0.1")],
+        charges=[
+            schema.ChargeView(
+                key="k",
+                at=AT,
+                state="due",
+                peer=BOB,
+                capability="upper",
+                amount="0.1",
+                asset="USDC",
+                network="base",
+                payer="0xab",
+                pay_to="0xcd",
+                valid_before=AT,
+                reason="the account has too little",
+            )
+        ],
+    )
+    shown = nexus("pay", "settle", "--status", tty=True).out
+    assert "base     does not settle  the account has too little\n" in shown
+    assert "polygon" not in shown
+    assert "due: the account has too little  0.1 USDC  base     upper       0xab   none\n" in shown
+    daemon.script["pay.settlements"] = schema.PaySettleStatus(networks=[], totals=[], charges=[])
+    assert nexus("pay", "settle", tty=True).out == "no network has a node (rpc_urls)\n\nnothing is owed\n\nno charges\n"
