@@ -33,6 +33,7 @@ from nexusd_protocols.errors import LimitExceededError, RemoteProtocolError
 from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.bounds import HOUR_MS
 from nexusd_protocols.ids import RoomId
+from tests.harness.examples import examples
 
 CID = Cid(DAG_CBOR, b"\x01" * 32)
 HOUR = 488_888
@@ -92,7 +93,7 @@ def test_round_trip(frame):
 
 
 @given(st.sampled_from(FRAMES), st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 def test_a_changed_frame_is_refused_or_is_another_frame_that_encodes_so(frame, data):
     raw = bytearray(codec.encode(frame)[codec.varint.read(codec.encode(frame), 0)[1] :])
     for _ in range(data.draw(st.integers(1, 3))):
@@ -238,7 +239,7 @@ def test_a_length_that_nobody_means_is_refused(data, code):
 
 # --- packing ----------------------------------------------------------------------------------------------------------
 @given(st.lists(st.integers(1, 300_000), max_size=40), st.integers(0, 300))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_messages_are_packed_into_frames_that_can_be_sent(sizes, small):
     rng = Random(len(sizes))
     messages = [rng.randbytes(8) * (size // 8 + 1) for size in sizes] + [rng.randbytes(9) for _ in range(small)]

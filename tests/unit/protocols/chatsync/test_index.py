@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from nexusd_protocols.chatsync.index import EMPTY, BatchRef, Item, Key, MemoryIndex, Summary
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
 from nexusd_protocols.history.bounds import HOUR_MS
+from tests.harness.examples import examples
 
 START = Key(0, b"")
 END = Key(1 << 48, b"")
@@ -68,7 +69,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(deadline=None, max_examples=60)
+TestModel.settings = settings(deadline=None, max_examples=examples(60))
 
 
 def test_many_items_in_any_order_are_as_those_that_were_there_at_first():

@@ -24,6 +24,7 @@ from nexusd_protocols.content.cid import DAG_CBOR, Cid
 from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.history.bounds import HISTORY_EPOCH_MS, HOUR_MS
 from tests.harness.chatsync import END, NOW, START, YEAR_MS, Outcome, hours_of, messages, reconciled, seal
+from tests.harness.examples import examples
 
 HOUR = NOW // HOUR_MS
 
@@ -49,7 +50,7 @@ def everything(index: MemoryIndex, lower: Key = START, upper: Key = END) -> list
 
 
 @given(sets, sets, sets, st.integers(0, 1 << 32))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_two_sets_end_as_their_union(common, of_mine, of_theirs, seed):
     mine, theirs = MemoryIndex(), MemoryIndex()
     dates: dict[bytes, int] = {}  # a digest names one message, and that has one date

@@ -19,6 +19,7 @@ from nexusd_protocols.chatsync.stream import Delivered, SyncInitiator, SyncRespo
 from nexusd_protocols.history.bounds import HISTORY_EPOCH_MS, placement
 from nexusd_protocols.ids import RoomId
 from tests.harness.chatsync import NOW
+from tests.harness.examples import examples
 
 PEOPLE = ("alice", "bob", "carol")
 DAY = 86_400_000
@@ -185,4 +186,4 @@ class Mesh(RuleBasedStateMachine):
 
 
 TestMesh = Mesh.TestCase
-TestMesh.settings = settings(deadline=None, max_examples=40, stateful_step_count=30)
+TestMesh.settings = settings(deadline=None, max_examples=examples(40), stateful_step_count=30)

@@ -29,6 +29,7 @@ from nexusd_protocols.chatsync.ranges import Fingerprint, Items, Ranges, Skip
 from nexusd_protocols.chatsync.stream import Delivered, SyncInitiator, SyncResponder, Undelivered
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.ids import RoomId
+from tests.harness.examples import examples
 
 OPEN = Open(RoomId("lab"), 5)
 OPENED = Opened(7, None, 0)
@@ -96,7 +97,7 @@ def test_a_whole_session():
 
 
 @given(st.lists(st.integers(1, 30), min_size=1))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_bytes_come_in_any_pieces(cuts):
     initiator = initiator_that(Want(tuple(DIGESTS)))
     frames = [Messages((MESSAGES[1],), (DIGESTS[0],), last=False), Messages((MESSAGES[2],), (), last=True)]

@@ -26,6 +26,7 @@ from nexusd_protocols.gossipsub.outputs import Deliver, Send, Validate
 from nexusd_protocols.gossipsub.params import Params, ScoreParams, TopicScoreParams, decay_over
 from nexusd_protocols.gossipsub.router import GossipSub
 from nexusd_protocols.gossipsub.rpc import Rpc
+from tests.harness.examples import examples
 from tests.harness.gossipsub import TOPIC, check_invariants, id_of, said
 
 NODES = [f"node-{number}" for number in range(6)]
@@ -216,4 +217,6 @@ class Network(RuleBasedStateMachine):
 
 
 TestNetwork = Network.TestCase
-TestNetwork.settings = settings(max_examples=20, stateful_step_count=30, deadline=None, phases=[Phase.generate])
+TestNetwork.settings = settings(
+    max_examples=examples(20), stateful_step_count=30, deadline=None, phases=[Phase.generate]
+)

@@ -17,6 +17,7 @@ from nexusd_protocols.content.cid import DAG_CBOR, RAW
 from nexusd_protocols.history.batch import CONTENT_BYTES, batches, read_batch
 from nexusd_protocols.history.errors import HistoryError
 from nexusd_protocols.pubsub.signed import SignedMessage
+from tests.harness.examples import examples
 from tests.harness.people import ALICE, BOB, MALLORY
 from tests.harness.spoken import AT, HOUR, HOUR_MS, LAB, said
 
@@ -42,7 +43,7 @@ def in_order(*messages: SignedMessage) -> list[bytes]:
 
 
 @given(st.integers(1, 250), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 def test_equal_sets_give_equal_batches(count, random):
     messages = pool(250)[:count]
     shuffled = [*messages, messages[0]]

@@ -23,6 +23,7 @@ from nexusd_protocols.payments.authorization import (
 )
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tokens import KNOWN, USDC_BASE
+from tests.harness.examples import examples
 from tests.harness.paying import PAYER, THIEF, price, signed
 
 UINT = st.integers(0, 2**256 - 1)
@@ -37,7 +38,7 @@ AUTHORIZATIONS = st.builds(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(AUTHORIZATIONS, st.sampled_from(KNOWN))
 def test_the_signer_is_recovered(authorization, token):
     signature = sign(authorization, token, PAYER)
@@ -46,7 +47,7 @@ def test_the_signer_is_recovered(authorization, token):
     assert normalised(signature) == signature
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(AUTHORIZATIONS, st.integers(0, 64), st.integers(1, 255))
 def test_no_byte_can_be_changed(authorization, at, flip):
     signature = bytearray(sign(authorization, USDC_BASE, PAYER))

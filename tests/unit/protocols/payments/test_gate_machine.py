@@ -69,6 +69,7 @@ from nexusd_protocols.payments.gate_outputs import (
     StopWork,
 )
 from nexusd_protocols.payments.tab_gate import TabGate
+from tests.harness.examples import examples
 from tests.unit.protocols.payments.charges import BOB, INPUT, MALLORY, NOW, UNTIL, WIDE, entry, tab_gate
 
 EAGER = st.sampled_from([True, True, True, False])
@@ -431,4 +432,4 @@ class Gates(RuleBasedStateMachine):
 
 
 TestGates = Gates.TestCase
-TestGates.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestGates.settings = settings(max_examples=examples(100), stateful_step_count=60, deadline=None)

@@ -36,6 +36,7 @@ from nexusd_protocols.payments.tab_provider import TabProvider
 from nexusd_protocols.payments.terms import PriceTerms, read_requirements
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.verify import Verified, verify
+from tests.harness.examples import examples
 from tests.harness.paying import NOW, PAYER, THIEF, payment, signed, tab_price
 from tests.harness.vectors import vectors
 
@@ -164,7 +165,7 @@ def fits(terms: PriceTerms, units: int) -> bool:
     return terms.cost(units) <= terms.step
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TERMS, PIECES, st.lists(st.sampled_from([0, 0, 1, 200, 500, 700]), min_size=60, max_size=60), st.booleans())
 def test_what_is_delivered_is_paid_and_no_more_than_was_agreed(terms, pieces, pauses, slow):
     """However the pieces come, and however often the time of a tab is over before the next one."""
@@ -188,7 +189,7 @@ def test_what_is_delivered_is_paid_and_no_more_than_was_agreed(terms, pieces, pa
     assert sum(call.committed.values()) == call.payer.total
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TERMS, PIECES, st.integers(0, 2000), st.booleans())
 def test_a_call_goes_on_to_what_it_may_cost_and_no_further(terms, pieces, more, slow):
     budget = terms.ahead + more

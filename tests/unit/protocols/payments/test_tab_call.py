@@ -24,6 +24,7 @@ from nexusd_protocols.payments.tab_gate import TabGate
 from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.tab_provider import TabProvider
 from nexusd_protocols.payments.terms import PriceTerms
+from tests.harness.examples import examples
 from tests.harness.paying import NOW, tab_price
 from tests.unit.protocols.payments.charges import BOB, entry, result
 from tests.unit.protocols.payments.test_tab import fits, text, verified
@@ -241,7 +242,7 @@ TERMS = st.builds(
 PIECES = st.lists(st.integers(1, 30), max_size=50)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(TERMS, PIECES, st.integers(0, 1))
 def test_pieces_leave_in_order_and_are_charged(terms, pieces, lag):
     call = Call(terms, lag=lag).begin()
@@ -267,7 +268,7 @@ def test_pieces_leave_in_order_and_are_charged(terms, pieces, lag):
     assert [row.receipt for row in others] == [b""] * len(others)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(TERMS, PIECES, st.integers(0, 2000))
 def test_a_call_goes_on_to_what_it_may_cost(terms, pieces, more):
     budget = terms.ahead + more
@@ -287,7 +288,7 @@ def test_a_call_goes_on_to_what_it_may_cost(terms, pieces, more):
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(TERMS, st.lists(st.integers(1, 30), min_size=30, max_size=60), st.integers(0, 60), st.integers(0, 1))
 def test_a_provider_may_die_before_any_commit(terms, pieces, dies_at, lag):
     call = Call(terms, lag=lag, dies_at=dies_at)
@@ -308,7 +309,7 @@ def test_a_provider_may_die_before_any_commit(terms, pieces, dies_at, lag):
         assert call.charged in (0, call.signed[next(iter(call.signed))])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(TERMS, st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(0, 40))
 def test_a_caller_may_give_up_at_any_piece(terms, pieces, after):
     call = Call(terms).begin()

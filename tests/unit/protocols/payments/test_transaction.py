@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Account, N
 from nexusd_protocols.payments.transaction import Fees, decode, encode, read_fees, sign
+from tests.harness.examples import examples
 
 SECRETS = st.integers(1, N - 1).map(lambda number: number.to_bytes(32, "big"))
 ITEMS = st.recursive(st.binary(max_size=300), lambda items: st.lists(items, max_size=5), max_leaves=20)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     SECRETS,
     st.integers(1, 10**15),

@@ -20,6 +20,7 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import PriceTerms, read_requirements
 from nexusd_protocols.payments.tokens import USDC_BASE_SEPOLIA, USDC_POLYGON, Tokens
 from nexusd_protocols.payments.verify import Presented, Verified, identify, read, verify
+from tests.harness.examples import examples
 from tests.harness.paying import NOW, PAYER, THIEF, payment, price, tab_price
 from tests.harness.people import BOB, CAROL
 from tests.harness.vectors import named, vectors
@@ -261,7 +262,7 @@ LAX = {("resource",), ("resource", "url")}
 """What the payment is said to be for is for people: the binding says it."""
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from([way for way in paths(GOOD) if way and way not in LAX]), JSON | st.just(...))
 def test_nothing_that_was_changed_still_pays(way, value):
     changed: Any = copy.deepcopy(GOOD)

@@ -12,6 +12,7 @@ from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import Signer, peer_id_bytes
 from nexusd_protocols.pubsub.signed import SignedMessage
+from tests.harness.examples import examples
 from tests.harness.people import ALICE, BOB
 from tests.harness.vectors import named, vectors
 
@@ -78,7 +79,7 @@ def test_a_changed_byte_is_refused_or_does_not_verify(message, data):
 
 
 @given(messages)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_py_libp2p_signs_the_same_bytes_and_accepts_ours(message):
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.pubsub.pb import rpc_pb2

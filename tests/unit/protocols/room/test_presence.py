@@ -18,6 +18,7 @@ from nexusd_protocols.room.presence import (
     Roster,
     Tick,
 )
+from tests.harness.examples import examples
 from tests.harness.people import ALICE, BOB, CAROL
 
 NOW = 1_760_000_000_000
@@ -217,4 +218,4 @@ class RosterMachine(RuleBasedStateMachine):
 
 
 TestRosterMachine = RosterMachine.TestCase
-TestRosterMachine.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+TestRosterMachine.settings = settings(deadline=None, max_examples=examples(60), stateful_step_count=40)

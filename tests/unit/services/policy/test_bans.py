@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from nexusd.services.policy.bans import DAY, HOUR, LENGTHS, MINUTE, REASON_CHARS, REMEMBERED, BanTable
 from nexusd.store.bans import Ban
 from nexusd_protocols.identity import PeerId
+from tests.harness.examples import examples
 from tests.harness.nodes import signer
 
 ALICE, BOB, MALLORY = (signer(name).peer_id for name in ("alice", "bob", "mallory"))
@@ -138,4 +139,4 @@ class Judging(RuleBasedStateMachine):
 
 
 TestJudging = Judging.TestCase
-TestJudging.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestJudging.settings = settings(max_examples=examples(40), stateful_step_count=30, deadline=None)

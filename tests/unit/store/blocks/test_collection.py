@@ -10,6 +10,7 @@ from nexusd.store.blocks.collection import GRACE_MS, Collected
 from nexusd.store.blocks.pins import Pin
 from nexusd.store.store import Store, blocks_path
 from nexusd_protocols.content.block import Block
+from tests.harness.examples import examples
 from tests.harness.stores import opened
 from tests.unit.store.blocks.content import node, raw
 from tests.unit.store.people import ALICE, ALICES_SECOND
@@ -147,7 +148,7 @@ async def test_freed_room_is_given_back_to_the_disk(tmp_path, monkeypatch) -> No
     assert blocks_path(path).stat().st_size < 2 << 20
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30), deadline=None)
 @given(
     parents=st.lists(st.sets(st.integers(0, 11), max_size=4), min_size=12, max_size=12),
     pinned=st.sets(st.integers(0, 11), max_size=3),
@@ -257,7 +258,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None)
 @given(steps=_STEPS)
 async def test_a_collection_finds_what_a_walk_of_everything_does(tmp_path_factory, steps) -> None:
     blocks: list[Block] = []
