@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -19,6 +20,7 @@ from tests.harness.localchain import LocalChain
 from tests.harness.mallory import INVOKE, Line, Mallory
 from tests.harness.paying import PAYEE, PAYER
 from tests.harness.process import poll
+from tests.harness.rpcnode import Visit
 
 PRICE: Final = 100_000
 """What a call costs: 0.1 USDC."""
@@ -36,15 +38,39 @@ def wrong(off_s: int) -> list[str]:
     return [sys.executable, "-m", "tests.harness.wrongclock", str(off_s)] if off_s else []
 
 
+class Tap:
+    """A node in front of a chain that can be closed: against checks of payments, and against transactions."""
+
+    def __init__(self, chain: LocalChain) -> None:
+        self.checks = threading.Event()
+        self.checks.set()
+        self.asked = threading.Event()
+        """A check waits, or went through, since this was cleared."""
+        self.settles = True
+        self._port = chain.port
+
+    def __call__(self, visit: Visit) -> None:
+        methods = {call["method"] for call in visit.calls}
+        if "eth_getCode" in methods:
+            self.asked.set()
+            self.checks.wait(30)
+        if not self.settles and "eth_sendRawTransaction" in methods:
+            visit.answer([RuntimeError("not now") for _ in visit.calls])
+            return
+        visit.send_answers(visit.forward(self._port))
+
+
 class Shop:
     """It has the payee's wallet, and serves `upper`."""
 
-    def __init__(self, name: str, home: Home, chain: LocalChain, *flags: str, off_s: int = 0) -> None:
-        """Starts the daemon. `off_s`: by how much its clock is wrong."""
+    def __init__(
+        self, name: str, home: Home, chain: LocalChain, *flags: str, off_s: int = 0, node: str | None = None
+    ) -> None:
+        """Starts the daemon. `off_s`: by how much its clock is wrong. `node`: what is between it and the chain."""
         keep_wallet(home, name, PAYEE)
         self.worked = home.directory / f"{name}.worked"
         self.worked.touch()
-        self.daemon = Daemon(name, home, "--rpc-urls", f"base={chain.url}", *flags, through=wrong(off_s))
+        self.daemon = Daemon(name, home, "--rpc-urls", f"base={node or chain.url}", *flags, through=wrong(off_s))
 
     @property
     def peer_id(self) -> PeerId:
@@ -143,14 +169,21 @@ async def begin(payer: Mallory, shop: Shop, order: Order, payment: Any) -> Line:
 async def show(payer: Mallory, shop: Shop, order: Order, payment: Any) -> list[dict[str, Any]]:
     """The same, and all that is answered."""
     line = await begin(payer, shop, order, payment)
-    return await line.answers()
+    return await _rest(line)
 
 
 async def buy(payer: Mallory, shop: Shop, order: Order, *, account: Account = PAYER) -> list[dict[str, Any]]:
     """A call that is paid for as our own payers do it."""
     line, demand = await ask(payer, shop, order)
     await line.say(order.proof(bound(demand, payer, shop.peer_id, order, account=account)))
-    return await line.answers()
+    return await _rest(line)
+
+
+async def _rest(line: Line) -> list[dict[str, Any]]:
+    """All frames, and the stream is gone."""
+    frames = await line.answers()
+    await line.reset()
+    return frames
 
 
 def bound(
