@@ -17,9 +17,16 @@ from tools import reference
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "protocols", "bootstrap", "bench", "tests", "contrib", "tools")
+
+
+def _installed(page: Path) -> bool:
+    """Whether it came with a tool that some tests bring in."""
+    return any(part == "node_modules" or part.startswith(".") for part in page.relative_to(ROOT).parts)
+
+
 PAGES = sorted(
     [*ROOT.glob("*.md")]
-    + [page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md") if "node_modules" not in page.parts]
+    + [page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md") if not _installed(page)]
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
