@@ -33,6 +33,10 @@ CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 THREADS: Final = 4
 """In which files are read and written. A file system that hangs must not have all that the daemon may use."""
 
+_NONE: Final = -1
+_SEVERAL: Final = -2
+"""Instead of a descriptor."""
+
 _PATH_ONLY: Final = getattr(os, "O_PATH", 0)
 _MODES: Final[dict[FileUse, frozenset[int]]] = {
     "read": frozenset({os.O_RDONLY, os.O_RDWR}),
@@ -66,11 +70,11 @@ class HandedFile:
         await self._in_thread(partial(self._write, offset, pieces))
 
     def close(self) -> None:
-        """The request is over."""
+        """The request is over. Raises OSError, of a network file system perhaps; it is closed all the same."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
             self._owner.open -= 1
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +111,7 @@ class HandedFiles:
 
     def __init__(self, limit: int = limits.RPC_FILES) -> None:
         self._limit = limit
-        self._came = -1
+        self._came = _NONE
         self.open = 0
         """In use by requests."""
 
@@ -115,26 +119,37 @@ class HandedFiles:
         """Bytes as `recv` gives them, and the file that came with them. Raises what `recv` does."""
         data, ancillary, _, _ = sock.recvmsg(size, ANCILLARY_BYTES, CLOSE_ON_EXEC)
         for descriptor in _descriptors(ancillary):
-            self.drop()
-            self._came = descriptor
+            if self._came == _NONE:
+                self._came = descriptor
+            else:
+                # one read may hold the end of a line and the next with its file: which is whose is not known any more
+                self.drop()
+                _close(descriptor)
+                self._came = _SEVERAL
         return data
 
     def take(self) -> HandedFile | Refusal:
         """The file that came with a request's line, for that request."""
-        if self._came < 0:
+        if self._came == _SEVERAL:
+            return Refusal("bad_file", "Another file came before the line of the first had ended: send lines whole")
+        if self._came == _NONE:
             return Refusal("bad_file", "No file came with the request")
         if self.open >= self._limit:
             return Refusal("busy", f"A connection has at most {self._limit} files in use at once")
-        file, self._came = HandedFile(self._came, self), -1
+        file, self._came = HandedFile(self._came, self), _NONE
         self.open += 1
         return file
 
     def drop(self) -> None:
         """Close what came and was not taken: no request of its lines needs it."""
         if self._came >= 0:
-            descriptor, self._came = self._came, -1
-            with contextlib.suppress(OSError):  # of a network file system, perhaps; it is closed all the same
-                os.close(descriptor)
+            _close(self._came)
+        self._came = _NONE
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # nothing was done with it
+        os.close(descriptor)
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> Iterator[int]:

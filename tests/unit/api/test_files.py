@@ -202,6 +202,29 @@ async def test_more_than_one_with_a_line(door: Door, content: Content, data: Pat
     assert descriptors() == before
 
 
+async def test_a_second_file_before_the_line_of_the_first_has_ended(
+    door: Door, content: Content, data: Path, tmp_path: Path
+) -> None:
+    """One read may give the end of that line, the next line and its file: then neither file is taken for the other."""
+    client = await door.connect()
+    await client.call("node.status")
+    before = descriptors()
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    line = request(number=1)
+    await hand_over(client, line[:9], os.open(data, os.O_RDONLY))
+    await trio.testing.wait_all_tasks_blocked()
+    own = socket.socket(fileno=os.dup(client.stream.socket.fileno()))  # no turn of the daemon between the two
+    with own, other.open("rb") as opened:
+        own.send(line[9:])
+        socket.send_fds(own, [request(number=2)], [opened.fileno()])
+    assert [await answer(client) for _ in range(2)] == ["bad_file", "bad_file"]
+    assert content.read == []
+    assert descriptors() == before
+    await hand_over(client, request(number=3), os.open(data, os.O_RDONLY))
+    assert await answer(client) == {"written": len(DATA)}
+
+
 # --- and closed -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("line", [request("node.status"), request("no.such"), b"no JSON\n", request(upload=7), b"\n"])
 async def test_a_file_that_nobody_takes_is_closed(door: Door, content: Content, data: Path, line: bytes) -> None:
@@ -302,6 +325,29 @@ async def test_a_disk_that_takes_little_at_a_time(
     monkeypatch.setattr(files.os, "pwrite", lambda fd, data, offset: write(fd, data[:3], offset))
     await file.write_at(1, [b"01234567", b"89"])
     assert contents(data) == DATA[:1] + b"0123456789" + DATA[11:]
+
+
+async def test_a_file_that_fails_when_it_is_closed_is_in_use_no_more(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = HandedFiles()
+    one, other = socket.socketpair()
+    with one, other, data.open("rb") as opened:
+        socket.send_fds(one, [b"x"], [opened.fileno()])
+        owner.receive(other, 10)
+    file = owner.take()
+    assert isinstance(file, HandedFile)
+    close = os.close
+
+    def over_quota(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "close", over_quota)
+        with pytest.raises(OSError, match="quota"):
+            file.close()
+    assert owner.open == 0
 
 
 def test_nothing_came() -> None:
