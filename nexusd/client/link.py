@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -9,12 +10,15 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nexusd.client.errors import NexusError
 from nexusd.client.exchange import BROKEN, IDLE_LINKS, READ_BYTES, Exchange, Params, result_of
 from nexusd.client.finding import unreachable
 from nexusd_protocols.rpc.connection import Event, Response
+
+_NOT_HANDED_OVER: Final = frozenset({errno.EBADF, errno.ETOOMANYREFS})
+"""No open file; more under way between processes than the kernel allows."""
 
 
 class Link:
@@ -34,16 +38,25 @@ class Link:
 
     def write(self, line: bytes, file: int | None = None) -> None:
         """Send a line, and with it an open file. A connection that broke shows when it is read, together with what the
-        daemon said before."""
+        daemon said before. Raises NexusError `bad_file` where a file cannot be handed over: then nothing was sent."""
         if line:
             try:
                 with self._lock:
-                    sent = 0 if file is None else socket.send_fds(self._sock, [line], [file])
+                    sent = 0 if file is None else self._hand_over(line, file)
                     self._sock.sendall(line[sent:])
             except TimeoutError as error:
                 raise NexusError.of("timeout", "The daemon takes nothing") from error
             except OSError:
                 return
+
+    def _hand_over(self, line: bytes, file: int) -> int:
+        """Begin a line with its file; how much of it went."""
+        try:
+            return socket.send_fds(self._sock, [line], [file])
+        except OSError as error:
+            if error.errno in _NOT_HANDED_OVER and self._sock.fileno() >= 0:
+                raise NexusError.of("bad_file", f"The file cannot be handed over: {error.strerror}") from error
+            raise
 
     def request(self, method: str, params: Params, file: int | None = None) -> int:
         """Send a request; the id of its answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,20 @@ async def test_typed_methods(door: Door) -> None:
         assert nexus.discover().openrpc.startswith("1.")
         assert nexus.call("node.status").name == "alice"
         assert nexus.call("room.join", {"room": "general"}).room == "general"
+
+    await use(door, work)
+
+
+async def test_a_file_that_cannot_be_handed_over(door: Door) -> None:
+    """Nothing was sent then, so that an answer would be waited for in vain."""
+
+    def work(nexus: Nexus) -> None:
+        gone = os.open("/dev/null", os.O_RDONLY)
+        os.close(gone)
+        with pytest.raises(NexusError) as caught:
+            nexus.call("content.writeFrom", {"upload": "u", "offset": 0}, file=gone, timeout=5)
+        assert caught.value.code == "bad_file"
+        assert nexus.status().name == "alice"
 
     await use(door, work)
 
