@@ -258,10 +258,15 @@ class StreamChannel(Generic[EventT, CommandT]):
                 await self._shielded(self._stream.close_write)
 
     async def aclose(self) -> None:
-        """End the stream, as `ports.Channel.aclose`. What the peer still sends is dropped, within bounds."""
+        """End the stream, as `ports.Channel.aclose`. What the peer still sends is dropped, within bounds. Cancelled, it
+        resets the stream: its place is free again whatever happens."""
         if self.ended:
             return
-        await self.close_write()
+        try:
+            await self.close_write()
+        except BaseException:
+            await self.reset()
+            raise
         self.ended = True
         if self._stream.settled:
             self._stream.leave(self._release)

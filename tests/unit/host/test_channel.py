@@ -465,6 +465,23 @@ async def test_a_seventeenth_stream_waits_its_turn(pair):
     assert bob._slots.refused == 0
 
 
+async def test_who_is_cancelled_at_the_very_end_gives_the_place_back(pair):
+    alice, bob = pair
+
+    async def hold(channel):
+        while await channel.receive() is not None:
+            pass
+
+    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
+    for _ in range(17):
+        with trio.CancelScope() as scope:
+            async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
+                await channel.send(b"x")
+                scope.cancel()
+        assert scope.cancelled_caught
+        assert channel.ended
+
+
 async def test_a_machine_that_cannot_be_made_leaves_no_stream(pair):
     alice, bob = pair
     bob.streams.handle(TOY, lambda _peer: Bytes(), lambda channel: channel.receive())
