@@ -31,24 +31,37 @@ class Record:
         self._hurry = trio.Event()
         self._written = trio.Event()
         self._writing = False
+        self._over = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write, until cancelled. Calls may end only while this runs."""
+        """Write, until cancelled, and then what has ended by then. Calls may end only while this runs."""
         task_status.started()
-        while True:
-            await self._some.wait()
-            with trio.move_on_after(GATHER_SECONDS):
-                await self._hurry.wait()
-            self._some = trio.Event()
-            rows, self._ended = self._ended, []
-            self._writing = True
-            try:
+        try:
+            while True:
+                await self._some.wait()
+                with trio.move_on_after(GATHER_SECONDS):
+                    await self._hurry.wait()
+                await self._write()
+        finally:
+            await self._write()
+            self._over = True
+            self._written.set()
+
+    async def _write(self) -> None:
+        """Write down what has ended. Not cancelled: nobody else has it."""
+        self._some = trio.Event()
+        rows, self._ended = self._ended, []
+        if not rows:
+            return
+        self._writing = True
+        try:
+            with trio.CancelScope(shield=True):
                 await self._store.invocations.record_all(rows)
-            except OSError as error:
-                log.error("calls_not_recorded", invocations=[row.invocation for _, row in rows], error=str(error))
-            finally:
-                self._writing = False
-                self._written.set()
+        except OSError as error:
+            log.error("calls_not_recorded", invocations=[row.invocation for _, row in rows], error=str(error))
+        finally:
+            self._writing = False
+            self._written.set()
 
     def began(self, invocation: str, direction: Literal["in", "out"], peer: PeerId, capability: str) -> None:
         """A call is under way."""
@@ -61,8 +74,8 @@ class Record:
         self._some.set()
 
     async def written(self) -> None:
-        """Wait until all that ended is on the disk."""
+        """Wait until all that ended is on the disk, or nothing more will be."""
         self._hurry.set()
-        while self._ended or self._writing:
+        while (self._ended or self._writing) and not self._over:
             self._written = trio.Event()
             await self._written.wait()
