@@ -19,12 +19,6 @@ from tests.harness.mesh import Host, done, mesh
 from tests.harness.nodes import until
 
 
-@pytest.fixture
-def clock() -> MockClock:
-    # disks and processes are real here: time jumps only once they too are idle
-    return MockClock(autojump_threshold=0.003)
-
-
 async def heard_by_all(hosts: list[Host], room: str, count: int, seconds: float = 120) -> None:
     with trio.fail_after(seconds):
         for host in hosts:

@@ -35,12 +35,6 @@ CID = Cid.of(JSON, b"{}")
 LAB = RoomId("lab")
 
 
-@pytest.fixture
-def clock() -> MockClock:
-    # disks are real here: time jumps only once they too are idle
-    return MockClock(autojump_threshold=0.003)
-
-
 class Echo:
     """A provider in this process."""
 

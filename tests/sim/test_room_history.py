@@ -25,14 +25,8 @@ TOPIC = "/nexus/room/lab"
 
 
 @pytest.fixture
-def clock() -> MockClock:
-    # disks are real here: time jumps only once they too are idle
-    return MockClock(autojump_threshold=0.003)
-
-
-@pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """For the hosts' data, in memory where there is some: time jumps while a disk that others use too takes its own."""
+    """For the hosts' data, in memory where there is some: a disk that others use too takes its time."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 2 << 30:
         yield tmp_path

@@ -24,6 +24,7 @@ from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.nodes import signer
 from tests.harness.stores import opened
 from tests.harness.swarm import FakeExchange, FakeNames, Swarm
+from tests.harness.worktime import work_clock
 
 NOW = 1_800_000_000_000
 
@@ -146,6 +147,6 @@ async def hosts(tmp_path: Path) -> AsyncIterator[MakeHost]:
 
 
 @pytest.fixture
-def autojump_clock() -> MockClock:
-    """The store's threads need real time: let virtual time wait for them."""
-    return MockClock(autojump_threshold=0.05)
+def autojump_clock(monkeypatch: pytest.MonkeyPatch) -> MockClock:
+    """The store's threads need real time."""
+    return work_clock(monkeypatch)
