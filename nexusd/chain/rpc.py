@@ -31,7 +31,7 @@ DETAIL_CHARS: Final = 200
 TRY_MORE: Final = 256
 """Exchanges until more calls than the node took are tried at a time."""
 AGAIN_S: Final = 0.25
-"""Before the first call that is made again; each further one waits twice as long."""
+"""Before the first call that is made again, at least; each further one waits twice as long."""
 TOO_MANY_REQUESTS: Final = 429
 LIMIT_EXCEEDED: Final = -32005
 """Codes of nodes' errors: the first is HTTP's, the second (EIP-1474) is also what logs without end are refused with."""
@@ -104,7 +104,7 @@ class Rpc:
                     most = len(part) // 2
                 except LimitedError as error:
                     limited = error
-                    wait = pause if error.after_s is None else error.after_s
+                    wait = max(pause, error.after_s or 0.0)
                     if wait >= left:
                         raise
                     await trio.sleep(wait)

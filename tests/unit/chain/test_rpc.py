@@ -214,6 +214,13 @@ async def test_a_node_that_is_asked_too_often_is_asked_again_while_there_is_time
         assert node.visits > 1
 
 
+async def test_a_node_that_says_at_once_is_asked_less_often_all_the_same(monkeypatch):
+    monkeypatch.setattr(rpc_module, "AGAIN_S", 0.1)
+    with RpcNode(often_later) as node:
+        assert await fault(node, timeout=0.5) == "limited"
+        assert node.visits <= 3
+
+
 async def test_what_was_answered_is_not_asked_again(monkeypatch):
     """Else a node that takes few calls, and not often, would never answer all of many."""
     monkeypatch.setattr(rpc_module, "AGAIN_S", 0.001)
