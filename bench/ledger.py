@@ -21,6 +21,7 @@ import trio
 from bench.figure import number
 from bench.load import DISTURBED, Neighbours
 from nexusd.store import Store
+from nexusd_protocols.identity import Signer
 from tests.unit.protocols.payments.charges import NOW, WIDE, entry, result
 
 AT_ONCE = 256
@@ -43,7 +44,8 @@ def bare(directory: Path, count: int) -> float:
 
 async def ours(directory: Path, what: str, count: int, at_once: int) -> float:
     """Steps a second of the ledger, so many under way at once. Each payer has ten charges."""
-    entries = [entry(at, payer_number=at // 10 % 250) for at in range(count)]
+    peers = [Signer(number.to_bytes(32, "big")).peer_id for number in range(250)]
+    entries = [entry(at, payer_number=at // 10 % 250, peer=peers[at // 10 % 250]) for at in range(count)]
     turns = iter(entries)
     async with Store.open(directory / "ours.sqlite") as store:
         if what != "reserve":

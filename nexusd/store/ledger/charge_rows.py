@@ -22,6 +22,10 @@ BY_KEY: Final = CHARGE_SELECT + " WHERE key = ?"
 RESULT: Final = "SELECT data FROM charge_results WHERE charge = ?"
 SUMS: Final = "SELECT owed, owing, settled, settlings, lost, losses FROM charge_sums WHERE asset = ? AND payer = ?"
 
+OWED_BY_PEER: Final = (
+    "SELECT amount FROM charges WHERE peer = ? AND state IN ('reserved', 'due', 'submitted') AND +key >= ? AND +key < ?"
+)
+
 ALL_PAYERS: Final = ""
 _LAST_SECOND: Final = 1 << 62
 
@@ -197,12 +201,16 @@ def read_sums(connection: apsw.Connection, asset: str, payer: str) -> Sums:
     return Sums(int(owed), owing, int(settled), settlings, int(lost), losses)
 
 
-def read_owing(connection: apsw.Connection, key: str) -> Owing:
-    """What the payer of a key, and all payers, owe in its asset."""
-    asset = asset_of(key)
-    one = read_sums(connection, asset, key_parts(key).payer)
+def read_owing(connection: apsw.Connection, entry: Reservation) -> Owing:
+    """What is owed in the asset of an authorisation: by its payer, by the peer that shows it, and by all. A peer may
+    have accounts without end."""
+    parts = key_parts(entry.key)
+    asset = f"{parts.network}/{parts.asset}"
+    one = read_sums(connection, asset, parts.payer)
     every = read_sums(connection, asset, ALL_PAYERS)
-    return Owing(one.owed, one.owing, every.owed)
+    shown: Any = connection.execute(OWED_BY_PEER, (entry.peer, f"{asset}/", f"{asset}0")).fetchall()
+    by_peer = [int(amount) for (amount,) in shown]
+    return Owing(one.owed, max(one.owing, len(by_peer)), every.owed, sum(by_peer))
 
 
 def parts_of(charge: Charge | None) -> Sums:

@@ -92,7 +92,7 @@ class Ledger:
         def write(connection: apsw.Connection) -> Reserved | Known | Refused:
             known = read_charge(connection, entry.key, data=True)
             answer = rules.reserve(
-                known, entry, now=now, balance=balance, owing=read_owing(connection, entry.key), exposure=exposure
+                known, entry, now=now, balance=balance, owing=read_owing(connection, entry), exposure=exposure
             )
             if isinstance(answer, Reserved):
                 return Reserved(write_charge(connection, known, answer.charge))
@@ -162,7 +162,7 @@ class Ledger:
                 signature=signature,
                 now=now,
                 balance=balance,
-                owing=read_owing(connection, key),
+                owing=read_owing(connection, row.entry),
                 exposure=exposure,
             )
             return grown if isinstance(grown, Refused) else write_charge(connection, row, grown)
@@ -177,7 +177,7 @@ class Ledger:
 
         def write(connection: apsw.Connection) -> Reserved | Known | Refused:
             row, known = _existing(connection, key), read_charge(connection, entry.key)
-            owing = read_owing(connection, entry.key)
+            owing = read_owing(connection, entry)
             old, answer = rules.roll(row, known, entry, now=now, balance=balance, owing=owing, exposure=exposure)
             write_charge(connection, row, old)
             return Reserved(write_charge(connection, known, answer.charge)) if isinstance(answer, Reserved) else answer

@@ -146,7 +146,7 @@ class Charge:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
     """How much may be owed and not settled, in the asset's smallest unit, by one payer and by all; and in how many
-    charges by one payer."""
+    charges by one payer. A payer is an account, and a peer from whatever accounts it pays."""
 
     payer: int
     total: int
@@ -154,11 +154,13 @@ class Exposure:
 
 
 class Owing(NamedTuple):
-    """Sums over live charges in one asset: of the payer, how many, and of all payers."""
+    """Sums over live charges in one asset: of the account that pays, how many (or of the peer, if these are more), of
+    all, and of the peer that shows them."""
 
     payer: int = 0
     charges: int = 0
     total: int = 0
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,7 @@ def _over(
     """`held` is what the charge takes already."""
     if balance is not None and owing.payer - held + amount > balance:
         return Refused(faults.INSUFFICIENT_FUNDS, "the balance does not cover what is owed already and this")
-    if owing.payer - held + amount > exposure.payer:
+    if max(owing.payer, owing.peer) - held + amount > exposure.payer:
         return Refused(faults.EXPOSURE, "too much is not settled yet of this payer")
     if owing.total - held + amount > exposure.total:
         return Refused(faults.EXPOSURE, "too much is not settled yet")

@@ -25,7 +25,7 @@ from nexusd_protocols.payments.charge import (
 from nexusd_protocols.payments.transaction import Transaction
 from tests.harness.soundness import faults as unsound
 from tests.harness.stores import opened
-from tests.unit.protocols.payments.charges import ALICE, ASSET, INPUT, NOW, UNTIL, WIDE, entry, payer, result
+from tests.unit.protocols.payments.charges import ALICE, ASSET, INPUT, MALLORY, NOW, UNTIL, WIDE, entry, payer, result
 
 USDC = f"eip155:8453/{ASSET.hex()}"
 
@@ -105,13 +105,31 @@ async def test_exposure_is_by_payer_and_in_all(store) -> None:
     for number in (1, 2):
         assert isinstance(await reserve(store, entry(number), exposure=few), Reserved)
     assert (await reserve(store, entry(3), exposure=few)).code == faults.EXPOSURE
-    assert isinstance(await reserve(store, entry(4, payer_number=8), exposure=few), Reserved)
+    assert isinstance(await reserve(store, entry(4, payer_number=8, peer=MALLORY), exposure=few), Reserved)
     assert (await reserve(store, entry(5, payer_number=9), exposure=few)).code == faults.EXPOSURE
     await store.ledger.release(entry(1).key, "failed", NOW)
     assert isinstance(await reserve(store, entry(5, payer_number=9), exposure=few), Reserved)
     one = replace(WIDE, charges=2)
-    assert isinstance(await reserve(store, entry(6, payer_number=8), exposure=one), Reserved)
-    assert (await reserve(store, entry(8, payer_number=8), exposure=one)).code == faults.BUSY
+    assert isinstance(await reserve(store, entry(6, payer_number=8, peer=MALLORY), exposure=one), Reserved)
+    assert (await reserve(store, entry(8, payer_number=8, peer=MALLORY), exposure=one)).code == faults.BUSY
+
+
+async def test_a_peer_owes_no_more_by_having_many_accounts(store) -> None:
+    exposure = Exposure(payer=250, total=10_000, charges=5)
+
+    async def show(number: int, **fields: object) -> object:
+        return await reserve(store, entry(number, payer_number=number, **fields), balance=100, exposure=exposure)
+
+    assert [isinstance(await show(number), Reserved) for number in (1, 2)] == [True, True]
+    assert await show(3) == Refused(faults.EXPOSURE, "too much is not settled yet of this payer")
+    assert isinstance(await show(4, amount=50), Reserved)
+    # others are not held up by it
+    assert isinstance(await show(5, peer=MALLORY), Reserved)
+    await store.ledger.release(entry(1, payer_number=1).key, "failed", NOW)
+    assert isinstance(await show(3), Reserved)
+    for number in range(6, 9):
+        await show(number, amount=0)
+    assert await show(9, amount=0) == Refused(faults.BUSY, "too many charges of this payer are not settled yet")
 
 
 async def test_amounts_have_256_bits(store) -> None:

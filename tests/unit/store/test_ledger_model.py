@@ -20,7 +20,7 @@ from nexusd_protocols.payments.charge import (
 )
 from nexusd_protocols.payments.transaction import Transaction
 from tests.harness.soundness import faults
-from tests.unit.protocols.payments.charges import ASSET, INPUT, NOW, entry, payer, result
+from tests.unit.protocols.payments.charges import ASSET, BOB, INPUT, MALLORY, NOW, entry, payer, result
 
 STEPS = 300
 EXPOSURE = Exposure(payer=650, total=900, charges=6)
@@ -36,7 +36,8 @@ class Model:
     def owing(self, one) -> Owing:
         live = [row for row in self.rows.values() if row.state in LIVE]
         own = [row.live for row in live if row.entry.authorization.from_ == one.authorization.from_]
-        return Owing(sum(own), len(own), sum(row.live for row in live))
+        peers = [row.live for row in live if row.entry.peer == one.peer]
+        return Owing(sum(own), max(len(own), len(peers)), sum(row.live for row in live), sum(peers))
 
     def sums(self, number: int | None) -> Sums:
         rows = [row for row in self.rows.values() if number in (None, row.entry.authorization.from_[0])]
@@ -51,7 +52,8 @@ async def test_any_steps_in_any_order(store, seed) -> None:
     for at in range(STEPS):
         number = rng.randrange(9)
         tab = number > 6
-        one = entry(number, payer_number=7 + number % 2, amount=rng.choice((90, 100)), tab=tab, request=b"r")
+        peer = (BOB, MALLORY)[number % 3 % 2]
+        one = entry(number, payer_number=7 + number % 2, amount=rng.choice((90, 100)), tab=tab, request=b"r", peer=peer)
         if rng.random() < 0.05:
             one = replace(one, request=b"other")
         now = NOW + at

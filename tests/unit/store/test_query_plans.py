@@ -45,6 +45,7 @@ QUERIES = {
     "charges at work": ledger.AT_WORK,
     "charges to forget": ledger.TO_FORGET,
     "charges to drop": ledger.TO_DROP,
+    "owed by a peer": charge_rows.OWED_BY_PEER,
     "charges of an agent": ledger.TOTALS,
     "tabs of a call": ledger.OF_CALL,
     "what a peer settled": standings.SETTLED,

@@ -67,6 +67,8 @@ def test_one_authorisation_is_for_one_call_by_one_peer(other) -> None:
         (None, Owing(900, 1, 900), None),
         (None, Owing(901, 1, 901), faults.EXPOSURE),
         (None, Owing(0, 0, 4901), faults.EXPOSURE),
+        (300, Owing(200, 2, 200, 900), None),
+        (300, Owing(200, 2, 200, 901), faults.EXPOSURE),
         (None, Owing(5, 5, 5), faults.BUSY),
     ],
 )
