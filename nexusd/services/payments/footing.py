@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nexusd.services.payments.ports import Chains
 from nexusd.services.payments.trust import Level, Payers, Trust
@@ -32,6 +33,7 @@ class Footing:
         self._for_sale = for_sale
         self._offers: Sequence[PriceTerms] | None = None
         self._token = for_sale[0].token
+        self._amount = 0
 
     async def offers(self) -> Sequence[PriceTerms]:
         """Of what is for sale, what this peer is offered, and on which terms; nothing, where `why_not` says why."""
@@ -50,7 +52,7 @@ class Footing:
     async def paid_with(self, payment: Presented) -> PaymentFault | None:
         """The account is known now; or why it gets nothing for its payment."""
         self.level = await self._payers.level(self._peer, payment.payer)
-        self._token = payment.token
+        self._token, self._amount = payment.token, payment.authorization.value
         if payment.scheme == terms.TAB:
             return PaymentFault(faults.NOT_TRUSTED) if self.level is Level.OFFENDER else None
         self.held = self._is_held(payment)
@@ -81,5 +83,9 @@ class Footing:
 
     @property
     def exposure(self) -> Exposure:
-        """What may be owed, by this payer and by all."""
-        return self._trust.exposure(self.level, self._token, online=self.online, held=self.held)
+        """What may be owed, by this payer and by all. What is held until it is settled may be larger than either, by
+        itself: it risks work alone."""
+        found = self._trust.exposure(self.level, self._token, online=self.online, held=self.held)
+        if not self.held:
+            return found
+        return replace(found, payer=max(found.payer, self._amount), total=max(found.total, self._amount))

@@ -430,6 +430,19 @@ async def test_a_stranger_gets_it_once_it_is_settled(tmp_path: Path) -> None:
         assert responded(closing)["transaction"] == "0x" + "ab" * 32
 
 
+async def test_what_costs_more_than_a_payer_may_owe_waits_for_its_settlement_by_itself(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        shop.price = price(amount=60_000_000)
+        shop.trust = Trust(total=50_000_000, accept_unbound=True)
+        call, opened = Call(shop, say_two), shop.opened()
+        call.left_s = 0.05
+        closing = await shop.sell(call, opened, shop.pay(opened))
+        assert (closing.outcome, call.works, call.came) == (faults.SETTLEMENT_PENDING, 1, [])
+        another = shop.opened("r2")
+        closing = await shop.sell(Call(shop, say_two), another, shop.pay(another))
+        assert (closing.outcome, shop.works) == (faults.EXPOSURE, 1)
+
+
 async def test_what_is_not_settled_is_not_handed_over_nor_asked_for_again(tmp_path: Path) -> None:
     async with market(tmp_path) as shop:
         shop.trust = Trust(accept_unbound=True)
