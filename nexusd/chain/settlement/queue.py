@@ -29,6 +29,7 @@ from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.slots import Slots
 from nexusd.chain.settlement.steps import Inquire, Lose, Owed, Postpone, Reopen, Settle, Step
 from nexusd.chain.views import Canceled, ChainFault, Evidence, Paid, SendResult, Survey, Unused
+from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.transaction import Transaction
 
@@ -55,10 +56,10 @@ class Queue:
     """The decisions of one account on one chain. What it remembers is only how often and why: a new one, after a
     restart, comes to the same end."""
 
-    def __init__(self, policy: Policy, *, pays_gas: bool = True) -> None:
-        """`pays_gas`: there is an account to make transactions with."""
+    def __init__(self, policy: Policy, account: Address | None) -> None:
+        """`account` makes the transactions; None: there is none."""
         self.policy: Final = policy
-        self.pays_gas = pays_gas
+        self._account: Final = None if account is None else account.hex()
         self.nonce: int | None = None
         """The account's, when it was seen last."""
         self.reasons = Memory[str]()
@@ -108,7 +109,7 @@ class Queue:
             steps += judged
             done.update(step.key for step in judged if isinstance(step, Settle | Lose))
         steps += self._in_turn([each for each in checked if isinstance(each, Inquire)])
-        if not self.pays_gas:
+        if self._account is None:
             for each in waiting:
                 self.reasons[each.key] = "there is no account to pay for gas"
             return steps
@@ -187,7 +188,7 @@ class Queue:
         return self._on_its_way(each, survey, left, now)
 
     def _on_its_way(self, each: Owed, survey: Survey, left: int, now: int) -> list[Step] | None:
-        if any(transaction.account_nonce >= survey.nonce for transaction in each.transactions):
+        if any(map(self._may_be_live, each.transactions)):
             self.reasons[each.key] = "sent, and not in a block yet"
             return []
         unseen = [each for each in each.transactions if survey.receipts.get(each.hash) is None]
@@ -223,7 +224,8 @@ class Queue:
         return Postpone(key, now + min(LONGEST_WAIT_MS, FIRST_WAIT_MS << min(tries, 8)))
 
     def _may_be_live(self, transaction: Transaction) -> bool:
-        return self.nonce is None or transaction.account_nonce >= self.nonce
+        """Another account's may be too, and is not waited for: it was left, perhaps for having nothing to pay with."""
+        return transaction.account == self._account and (self.nonce is None or transaction.account_nonce >= self.nonce)
 
 
 def _question(each: Owed, *, simulate: bool) -> Question:

@@ -85,7 +85,7 @@ class Settlement:
         self._clock = clock
         self._changed = changed
         self._account = account
-        self._queue = Queue(self._policy, pays_gas=account is not None)
+        self._queue = Queue(self._policy, _address(account))
         self._woken = trio.Event()
         self._survey: Survey | None = None
         self._fault: ChainFault | None = None
@@ -96,7 +96,7 @@ class Settlement:
     def use(self, account: Account | None) -> None:
         """From now on this account pays the gas, or none does."""
         self._account = account
-        self._queue = Queue(self._policy, pays_gas=account is not None)
+        self._queue = Queue(self._policy, _address(account))
         self.wake()
 
     def wake(self) -> None:

@@ -31,6 +31,10 @@ def policy(**changes) -> Policy:
     return replace(POLICY, max_fee=10**10, **changes)
 
 
+def deciding(rule: Policy) -> Queue:
+    return Queue(rule, GAS.address)
+
+
 def owed(number: int = 1, *transactions: Transaction, amount: int = 100, until: int = UNTIL) -> Owed:
     charge = Charge(entry=entry(number, amount=amount, until=until), state=State.DUE, working=False)
     return Owed(charge, USDC_BASE, transactions)
@@ -95,14 +99,14 @@ def look(queue: Queue, seen: Survey, *each: Owed, live=None, watched=(), now: in
 
 def test_what_is_due_gets_a_transaction_each_with_the_next_numbers():
     ones = [owed(number) for number in (1, 2, 3)]
-    steps = look(Queue(policy()), survey(*ones, pending=7), *ones)
+    steps = look(deciding(policy()), survey(*ones, pending=7), *ones)
     assert [(step.keys, step.nonce) for step in steps] == [((one.key,), 7 + place) for place, one in enumerate(ones)]
     assert {step.fees for step in steps} == {Fees(2 * 50 + 1_000_000, 1_000_000)}
 
 
 def test_no_more_are_on_their_way_than_may_be():
     ones = [owed(number) for number in range(1, 30)]
-    queue = Queue(policy(in_flight=4))
+    queue = deciding(policy(in_flight=4))
     assert sum(question.simulate for question in queue.questions(ones, [])) == 4
     flying = [owed(100 + place, made(5 + place, data=bytes([place]))) for place in range(3)]
     steps = look(queue, survey(*flying, *ones, pending=8), *flying, *ones)
@@ -111,7 +115,7 @@ def test_no_more_are_on_their_way_than_may_be():
 
 def test_ours_succeeded():
     one = owed(1, made())
-    steps = look(Queue(policy()), survey(one, nonce=6, pending=6, receipts=receipt(one, one.transactions[0])), one)
+    steps = look(deciding(policy()), survey(one, nonce=6, pending=6, receipts=receipt(one, one.transactions[0])), one)
     assert steps == [Settle(one.key, one.transactions[0].hash, 100)]
 
 
@@ -119,7 +123,7 @@ def test_a_large_one_is_settled_when_its_block_is_safe():
     one = owed(1, made(), amount=1_000)
     for safe, block, settled in ((99, 100, False), (100, 100, True), (None, 92, False), (None, 91, True)):
         receipts = receipt(one, one.transactions[0], block, 1_000)
-        (step,) = look(Queue(policy()), survey(one, nonce=6, pending=6, safe=safe, receipts=receipts), one)
+        (step,) = look(deciding(policy()), survey(one, nonce=6, pending=6, safe=safe, receipts=receipts), one)
         assert isinstance(step, Settle if settled else Postpone), (safe, block)
 
 
@@ -127,7 +131,7 @@ def test_a_success_without_the_logs_proves_nothing():
     one = owed(1, made())
     receipts = {one.transactions[0].hash: Receipt(100, True, ())}
     seen = survey(one, nonce=6, pending=6, receipts=receipts, used={one.key: True})
-    assert look(Queue(policy()), seen, one) == [Inquire(one.key)]
+    assert look(deciding(policy()), seen, one) == [Inquire(one.key)]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +149,14 @@ def test_a_success_without_the_logs_proves_nothing():
 )
 def test_what_the_logs_say(found, step):
     one = owed()
-    steps = Queue(policy()).learn(one, found, survey(one), NOW)
+    steps = deciding(policy()).learn(one, found, survey(one), NOW)
     assert [type(each) for each in steps] == ([step] if step else [])
     assert all(each.by_payer for each in steps if isinstance(each, Lose))
 
 
 def test_the_chain_s_time_decides_what_is_lost():
     one = owed()
-    queue = Queue(policy())
+    queue = deciding(policy())
     for late, expected in ((-1, []), (0, []), (rules.LOST_AFTER_S, [])):
         assert look(queue, survey(one, time_s=UNTIL + late), one) == expected
     (step,) = look(queue, survey(one, time_s=UNTIL + rules.LOST_AFTER_S + 1), one, now=0)
@@ -161,7 +165,7 @@ def test_the_chain_s_time_decides_what_is_lost():
 
 def test_what_would_fail_costs_no_gas_and_waits_longer_each_time():
     one = owed()
-    queue = Queue(policy())
+    queue = deciding(policy())
     waits = []
     for _ in range(8):
         (step,) = look(queue, survey(one, failing={one.key: "balance"}), one)
@@ -176,7 +180,7 @@ def test_what_would_fail_costs_no_gas_and_waits_longer_each_time():
 
 def test_what_fails_through_nobodys_doing_stands_against_nobody():
     one = owed()
-    queue = Queue(policy())
+    queue = deciding(policy())
     look(queue, survey(one, failing={one.key: "Pausable: paused"}), one)
     (lost,) = look(queue, survey(one, time_s=UNTIL + 31), one)
     assert lost == Lose(one.key, "not settled in time: the transfer would fail: Pausable: paused")
@@ -185,7 +189,7 @@ def test_what_fails_through_nobodys_doing_stands_against_nobody():
 def test_the_same_bytes_again_then_more_for_them():
     one = owed(1, made())
     (transaction,) = one.transactions
-    queue = Queue(policy())
+    queue = deciding(policy())
     assert look(queue, survey(one), one) == [Send(transaction)]  # a new start: nobody knows what was sent
     queue.sent(transaction, "sent", NOW)
     assert look(queue, survey(one, pending=6), one, now=NOW + 1000) == []
@@ -202,14 +206,14 @@ def test_the_same_bytes_again_then_more_for_them():
 
 def test_what_the_node_finds_too_little_is_raised_soon():
     one = owed(1, made())
-    queue = Queue(policy())
+    queue = deciding(policy())
     queue.sent(one.transactions[0], "fee_too_low", NOW)
     assert [type(step) for step in look(queue, survey(one), one, now=NOW + slots.LOW_BUMP_MS)] == [Make]
 
 
 def test_only_the_first_in_the_line_is_raised():
     ones = [owed(1, made(5)), owed(2, made(6, data=b"2"))]
-    queue = Queue(policy())
+    queue = deciding(policy())
     for one in ones:
         queue.sent(one.transactions[0], "sent", NOW + slots.BUMP_MS)
     look(queue, survey(*ones, pending=7), *ones)
@@ -219,8 +223,8 @@ def test_only_the_first_in_the_line_is_raised():
 
 def test_fees_have_an_end():
     one = owed(1, made())
-    queue = Queue(policy())
-    dear = Queue(replace(policy(), max_fee=FEES.most))
+    queue = deciding(policy())
+    dear = deciding(replace(policy(), max_fee=FEES.most))
     for each in (queue, dear):
         each.sent(one.transactions[0], "sent", NOW)
         look(each, survey(one, pending=6), one)
@@ -228,12 +232,12 @@ def test_fees_have_an_end():
     assert [type(step) for step in look(queue, later(one, pending=6), one, now=at)] == [Make]
     assert look(dear, later(one, pending=6), one, now=at) == [Send(one.transactions[0])]
     new = owed(2)
-    assert look(Queue(replace(policy(), max_fee=10)), survey(new), new) == []
+    assert look(deciding(replace(policy(), max_fee=10)), survey(new), new) == []
 
 
 def test_a_number_used_by_another_is_sure_after_a_while_and_then_made_anew():
     one = owed(1, made(5))
-    queue = Queue(policy())
+    queue = deciding(policy())
     seen = survey(one, nonce=6, pending=6, failing={one.key: ""})
     assert look(queue, seen, one) == []
     assert look(queue, seen, one, now=NOW + rules.GONE_MS - 1) == []
@@ -241,21 +245,36 @@ def test_a_number_used_by_another_is_sure_after_a_while_and_then_made_anew():
     assert (step.keys, step.nonce) == ((one.key,), 6)
 
 
+def test_what_another_account_sent_is_not_waited_for():
+    """The wallet may have been changed because that one had nothing to pay with; its numbers are other numbers."""
+    left = replace(made(99), account="ab" * 20)
+    one = owed(1, left)
+    queue = deciding(policy())
+    assert [question.simulate for question in queue.questions([one], [])] == [True]
+    seen = survey(one, failing={one.key: ""})
+    assert look(queue, seen, one, live=[]) == []
+    (step,) = look(queue, seen, one, live=[], now=NOW + 3_000)
+    assert (step.keys, step.nonce) == ((one.key,), 5)
+    # and if it was taken after all, that is seen
+    (step,) = look(queue, replace(seen, receipts=receipt(one, left)), one, live=[], now=NOW + 4_000)
+    assert step == Settle(one.key, left.hash, 100)
+
+
 def test_after_some_that_failed_no_more_are_made():
     transactions = [made(nonce) for nonce in (5, 6, 7)]
     one = owed(1, *transactions)
     failed = {each.hash: Receipt(99, False) for each in transactions}
     seen = survey(one, nonce=8, pending=8, failing={one.key: ""}, receipts=failed)
-    (step,) = look(Queue(policy()), seen, one)
+    (step,) = look(deciding(policy()), seen, one)
     assert isinstance(step, Postpone)
     two = owed(1, *transactions[:2])
-    (step,) = look(Queue(policy()), seen, two)
+    (step,) = look(deciding(policy()), seen, two)
     assert isinstance(step, Make)
 
 
 def test_a_slot_whose_charge_is_over_is_given_to_another_or_used_up():
     free = made(5)
-    queue = Queue(policy())
+    queue = deciding(policy())
     one = owed(2)
     (step,) = look(queue, survey(one, pending=6), one, live=[free])
     assert (step.keys, step.nonce) == ((one.key,), 5)
@@ -269,7 +288,7 @@ def test_a_slot_whose_charge_is_over_is_given_to_another_or_used_up():
 
 def test_a_number_that_nobody_uses_is_used_up_in_the_end():
     one = owed(1, made(7))
-    queue = Queue(policy())
+    queue = deciding(policy())
     queue.sent(one.transactions[0], "sent", NOW + slots.GAP_MS)
     assert look(queue, survey(one), one) == []
     assert look(queue, survey(one), one, now=NOW + slots.GAP_MS - 1) == []
@@ -280,7 +299,7 @@ def test_a_number_that_nobody_uses_is_used_up_in_the_end():
 
 def test_without_money_for_gas_nothing_is_made():
     ones = [owed(1), owed(2)]
-    queue = Queue(policy())
+    queue = deciding(policy())
     enough = (2 * 50 + 1_000_000) * 100
     steps = look(queue, survey(*ones, gas_balance=enough), *ones)
     assert [step.keys for step in steps] == [(ones[0].key,)]
@@ -292,7 +311,7 @@ def test_a_reorganisation_of_what_was_settled():
     settled = replace(
         one, charge=replace(one.charge, state=State.SETTLED, transaction=one.transactions[0].hash, block=100)
     )
-    queue = Queue(policy())
+    queue = deciding(policy())
     there = receipt(one, one.transactions[0])
 
     def again(**changes):
@@ -314,7 +333,7 @@ def test_a_reorganisation_of_what_was_settled():
 
 
 def test_after_a_reorganisation_nothing_is_made_before_the_slots_are_seen():
-    queue = Queue(policy())
+    queue = deciding(policy())
     look(queue, survey(nonce=9, pending=9))
     one = owed()
     assert look(queue, survey(one, nonce=5), one) == []
@@ -323,7 +342,7 @@ def test_after_a_reorganisation_nothing_is_made_before_the_slots_are_seen():
 
 def test_what_is_remembered_has_a_bound(monkeypatch):
     monkeypatch.setattr(memory, "ENTRIES", 3)
-    queue = Queue(policy())
+    queue = deciding(policy())
     for number in range(1, 10):
         one = owed(number)
         look(queue, survey(one, failing={one.key: "no"}), one)

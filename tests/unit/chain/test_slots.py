@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from nexusd.chain.settlement import slots
-from nexusd.chain.settlement.queue import Queue
 from nexusd.chain.settlement.steps import Inquire, Lose, Make, Postpone, Send, Settle
 from nexusd.chain.views import Receipt
-from tests.unit.chain.test_queue import NOW, TIME, later, look, made, owed, policy, receipt, survey
+from tests.unit.chain.test_queue import NOW, TIME, deciding, later, look, made, owed, policy, receipt, survey
 
 
 def keys(*ones) -> tuple[str, ...]:
@@ -34,7 +33,7 @@ def together(*ones, block: int = 100, lacks=()) -> dict[str, Receipt | None]:
 )
 def test_five_or_more_share_transactions(waiting: int, sizes: list[int]):
     ones = [owed(number) for number in range(1, waiting + 1)]
-    steps = look(Queue(policy()), survey(*ones, batches=True), *ones)
+    steps = look(deciding(policy()), survey(*ones, batches=True), *ones)
     assert [len(group) for group in makes(steps)] == sizes
     assert [key for group in makes(steps) for key in group] == [one.key for one in ones]
     assert [step.nonce for step in steps] == list(range(5, 5 + len(sizes)))
@@ -42,16 +41,16 @@ def test_five_or_more_share_transactions(waiting: int, sizes: list[int]):
 
 def test_not_where_the_contract_is_missing():
     ones = [owed(number) for number in range(1, 8)]
-    assert makes(look(Queue(policy()), survey(*ones), *ones)) == [(one.key,) for one in ones]
+    assert makes(look(deciding(policy()), survey(*ones), *ones)) == [(one.key,) for one in ones]
 
 
 def test_how_many_is_the_policy_s():
     ones = [owed(number) for number in range(1, 8)]
-    few = look(Queue(policy(batch_least=2, batch_most=3)), survey(*ones, batches=True), *ones)
+    few = look(deciding(policy(batch_least=2, batch_most=3)), survey(*ones, batches=True), *ones)
     assert [len(group) for group in makes(few)] == [2, 2, 3]
-    none = look(Queue(policy(batch_least=100)), survey(*ones, batches=True), *ones)
+    none = look(deciding(policy(batch_least=100)), survey(*ones, batches=True), *ones)
     assert len(makes(none)) == 7
-    more = look(Queue(policy(batch_least=2, batch_most=2, in_flight=2)), survey(*ones, batches=True), *ones)
+    more = look(deciding(policy(batch_least=2, batch_most=2, in_flight=2)), survey(*ones, batches=True), *ones)
     assert makes(more) == [keys(ones[0]), keys(*ones[1:3])]
 
 
@@ -59,21 +58,21 @@ def test_a_payer_that_is_a_contract_goes_alone():
     """It could use up the gas of the others."""
     ones = [owed(number) for number in range(1, 8)]
     seen = survey(*ones, batches=True, contracts=frozenset({ones[2].key}))
-    assert makes(look(Queue(policy()), seen, *ones)) == [keys(*ones[:2], *ones[3:]), keys(ones[2])]
+    assert makes(look(deciding(policy()), seen, *ones)) == [keys(*ones[:2], *ones[3:]), keys(ones[2])]
 
 
 def test_what_would_fail_is_left_out():
     ones = [owed(number) for number in range(1, 8)]
     seen = survey(*ones, batches=True)
     seen = replace(seen, failing={**seen.failing, ones[3].key: "balance"})
-    steps = look(Queue(policy()), seen, *ones)
+    steps = look(deciding(policy()), seen, *ones)
     assert makes(steps) == [keys(*ones[:3], *ones[4:])]
     assert [step.key for step in steps if isinstance(step, Postpone)] == [ones[3].key]
 
 
 def test_many_are_simulated_once_they_may_share():
     ones = [owed(number) for number in range(1, 100)]
-    queue = Queue(policy(in_flight=4))
+    queue = deciding(policy(in_flight=4))
     assert sum(question.simulate for question in queue.questions(ones, [])) == 4
     look(queue, survey(*ones, batches=True), *ones)
     assert sum(question.simulate for question in queue.questions(ones, [])) == 40
@@ -82,7 +81,7 @@ def test_many_are_simulated_once_they_may_share():
 def test_each_is_judged_by_its_own_logs():
     shared = made(5)
     ones = [owed(number, shared) for number in range(1, 7)]
-    steps = look(Queue(policy()), survey(*ones, nonce=6, pending=6, receipts=together(*ones)), *ones)
+    steps = look(deciding(policy()), survey(*ones, nonce=6, pending=6, receipts=together(*ones)), *ones)
     assert steps == [Settle(one.key, shared.hash, 100) for one in ones]
 
 
@@ -91,11 +90,13 @@ def test_one_that_fails_goes_alone_and_the_others_are_paid():
     ones = [owed(number, shared) for number in range(1, 7)]
     bad = ones[3]
     seen = survey(*ones, nonce=6, pending=6, batches=True, receipts=together(*ones, lacks=[bad]), failing={bad.key: ""})
-    steps = look(Queue(policy()), seen, *ones)
+    steps = look(deciding(policy()), seen, *ones)
     assert {step.key for step in steps if isinstance(step, Settle)} == {one.key for one in ones} - {bad.key}
     assert makes(steps) == [keys(bad)]
     used = replace(seen, used={**seen.used, bad.key: True})
-    assert [step for step in look(Queue(policy()), used, *ones) if not isinstance(step, Settle)] == [Inquire(bad.key)]
+    assert [step for step in look(deciding(policy()), used, *ones) if not isinstance(step, Settle)] == [
+        Inquire(bad.key)
+    ]
 
 
 def test_a_transaction_that_failed_as_a_whole_is_made_again_in_parts():
@@ -109,14 +110,14 @@ def test_a_transaction_that_failed_as_a_whole_is_made_again_in_parts():
         receipts={shared.hash: Receipt(100, False)},
         failing={one.key: "" for one in ones},
     )
-    assert makes(look(Queue(policy()), seen, *ones)) == [keys(one) for one in ones]
+    assert makes(look(deciding(policy()), seen, *ones)) == [keys(one) for one in ones]
 
 
 def test_a_slot_is_theirs_while_one_of_them_needs_it():
     shared = made(5)
     ones = [owed(number, shared) for number in range(1, 7)]
     new = [owed(number) for number in range(11, 17)]
-    queue = Queue(policy())
+    queue = deciding(policy())
     queue.sent(shared, "sent", NOW)
     steps = look(queue, survey(*ones, *new, pending=6, batches=True), ones[0], *new)
     assert [(step.keys, step.nonce) for step in steps] == [(keys(*new), 6)]
@@ -129,7 +130,7 @@ def test_a_slot_is_theirs_while_one_of_them_needs_it():
 def test_one_that_is_stuck_offers_more_for_those_that_are_still_to_be_paid():
     shared = made(5)
     ones = [owed(number, shared) for number in range(1, 7)]
-    queue = Queue(policy())
+    queue = deciding(policy())
     queue.sent(shared, "sent", NOW)
     assert look(queue, survey(*ones, pending=6), *ones, now=NOW + slots.RESEND_MS) == [Send(shared)]
     queue.sent(shared, "known", NOW + slots.RESEND_MS)
@@ -142,7 +143,7 @@ def test_one_that_is_stuck_offers_more_for_those_that_are_still_to_be_paid():
 
 def test_no_more_go_together_than_there_is_money_for():
     ones = [owed(number) for number in range(1, 9)]
-    queue = Queue(policy())
+    queue = deciding(policy())
     each = (2 * 50 + 1_000_000) * 100
     steps = look(queue, survey(*ones, batches=True, gas_balance=6 * each), *ones)
     assert makes(steps) == [keys(*ones[:6])]
@@ -161,7 +162,7 @@ def test_after_a_reorganisation_each_is_looked_at_by_its_own_logs():
     settled = [
         replace(one, charge=replace(one.charge, state="settled", transaction=shared.hash, block=100)) for one in ones
     ]
-    queue = Queue(policy())
+    queue = deciding(policy())
     seen = survey(
         *ones, nonce=6, pending=6, receipts=together(*ones, lacks=[ones[1]]), used=dict.fromkeys(keys(*ones), True)
     )
@@ -174,6 +175,6 @@ def test_one_that_is_late_is_lost_and_the_others_are_not():
     ones = [owed(number, shared) for number in range(1, 6)]
     late = owed(9, shared, until=TIME - 60)
     seen = survey(*ones, late, pending=6)
-    queue = Queue(policy())
+    queue = deciding(policy())
     queue.sent(shared, "sent", NOW)
     assert [type(step) for step in look(queue, seen, *ones, late)] == [Lose]
