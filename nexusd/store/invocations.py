@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import apsw
 
@@ -103,6 +103,16 @@ def invocation_row(
     )
 
 
+KEPT: Final = 100_000
+"""Calls that are kept one by one, some 60 MB with their events: a day of one a second."""
+AT_ONCE: Final = 200
+"""Rows that are dropped in one function, so that others are not kept waiting."""
+NEWEST: Final = "SELECT max(position) FROM invocations"
+UNPAID: Final = (
+    "SELECT position FROM invocations WHERE position > ? AND position <= ? AND payment = '' ORDER BY position LIMIT ?"
+)
+FORGET_EVENT: Final = "DELETE FROM events WHERE kind = 'invoke' AND ref = ?"
+
 ALL: Final = PagedQuery(INVOCATION_SELECT + " WHERE agent = ?", invocation_row)
 
 USAGE: Final = (
@@ -177,6 +187,28 @@ class Invocations:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._forgot = 0
+        """What stands up to there is to be kept."""
+
+    async def forget(self, kept: int = KEPT) -> int:
+        """Drop those that were not paid for, with their events, but the newest `kept` calls of all agents: the meters
+        know what they came to. What was paid for stays: it says what is counted already. Returns how many."""
+
+        def write(connection: apsw.Connection) -> tuple[int, int]:
+            end = (connection.execute(NEWEST).get or 0) - kept
+            rows: Any = connection.execute(UNPAID, (self._forgot, end, AT_ONCE)).fetchall()
+            positions = [position for (position,) in rows]
+            for position in positions:
+                connection.execute(FORGET_EVENT, (position,))
+                connection.execute("DELETE FROM invocations WHERE position = ?", (position,))
+            return len(positions), positions[-1] if positions else max(self._forgot, end)
+
+        forgot = 0
+        while True:
+            found, self._forgot = await self._database.write(write)
+            forgot += found
+            if not found:
+                return forgot
 
     async def record(self, agent: AgentId, row: InvocationRow) -> int:
         """Store a finished invocation with its event, count it on the meter, and return the event's cursor.

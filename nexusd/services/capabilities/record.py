@@ -18,6 +18,9 @@ GATHER_SECONDS: Final = 0.05
 """How long what ended waits for more to end: a commit costs a fsync and two changes of threads, as much as a small
 call's own work, and nobody was told that the record is on the disk."""
 
+UPKEEP_S: Final = 3600.0
+"""How often what is old is folded and dropped."""
+
 
 class Record:
     """Neither side of a call waits for the disk; calls that end together share a commit."""
@@ -46,6 +49,16 @@ class Record:
             await self._write()
             self._over = True
             self._written.set()
+
+    async def tidy(self) -> None:
+        """Keep it bounded, until cancelled: calls cost whoever makes them nothing."""
+        while True:
+            try:
+                await self._store.metering.fold(self._clock())
+                await self._store.invocations.forget()
+            except OSError as error:
+                log.error("calls_not_forgotten", error=str(error))
+            await trio.sleep(UPKEEP_S)
 
     async def _write(self) -> None:
         """Write down what has ended. Not cancelled: nobody else has it."""

@@ -116,6 +116,7 @@ class Capabilities:
         """Keep the record of calls, and tell others what is served no more, until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._record.run)
+            nursery.start_soon(self._record.tidy)
             await nursery.start(self._offering.run)
             task_status.started()
 

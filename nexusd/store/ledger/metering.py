@@ -1,8 +1,14 @@
-"""What was used: sums of calls, bytes and money, per peer and capability, in both directions, by days (UTC)."""
+"""What was used: sums of calls, bytes and money, per peer and capability, in both directions, by days (UTC).
+
+Identities cost nothing, and each makes a row a day: so what is old, or too much, is folded into months without peers.
+The sums stay as they were.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, Final, Literal
 
 import apsw
@@ -13,13 +19,23 @@ from nexusd_protocols.ids import CapabilityName
 
 DAY_MS: Final = 86_400_000
 _LAST_DAY: Final = 1 << 40
+_EPOCH: Final = date(1970, 1, 1)
+
+KEEP_DAYS: Final = 400
+"""For so long it is known who used what each day: a year, and a month to compare it in."""
+ROWS: Final = 100_000
+"""At most, some 40 MB: three hundred pairs of peer and capability a day have their year."""
+AT_ONCE: Final = 200
+"""Rows that are folded in one function, so that others are not kept waiting."""
+EVERYBODY: Final = PeerId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
     """Sums of one agent with one peer over one capability, in one direction, asset and unit; `in`: the peer called us.
     Bytes are those that really went; `units` of `unit` (see `terms.Unit`) are what the price counts; `amount` is in the
-    asset's smallest unit. `asset` and `unit` are '' where nothing was paid."""
+    asset's smallest unit. `asset` and `unit` are '' where nothing was paid. `peer` is EVERYBODY of what was folded: its
+    days are the first of their months."""
 
     peer: PeerId
     capability: CapabilityName
@@ -45,6 +61,11 @@ BY_DAY: Final = (
     "SELECT peer, capability, direction, asset, unit, day, calls, failed, input_bytes, output_bytes, duration_ms,"
     " units, amount, last_at FROM metering WHERE agent = ? AND day >= ? AND day < ?"
 )
+OLDEST: Final = (
+    "SELECT id, agent, capability, direction, day, asset, unit, calls, failed, input_bytes, output_bytes, duration_ms,"
+    " units, amount, last_at FROM metering WHERE peer <> '' AND day < ? ORDER BY day, id LIMIT ?"
+)
+COUNT: Final = "SELECT count(*) FROM metering WHERE peer <> ''"
 
 
 class Metering:
@@ -52,6 +73,22 @@ class Metering:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def fold(self, now: int) -> int:
+        """Put together what is over KEEP_DAYS old, and of more than ROWS the oldest. Returns how many that were."""
+
+        def write(connection: apsw.Connection) -> int:
+            rows: Any = connection.execute(OLDEST, (now // DAY_MS - KEEP_DAYS, AT_ONCE)).fetchall()
+            over = connection.execute(COUNT).get - ROWS
+            if not rows and over > 0:
+                rows = connection.execute(OLDEST, (_LAST_DAY, min(over, AT_ONCE))).fetchall()
+            _fold(connection, rows)
+            return len(rows)
+
+        folded = 0
+        while found := await self._database.write(write):
+            folded += found
+        return folded
 
     async def sums(self, agent: AgentId, *, since: int = 0, until: int | None = None) -> list[Meter]:
         """Sums over whole days (UTC): from that of `since` to that before `until`, unix milliseconds."""
@@ -85,22 +122,41 @@ def add_to_meter(
 ) -> None:
     """Count a call. Call it inside `Database.write`, where the call is recorded."""
     name = (agent, peer, capability, direction, at // DAY_MS, asset, unit)
+    _merge(connection, name, (1, failed, input_bytes, output_bytes, duration_ms, units), amount, at)
+
+
+def _merge(
+    connection: apsw.Connection, name: tuple[Any, ...], counts: Sequence[int], amount: int, last_at: int
+) -> None:
+    """Add to the row of that name, or make it."""
     known: Any = connection.execute(FIND, name).fetchone()
     if known is None:
         connection.execute(
             "INSERT INTO metering (agent, peer, capability, direction, day, asset, unit, calls, failed,"
             " input_bytes, output_bytes, duration_ms, units, amount, last_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
-            (*name, failed, input_bytes, output_bytes, duration_ms, units, str(amount), at),
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*name, *counts, str(amount), last_at),
         )
         return
     row, before = known
     connection.execute(
-        "UPDATE metering SET calls = calls + 1, failed = failed + ?, input_bytes = input_bytes + ?, output_bytes ="
+        "UPDATE metering SET calls = calls + ?, failed = failed + ?, input_bytes = input_bytes + ?, output_bytes ="
         " output_bytes + ?, duration_ms = duration_ms + ?, units = units + ?, amount = ?, last_at = max(last_at, ?)"
         " WHERE id = ?",
-        (failed, input_bytes, output_bytes, duration_ms, units, str(int(before) + amount), at, row),
+        (*counts, str(int(before) + amount), last_at, row),
     )
+
+
+def _fold(connection: apsw.Connection, rows: Sequence[Any]) -> None:
+    for row, agent, capability, direction, day, asset, unit, *counts, amount, last_at in rows:
+        name = (agent, EVERYBODY, capability, direction, _first_of_month(day), asset, unit)
+        _merge(connection, name, counts, int(amount), last_at)
+        connection.execute("DELETE FROM metering WHERE id = ?", (row,))
+
+
+def _first_of_month(day: int) -> int:
+    then = _EPOCH + timedelta(days=day)
+    return (then.replace(day=1) - _EPOCH).days
 
 
 def _add(found: dict[tuple[str, ...], list[int]], columns: Any) -> None:

@@ -1,7 +1,8 @@
 from dataclasses import replace
 
 from nexusd.store.invocations import Usage
-from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.ids import CapabilityName, MessageId
+from tests.harness.soundness import faults
 from tests.unit.store.messages import invocation
 from tests.unit.store.people import ALICE, ALICES_SECOND, BOB, CAROL
 
@@ -42,3 +43,32 @@ async def test_the_summary_adds_up_per_peer_capability_and_direction(store) -> N
         Usage(CAROL, upper, "in", 1, 0, 3, 5, 10, 1005),
     ]
     assert usage == sorted(expected, key=lambda sums: (sums.peer, sums.capability, sums.direction))
+
+
+async def test_old_calls_are_forgotten_with_their_events_but_not_what_was_paid_for(store, monkeypatch) -> None:
+    monkeypatch.setattr("nexusd.store.invocations.AT_ONCE", 2)
+    paid = {"payment": "k", "asset": "eip155:8453/83", "amount": 7, "units": 1}
+    for number in range(1, 11):
+        await store.invocations.record(ALICE, invocation(number, **(paid if number == 2 else {})))
+    before = await store.metering.sums(ALICE)
+    assert await store.invocations.forget(3) == 6
+    rows = (await store.invocations.list(ALICE, limit=20)).rows
+    assert [row.invocation for row in rows] == ["i2", "i8", "i9", "i10"]
+    events = await store.events.read(after=0, limit=50, kinds=["invoke"])
+    assert [event.row.invocation for event in events] == ["i2", "i8", "i9", "i10"]
+    assert await store.metering.sums(ALICE) == before
+    assert await faults(store) == []
+    # the payment is known still
+    await store.invocations.record(ALICE, invocation(11, **paid))
+    assert sum(sums.amount for sums in await store.metering.sums(ALICE)) == 7
+    assert await store.invocations.forget(3) == 1
+    assert await store.invocations.forget(3) == 0
+    assert await store.invocations.forget(0) == 2
+    assert [row.invocation for row in (await store.invocations.list(ALICE, limit=20)).rows] == ["i2", "i11"]
+
+
+async def test_what_others_stored_stays(store) -> None:
+    await store.inbox.receive(ALICE, peer=BOB, message_id=MessageId("d1"), content="hi", format="text/plain", now=1)
+    await store.invocations.record(ALICE, invocation(1))
+    assert await store.invocations.forget(0) == 1
+    assert [event.kind for event in await store.events.read(after=0, limit=9)] == ["dm"]

@@ -1,10 +1,19 @@
 """What was used: sums per peer, capability and direction, with the bytes that really went."""
 
-from nexusd.store.ledger.metering import DAY_MS, Meter
+from datetime import UTC, datetime
+
+import apsw
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexusd.store.ledger import metering
+from nexusd.store.ledger.metering import DAY_MS, EVERYBODY, KEEP_DAYS, Meter
+from nexusd.store.schema import Layout, migrate, shipped_migrations
+from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
 from tests.harness.soundness import faults
 from tests.unit.store.messages import invocation
-from tests.unit.store.people import ALICE, ALICES_SECOND, BOB
+from tests.unit.store.people import ALICE, ALICES_SECOND, BOB, CAROL, MALLORY
 
 UPPER = CapabilityName("upper")
 USDC = "eip155:8453/833589fcd6edb6e08f4c7c32d4f71b54bda02913"
@@ -90,3 +99,88 @@ async def test_sums_are_over_days(store) -> None:
     [only] = await store.metering.sums(ALICE, until=2 * DAY_MS)
     assert (only.calls, only.first_day) == (2, 1)
     assert await store.metering.sums(ALICE, since=5 * DAY_MS) == []
+
+
+def day_of(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000) // DAY_MS
+
+
+async def test_what_is_old_is_put_together_by_months_and_without_peers(store) -> None:
+    for number, (day, peer) in enumerate(
+        [("2025-01-31", BOB), ("2025-02-01", BOB), ("2025-02-28", CAROL), ("2025-02-28", BOB), ("2026-03-05", BOB)]
+    ):
+        await store.invocations.record(ALICE, invocation(number, peer=peer, started_at=day_of(day) * DAY_MS + 7))
+    assert await store.metering.fold((day_of("2025-02-28") + KEEP_DAYS) * DAY_MS) == 2
+    assert await store.metering.fold((day_of("2025-02-28") + KEEP_DAYS + 1) * DAY_MS) == 2
+    assert await store.metering.fold((day_of("2025-02-28") + KEEP_DAYS + 1) * DAY_MS) == 0
+    january, february = day_of("2025-01-01") * DAY_MS, day_of("2025-02-01") * DAY_MS
+    [only] = await store.metering.sums(ALICE, until=february)
+    assert (only.peer, only.calls, only.first_day) == (EVERYBODY, 1, january // DAY_MS)
+    [folded] = await store.metering.sums(ALICE, since=february, until=february + DAY_MS)
+    assert (folded.calls, folded.input_bytes, folded.last_at) == (3, 9, day_of("2025-02-28") * DAY_MS + 7)
+    assert [(sums.peer, sums.calls) for sums in await store.metering.sums(ALICE)] == [(EVERYBODY, 4), (BOB, 1)]
+    assert await faults(store) == []
+
+
+async def test_of_too_many_rows_the_oldest_are_put_together(store, monkeypatch) -> None:
+    monkeypatch.setattr(metering, "ROWS", 3)
+    monkeypatch.setattr(metering, "AT_ONCE", 2)
+    today = day_of("2026-11-29")
+    for number in range(8):
+        peer = PeerId(f"peer-{number}")
+        await store.invocations.record(ALICE, invocation(number, peer=peer, started_at=today * DAY_MS + number))
+    assert await store.metering.fold(today * DAY_MS) == 5
+    rows = await store.metering.sums(ALICE)
+    assert [(sums.peer, sums.calls) for sums in rows] == [(EVERYBODY, 5), *((f"peer-{n}", 1) for n in (5, 6, 7))]
+    assert await faults(store) == []
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.integers(0, 1500),
+        st.sampled_from([BOB, CAROL, MALLORY]),
+        st.sampled_from(["in", "out"]),
+        st.sampled_from([{}, {"asset": USDC, "unit": "request", "units": 1, "amount": 1 << 200}]),
+    ),
+    max_size=12,
+)
+
+
+@given(CALLS, st.integers(0, 3000))
+@settings(max_examples=20, deadline=None)
+def test_folding_loses_nothing(calls, today) -> None:
+    """Of each agent, capability, direction, asset and unit; here on the database itself."""
+
+    def sums(connection: apsw.Connection) -> list[tuple[object, ...]]:
+        found: dict[tuple[object, ...], list[int]] = {}
+        columns = "agent, capability, direction, asset, unit, calls, input_bytes, units, amount"
+        for *name, count, size, units, amount in connection.execute(f"SELECT {columns} FROM metering"):
+            row = found.setdefault(tuple(name), [0, 0, 0, 0])
+            for place, value in enumerate((count, size, units, int(amount))):
+                row[place] += value
+        return sorted((*name, *row) for name, row in found.items())
+
+    connection = apsw.Connection(":memory:")
+    try:
+        migrate(connection, 0, Layout(shipped_migrations()))
+        for day, peer, direction, paid in calls:
+            metering.add_to_meter(
+                connection,
+                ALICE,
+                peer=peer,
+                capability=UPPER,
+                direction=direction,
+                at=day * DAY_MS,
+                failed=False,
+                input_bytes=day,
+                output_bytes=0,
+                duration_ms=1,
+                **paid,
+            )
+        before = sums(connection)
+        while rows := connection.execute(metering.OLDEST, (today, 2)).fetchall():
+            metering._fold(connection, rows)
+        assert sums(connection) == before
+        assert not connection.execute("SELECT 1 FROM metering WHERE peer <> '' AND day < ?", (today,)).fetchall()
+    finally:
+        connection.close()

@@ -71,6 +71,8 @@ QUERIES = {
     "a purchase by its key": purchases.BY_KEY,
     "a meter": metering.FIND,
     "meters of days": metering.BY_DAY,
+    "the oldest meters": metering.OLDEST,
+    "invocations to forget": invocations.UNPAID,
     "invocations forward": invocations.ALL.forward,
     "invocations backward": invocations.ALL.backward,
     "events": events.ALL,
