@@ -77,7 +77,8 @@ class SettlementLedger(Protocol):
     of a charge does not allow (any more), and LookupError for a key that is not there."""
 
     async def next_due(self, now: int, limit: int, *, network: str | None = None) -> Sequence[Charge]:
-        """What is due or submitted and not postponed, the first to end first. No tab that may still grow."""
+        """What is due or submitted and not postponed, the first to end first; of more than `limit` what is submitted
+        before the rest. No tab that may still grow."""
         ...
 
     async def postpone(self, key: str, until: int) -> None:

@@ -27,8 +27,9 @@ from nexusd_protocols.payments.transaction import Fees, Transaction
 
 log = structlog.get_logger(__name__)
 
-CHARGES: Final = 128
-"""Looked at at a time, of those that are owed and of those that are watched: as many as may be on their way."""
+CHARGES: Final = 160
+"""Looked at at a time, of those that are owed and of those that are watched: as many as may be on their way, which is
+the usual policy's `in_flight` times `batch_most`."""
 FEWEST: Final = 16
 """The same of a node that does not get through with more."""
 SLOTS: Final = 128

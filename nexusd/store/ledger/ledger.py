@@ -188,8 +188,9 @@ class Ledger:
     async def next_due(
         self, now: int, limit: int, *, network: str | None = None, urgent_s: int = URGENT_S
     ) -> Sequence[Charge]:
-        """What is due or submitted and not postponed, the first to end first, without the data of results. A tab that
-        still grows is left out until its end is `urgent_s` away."""
+        """What is due or submitted and not postponed, the first to end first, without the data of results; of more than
+        `limit` what is submitted before the rest. A tab that still grows is left out until its end is `urgent_s`
+        away."""
         return await self._database.read(
             lambda connection: settlements.charges_due(connection, network, now, urgent_s, limit)
         )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import apsw
 
 from nexusd.store.ledger.charge_rows import CHARGE_SELECT, charge_row
-from nexusd_protocols.payments.charge import Charge
+from nexusd_protocols.payments.charge import Charge, State
 from nexusd_protocols.payments.transaction import Transaction
 
 _SELECT: Final = "SELECT network, account, account_nonce, tx, raw, made_at FROM settlements"
@@ -16,7 +16,7 @@ OF_CHARGE: Final = _SELECT + " JOIN settlement_charges ON settlement = position 
 BY_HASH: Final = _SELECT + " WHERE tx = ?"
 HIGHEST: Final = "SELECT max(account_nonce) FROM settlements WHERE network = ? AND account = ?"
 DUE: Final = (
-    CHARGE_SELECT + " WHERE state IN ('due', 'submitted') AND valid_before > ? AND next_at <= ?"
+    CHARGE_SELECT + " WHERE state IN ('due', 'submitted') AND +state = ? AND valid_before > ? AND next_at <= ?"
     " AND (tab = 0 OR working = 0 OR valid_before <= ?) AND +key >= ? AND +key < ? ORDER BY valid_before LIMIT ?"
 )
 OF_ACCOUNT: Final = (
@@ -70,10 +70,15 @@ def highest_nonce(connection: apsw.Connection, network: str, account: str) -> in
 
 
 def charges_due(connection: apsw.Connection, network: str | None, now: int, urgent_s: int, limit: int) -> list[Charge]:
-    """What is to be settled, the first to end first. A tab that still grows waits until its end is near."""
+    """What is to be settled, the first to end first. A tab that still grows waits until its end is near. Where there is
+    more than `limit`, what is on its way is among it before all else: what is not seen to be, loses its place."""
     first, last = _keys_of(network)
-    found: Any = connection.execute(DUE, (-1, now, now // 1000 + urgent_s, first, last, limit))
-    return [charge_row(*columns) for columns in found]
+    rows: list[Charge] = []
+    for state in (State.SUBMITTED, State.DUE):
+        bindings = (state, -1, now, now // 1000 + urgent_s, first, last, limit - len(rows))
+        found: Any = connection.execute(DUE, bindings)
+        rows += [charge_row(*columns) for columns in found]
+    return sorted(rows, key=lambda row: row.entry.authorization.valid_before)
 
 
 def charges_settled(connection: apsw.Connection, network: str, block: int, limit: int) -> list[Charge]:

@@ -9,6 +9,7 @@ from itertools import islice
 import pytest
 
 from nexusd.chain.settlement import Policy, Settlement
+from nexusd.chain.settlement import settlement as settlement_module
 from nexusd_protocols.payments.charge import Charge, Reservation, State
 from nexusd_protocols.payments.tokens import Tokens
 from tests.harness.fakechain import FakeChain, read_calls
@@ -126,3 +127,24 @@ async def test_books_and_chain_agree_in_the_end(tmp_path, seed: int):
         settled = sum(row.entry.amount for row in await world.rows() if row.state is State.SETTLED)
         assert chain.state.balances[PAYEE] == settled
         assert await faults(bob.store) == await faults(carol.store) == []
+
+
+async def test_what_is_on_its_way_keeps_its_place_though_others_end_before_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(settlement_module, "CHARGES", 16)  # as for a node that does not get through with more
+    chain = FakeChain(random.Random(1), START_S, {payer().address: 10**9})
+    chain.faulty = False
+    async with provider(tmp_path / "store.sqlite", chain, policy=Policy(max_fee=10**9)) as bob:
+        bob.clock_off_ms = START_S * 1000 - bob.now()
+        bob.settlement._charges = 16
+        chain.mine()
+        for first, until in ((1, START_S + 4000), (101, START_S + 400)):
+            for number in range(first, first + 16):
+                await bob.owe(owed_by(payer(), number, until=until, amount=100))
+            await bob.settlement.look()
+        for _ in range(8):
+            chain.mine()
+            bob.clock_off_ms += 5000
+            await bob.settlement.look()
+        made = {each.hash: each for each in chain.offered}.values()  # some may be sent again
+        assert [each.account_nonce for each in made] == [0, 1, 2, 3]
+        assert [len(read_calls(each.raw)) for each in made] == [8] * 4

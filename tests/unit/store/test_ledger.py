@@ -292,6 +292,14 @@ async def test_what_ends_first_is_settled_first(store) -> None:
     assert len(await store.ledger.next_due(NOW, 9, network="eip155:8453")) == 2
 
 
+async def test_what_is_on_its_way_is_not_crowded_out(store) -> None:
+    for number, until in ((1, UNTIL + 20), (2, UNTIL), (3, UNTIL + 10)):
+        await due(store, number, until=until)
+    await store.ledger.submitted(entry(1).key, transaction(1, nonce=7), NOW)
+    found = await store.ledger.next_due(NOW, 2)
+    assert [row.entry.key for row in found] == [entry(2).key, entry(1).key]
+
+
 async def test_one_transaction_settles_several_and_a_charge_may_have_several(store) -> None:
     keys = [(await due(store, number)).entry.key for number in (1, 2)]
     rows = await store.ledger.submitted(keys, transaction(1, nonce=7), NOW + 1)
