@@ -251,12 +251,14 @@ class Nexus(_Asking):
         timeout_ms: int = 600_000,
         max_input_bytes: int = limits.MIB,
         streaming: bool = True,
+        prices: Sequence[schema.PriceSpec] = (),
         agent: str | None = None,
         ready: Callable[[], None] | None = None,
     ) -> None:
         """Serve a capability until `close` is called or the daemon goes away; blocks. `handler(call)` runs in a thread
         of its own for each call, with a `nexusd.client.serving.Call`; what it returns (or yields, piece by piece) is
-        the output. `ready` is called once others can call. Raises NexusError."""
+        the output. `prices` is what a call costs, one of them as the caller likes. `ready` is called once others can
+        call. Raises NexusError."""
         from nexusd.client.serving import Server
 
         params = schema.CapabilityRegisterParams(
@@ -266,6 +268,7 @@ class Nexus(_Asking):
             timeout_ms=timeout_ms,
             max_input_bytes=max_input_bytes,
             streaming=streaming,
+            prices=list(prices),
             agent=agent,
         )
         link = self._links.take()

@@ -11,6 +11,7 @@ import pytest
 
 from nexusd.client import CallError, Nexus, NexusError
 from nexusd.client.serving import Call
+from nexusd_protocols.rpc.schema import PriceSpec
 from tests.harness.daemon import Daemon
 
 
@@ -122,3 +123,10 @@ def test_many_calls_at_once(caller: Nexus, bob: Daemon) -> None:
         for thread in threads:
             thread.join(30)
         assert results == {n: n * n for n in range(32)}
+
+
+def test_a_program_sells(caller: Nexus, bob: Daemon) -> None:
+    with served(bob, "priced", lambda call: call.value(), prices=[PriceSpec(amount="0")]):
+        (row,) = [row for row in bob.rpc("capability.list")["capabilities"] if row["name"] == "priced"]
+        assert [price["amount"] for price in row["prices"]] == ["0"]
+        assert caller.invoke(bob.peer_id, "priced", "hello") == "hello"

@@ -229,12 +229,14 @@ class AsyncNexus(_Asking):
         timeout_ms: int = 600_000,
         max_input_bytes: int = limits.MIB,
         streaming: bool = True,
+        prices: Sequence[schema.PriceSpec] = (),
         agent: str | None = None,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve a capability until cancelled. `handler(call)` runs in a task of its own for each call, with a
-        `nexusd.client.aio.serving.Call`; what it returns (or yields, piece by piece) is the output. Started, through a
-        task group's `start`, once others can call. Raises NexusError."""
+        `nexusd.client.aio.serving.Call`; what it returns (or yields, piece by piece) is the output. `prices` is
+        what a call costs, one of them as the caller likes. Started, through a task group's `start`, once others can
+        call. Raises NexusError."""
         params = schema.CapabilityRegisterParams(
             name=name,
             description=description,
@@ -242,6 +244,7 @@ class AsyncNexus(_Asking):
             timeout_ms=timeout_ms,
             max_input_bytes=max_input_bytes,
             streaming=streaming,
+            prices=list(prices),
             agent=agent,
         )
         link = self._open_links.take()
