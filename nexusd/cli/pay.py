@@ -58,6 +58,7 @@ def set_(
     per_hour: str | None = None,
     per_day: str | None = None,
     per_payee: str | None = None,
+    per_minute: str | None = None,
     approve_above: str | None = None,
     approve_first: Switch = None,
     allow_network: Listed = (),
@@ -79,6 +80,8 @@ def set_(
         What may be spent in a day.
     per_payee
         What one payee may get in a day.
+    per_minute
+        How many payments may be made in a minute (default: 60).
     approve_above
         Above it a person is asked.
     approve_first
@@ -100,6 +103,7 @@ def set_(
         per_hour=per_hour,
         per_day=per_day,
         per_payee=per_payee,
+        per_minute=per_minute,
         approve_above=approve_above,
         approve_first=approve_first,
         networks=_given(allow_network),
@@ -297,6 +301,7 @@ def _policy(shown: PayPolicy) -> str:
         ("an hour", f"{limit(shown.per_hour)} (spent, or signed and still usable: {shown.spent_hour})"),
         ("a day", f"{limit(shown.per_day)} (the same: {shown.spent_day})"),
         ("a payee and day", limit(shown.per_payee)),
+        ("a minute", "no limit" if shown.per_minute is None else f"{shown.per_minute} payments"),
         ("a person decides", f"above {shown.approve_above}" if shown.approve_above is not None else "never by amount"),
         ("", "before a payee is paid for the first time") if shown.approve_first else ("", ""),
         ("networks", names(shown.networks, "none") if shown.networks else "none: nothing is paid anywhere"),

@@ -21,6 +21,7 @@ _CHANGES: Final = {
     policy.PER_HOUR: "nexus pay policy set --per-hour",
     policy.PER_DAY: "nexus pay policy set --per-day",
     policy.PER_PAYEE: "nexus pay policy set --per-payee",
+    policy.TOO_OFTEN: "nexus pay policy set --per-minute",
 }
 """What changes a policy's mind, for people."""
 

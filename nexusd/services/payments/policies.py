@@ -28,6 +28,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     per_hour: int | None = None
     per_day: int | None = None
     per_payee: int | None = None
+    per_minute_count: int | None = 60
     approve_above: int | None = None
     approve_first: bool = False
     networks: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Policies:
             per_hour=kept.per_hour,
             per_day=kept.per_day,
             per_payee=kept.per_payee,
+            per_minute_count=kept.per_minute_count,
             approve_above=kept.approve_above,
             approve_first=kept.approve_first,
             networks=frozenset(kept.networks),
@@ -89,6 +91,8 @@ class Policies:
                 changes["capabilities"] = names or None
         except ValueError as error:
             return Refusal("invalid_params", str(error))
+        if params.per_minute is not None:
+            changes["per_minute_count"] = None if params.per_minute == NONE else int(params.per_minute)
         if peers is not None:
             changes["peers"] = tuple(peers) or None
         if params.approve_first is not None:
@@ -112,6 +116,7 @@ def shown(kept: Kept, *, stopped: bool, hour: int, day: int) -> schema.PayPolicy
         per_hour=text(kept.per_hour),
         per_day=text(kept.per_day),
         per_payee=text(kept.per_payee),
+        per_minute=kept.per_minute_count,
         approve_above=text(kept.approve_above),
         approve_first=kept.approve_first,
         networks=[network_name(parse_network(network)) for network in kept.networks],

@@ -37,6 +37,7 @@ POLICY = schema.PayPolicy(
     per_hour=None,
     per_day="10",
     per_payee=None,
+    per_minute=60,
     approve_above="0.25",
     approve_first=True,
     networks=["base"],
@@ -58,6 +59,7 @@ a request         1
 an hour           no limit (spent, or signed and still usable: 0.3)
 a day             10 (the same: 0.4)
 a payee and day   no limit
+a minute          60 payments
 a person decides  above 0.25
                   before a payee is paid for the first time
 networks          base
@@ -86,6 +88,8 @@ def test_a_policy_is_changed_by_what_is_given(nexus, daemon):
         "10",
         "--per-payee",
         "none",
+        "--per-minute",
+        "600",
         "--approve-above",
         "0.25",
     )
@@ -97,6 +101,7 @@ def test_a_policy_is_changed_by_what_is_given(nexus, daemon):
         per_hour="2",
         per_day="10",
         per_payee="none",
+        per_minute="600",
         approve_above="0.25",
         approve_first=False,
         networks=["base", "polygon"],

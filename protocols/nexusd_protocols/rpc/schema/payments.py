@@ -160,6 +160,8 @@ class PayPolicy(Result, frozen=True, kw_only=True):
     per_hour: str | None
     per_day: str | None
     per_payee: str | None
+    per_minute: int | None
+    """Payments, whatever they cost."""
     approve_above: str | None
     approve_first: bool
     networks: list[str]
@@ -179,6 +181,7 @@ class PayPolicySetParams(Acting, frozen=True, kw_only=True):
     per_hour: Decimal | None = None
     per_day: Decimal | None = None
     per_payee: Decimal | None = None
+    per_minute: Annotated[str, Meta(pattern=r"\A([0-9]{1,6}|none)\Z")] | None = None
     approve_above: Decimal | None = None
     approve_first: bool | None = None
     networks: Annotated[list[Network], Meta(max_length=64)] | None = None

@@ -306,6 +306,7 @@ async def test_what_is_refused_for_the_same_is_told_once_and_how_to_begin(tmp_pa
         ({"max_window_s": 59}, "nexus pay policy set --max-window"),
         ({"per_hour": "0"}, "nexus pay policy set --per-hour"),
         ({"per_payee": "0.01"}, "nexus pay policy set --per-payee"),
+        ({"per_minute": "0"}, "nexus pay policy set --per-minute"),
     ],
 )
 async def test_a_refusal_says_what_would_change_it(tmp_path: Path, limits: dict[str, Any], how: str) -> None:
