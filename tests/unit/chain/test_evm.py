@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from nexusd.chain import eip3009
 from nexusd.chain.evm import EvmChain
 from nexusd.chain.views import ChainFault
