@@ -171,7 +171,8 @@ def run(
     wallet_password_file
         File with the wallet's password, to open it at the start.
     accept_unbound
-        Take payments that do not name the request, as other programs make them (default: no).
+        Take payments that do not name the request, as stock x402 clients make them (default: no). Only where no other
+        daemon is paid at the same address: such a payment could be shown to both.
     trust_peers
         Peer id that is trusted as a payer; repeatable.
     known_after

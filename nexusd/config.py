@@ -122,7 +122,8 @@ class Config:
     wallet_password_file: Path | None = None
     """A file with the wallet's password, to open it at the start."""
     accept_unbound: bool = False
-    """Whether to take authorisations that do not name the request. Only where nobody else is paid at that address."""
+    """Whether to take authorisations that do not name the request, as stock x402 payers make them. Only where this
+    daemon alone is paid at its address: one could be shown to each that is."""
     trust_peers: tuple[str, ...] = ()
     """Peers that are trusted as payers."""
     known_after: int = 3
@@ -346,7 +347,7 @@ SETTINGS: Final = (
     Setting("rpc_urls", "nodes of chains: base=https://host/key", words(check_rpc_urls), check_rpc_urls, secret=True),
     Setting("tokens", "more EIP-3009 tokens: base/0x…/EURC/6/2/EURC", lines(check_extra_tokens), check_extra_tokens),
     Setting("wallet_password_file", "opens the wallet at the start", check_path, check_path),
-    Setting("accept_unbound", "take payments that do not name the request", read_bool, check_bool),
+    Setting("accept_unbound", "take stock x402 payments; only where nobody else is paid there", read_bool, check_bool),
     Setting("trust_peers", "peers that are trusted as payers", words(_peers), _peers),
     Setting("known_after", "settled payments behind which a stranger is known", digits(_payments), _payments),
     Setting("tab_stranger", "whole tokens that a stranger's tab grows to", check_tokens, check_tokens),

@@ -71,6 +71,8 @@ def payments(
         known_after=config.known_after,
         trusted_peers=frozenset(config.trust_peers),
     )
+    if config.accept_unbound:
+        log.info("accept_unbound", hint="no other daemon may be paid at the address of this one's wallet")
     service = Payments(
         agents=agents,
         store=store,

@@ -15,12 +15,13 @@ pytest.importorskip("x402.mechanisms.evm", reason="the official x402 package is 
 
 from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
+from x402 import x402ClientSync
 from x402.mechanisms.evm.eip712 import hash_eip3009_authorization
 from x402.mechanisms.evm.exact.client import ExactEvmScheme as Client
 from x402.mechanisms.evm.exact.facilitator import ExactEvmScheme as Facilitator
 from x402.mechanisms.evm.exact.v1.client import ExactEvmSchemeV1 as ClientV1
 from x402.mechanisms.evm.types import ExactEIP3009Authorization
-from x402.schemas import PaymentPayload, PaymentRequirements, PaymentRequirementsV1
+from x402.schemas import PaymentPayload, PaymentRequired, PaymentRequirements, PaymentRequirementsV1
 
 _TOKENS = {token.asset for token in KNOWN}
 
@@ -107,6 +108,14 @@ def client_payment(requirements: dict[str, Any], account: Account) -> dict[str, 
     accepted = PaymentRequirements.model_validate(requirements)
     inner = Client(EthAccount.from_key(account.secret())).create_payment_payload(accepted)
     made = PaymentPayload(x402_version=2, payload=inner, accepted=accepted)
+    return made.model_dump(by_alias=True, exclude_none=True)
+
+
+def client_choice(demand: dict[str, Any], account: Account, networks: str) -> dict[str, Any]:
+    """The payment of a client that pays on these networks (`eip155:8453`, `eip155:*`): it chooses an offer itself."""
+    client = x402ClientSync()
+    client.register(networks, Client(EthAccount.from_key(account.secret())))
+    made = client.create_payment_payload(PaymentRequired.model_validate(demand))
     return made.model_dump(by_alias=True, exclude_none=True)
 
 

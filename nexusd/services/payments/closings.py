@@ -30,8 +30,9 @@ _CODES: Final = {
 
 
 def refused(fault: PaymentFault, terms: PriceTerms) -> Closing:
-    """A payment that pays nothing."""
-    response = Settlement(network=terms.token.network, error=fault.code, message=fault.detail)
+    """A payment that pays nothing. Other programs know some of the codes at most: words go along."""
+    words = fault.detail or faults.CODES.get(fault.code, "")
+    response = Settlement(network=terms.token.network, error=fault.code, message=words)
     return Closing(command=commands.Error(Code.PAYMENT_INVALID, str(fault), response.wire()), outcome=fault.code)
 
 

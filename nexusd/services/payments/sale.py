@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 import trio
 
 from nexusd.agents import Agent
@@ -50,6 +51,9 @@ from nexusd_protocols.payments.terms import PriceTerms, Unit
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.verify import Presented, Verified
 
+log = structlog.get_logger(__name__)
+
+UNBOUND_HINT: Final = "stock x402 clients pay so: accept_unbound takes it, where nobody else is paid at this address"
 SETTLE_PATIENCE_S: Final = 300.0
 """The longest that a call waits for a settlement, of its own payment or of one that makes room; it goes on without."""
 ROOM_S: Final = 1.0
@@ -200,6 +204,8 @@ class Sale:
             return Closing(command=commands.Error(Code.FORBIDDEN, self._footing.why_not), outcome=Code.FORBIDDEN)
         tender = read(paid, offers, tokens=self._shop.tokens, context=self._context, now_s=self._now_s())
         if isinstance(tender, PaymentFault):
+            if tender.code == faults.UNBOUND:
+                log.warning("payment_unbound", peer=self._peer, capability=offers[0].capability, hint=UNBOUND_HINT)
             return refused(tender, offers[0])
         if fault := await self._footing.paid_with(tender.payment):
             return refused(fault, offers[0])

@@ -304,7 +304,7 @@ def _binding(
             raise PaymentError(faults.BINDING_MISMATCH)
         bound = True
     if terms.binding == "required" and not bound:
-        raise PaymentError(faults.UNBOUND, f"its nonce has to name the request: extension {binding.EXTENSION}")
+        raise PaymentError(faults.UNBOUND, f"no random nonces here: it has to name the request ({binding.EXTENSION})")
     return salt, offer, bound
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from nexusd_protocols.payments.address import Address, checksummed
 from nexusd_protocols.payments.authorization import Account, Authorization, recover, sign
-from nexusd_protocols.payments.tokens import KNOWN
+from nexusd_protocols.payments.terms import required
+from nexusd_protocols.payments.tokens import KNOWN, USDC_BASE_SEPOLIA
 from nexusd_protocols.payments.verify import Verified, verify
 from tests.harness import official_x402 as official
-from tests.harness.paying import PAYER, payment, price
+from tests.harness.paying import PAYER, payment, price, tab_price
+from tests.harness.people import BOB
 
 SEED = 20261
 
@@ -69,6 +71,15 @@ def test_the_official_clients_payments_pay_us(token):
     verified = verify(old, [terms], now_s=int(time.time()))
     assert isinstance(verified, Verified), verified
     assert (verified.payer, verified.version) == (PAYER.address, 1)
+
+
+@pytest.mark.parametrize(("networks", "chosen"), [("eip155:84532", 1), ("eip155:8453", 0), ("eip155:*", 0)])
+def test_the_official_client_chooses_among_our_offers_and_pays_the_one_it_chose(networks, chosen):
+    offers = [price(), price(token=USDC_BASE_SEPOLIA, amount=90_000), tab_price()]
+    made = official.client_choice(required(offers, BOB.peer_id), PAYER, networks)
+    verified = verify(made, offers, now_s=int(time.time()))
+    assert isinstance(verified, Verified), verified
+    assert (verified.terms, verified.bound) == (offers[chosen], False)
 
 
 def test_the_official_client_repeats_what_is_ours_in_the_terms():

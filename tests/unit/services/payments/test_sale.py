@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import trio
+from structlog.testing import capture_logs
 
 from nexusd.agents import Agent
 from nexusd.host.ports import ConnectionLostError
@@ -278,8 +279,15 @@ async def test_one_authorisation_buys_one_request(tmp_path: Path) -> None:
         assert shop.works == 2
         shop.trust = Trust(hold_strangers=False)
         shop.price = price(binding="required")
-        refused = await shop.sell(Call(shop, say_two), opened, payment(shop.price, nonce=bytes(31) + b"y"))
+        with capture_logs() as logs:
+            refused = await shop.sell(Call(shop, say_two), opened, payment(shop.price, nonce=bytes(31) + b"y"))
         assert refused.outcome == faults.UNBOUND
+        # the client reads x402's answer, the provider what to set
+        response = responded(refused)
+        assert (response["success"], response["errorReason"]) == (False, "nexus_unbound")
+        assert "nexus-binding" in response["errorMessage"]
+        (told,) = [each for each in logs if each["event"] == "payment_unbound"]
+        assert "accept_unbound" in told["hint"]
 
 
 async def test_shown_a_hundred_times_at_once_it_works_once(tmp_path: Path) -> None:
