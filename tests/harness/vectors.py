@@ -17,3 +17,8 @@ def vectors(name: str) -> dict[str, Any]:
 def named(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Arguments of `pytest.mark.parametrize` for rows that have a name."""
     return {"argvalues": rows, "ids": [row["name"] for row in rows]}
+
+
+def cuts(data: bytes) -> range:
+    """Where to split a stream: everywhere, or at 200 places of what is long."""
+    return range(0, len(data) + 1, 1 + len(data) // 200)

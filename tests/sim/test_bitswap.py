@@ -192,6 +192,7 @@ async def test_one_who_harms_holds_up_little_and_pays(autojump_clock, bad, offen
         assert {(peer, reason) for peer, reason, _ in charged} == {(mallory.peer_id, offence) for offence in offences}
 
 
+@pytest.mark.slow
 async def test_all_of_them_at_once(autojump_clock):
     async with fetcher_and(6, MemoryNetwork(3)) as (alice, a, b, c, d, *others):
         for bad, node in ((Staller, a), (Dripper, b), (Liar, c), (Pusher, d)):

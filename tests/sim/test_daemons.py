@@ -45,7 +45,7 @@ async def talk(tmp_path: Path, nodes: int, messages: int) -> None:
 
 
 async def test_six_hosts_hear_every_message_once(tmp_path: Path, clock: MockClock) -> None:
-    await talk(tmp_path, 6, 60)
+    await talk(tmp_path, 6, 30)
 
 
 @pytest.mark.slow

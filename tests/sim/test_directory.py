@@ -67,10 +67,10 @@ async def capability(host: Host, name: str = "upper") -> schema.CapabilityFound:
 
 
 @asynccontextmanager
-async def town(tmp_path: Path) -> AsyncIterator[tuple[list[Host], MemoryNetwork, trio.Nursery]]:
+async def town(tmp_path: Path, count: int = HOSTS) -> AsyncIterator[tuple[list[Host], MemoryNetwork, trio.Nursery]]:
     """Hosts that know one another in a chain; alice and bob, the first and third of them, have published."""
     network = MemoryNetwork(1, latency=(0.0, 0.0))
-    async with mesh(HOSTS, tmp_path, links=1, network=network) as hosts, trio.open_nursery() as nursery:
+    async with mesh(count, tmp_path, links=1, network=network) as hosts, trio.open_nursery() as nursery:
         await publishes(hosts[0], "alice")
         await publishes(hosts[2], "bob")
         await trio.sleep(30)
@@ -88,7 +88,7 @@ async def newcomer(tmp_path: Path, network: MemoryNetwork, nursery: trio.Nursery
 
 
 async def test_a_newcomer_finds_everybody(tmp_path: Path, clock: MockClock) -> None:
-    async with town(tmp_path) as (hosts, network, nursery):
+    async with town(tmp_path, 5) as (hosts, network, nursery):
         alice, bob = hosts[0], hosts[2]
         async with newcomer(tmp_path, network, nursery, hosts[-1]) as carol:
             peers = done(await carol.services.peers.list(schema.PeersListParams(connected=True))).peers
@@ -157,6 +157,7 @@ def attacks(alice: Host, old: dict[str, bytes]) -> list[tuple[str, bytes]]:
     return found
 
 
+@pytest.mark.slow
 async def test_mallory_overwrites_nobody(tmp_path: Path, clock: MockClock) -> None:
     async with town(tmp_path) as (hosts, network, nursery):
         alice, bob = hosts[0], hosts[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,15 @@ def commands(line: str) -> Iterator[str]:
                 yield part.replace(words[0], word).strip() if words else part.strip()
 
 
+@cache
+def nexus() -> App:
+    return build()
+
+
 def check(command: str, *, whole: bool) -> None:
     command = re.sub(r"<[^>]*>", "9fKq2LmX", command)
     program, *words = shlex.split(re.sub(r"\s>>? .*", "", command), comments=True)
-    app: App = nexusd if program == "nexusd" else build()
+    app: App = nexusd if program == "nexusd" else nexus()
     if program == "nexus":
         words = options.split(words)[1]
     try:

@@ -19,6 +19,7 @@ def test_the_limit_holds_again_afterwards():
     assert sys.getrecursionlimit() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imported",
     [

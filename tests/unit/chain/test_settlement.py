@@ -17,7 +17,7 @@ from tests.harness.settling import GAS, OPEN, PAYEE, Provider, owed_by, payer, p
 from tests.harness.soundness import faults
 
 START_S = 1_800_000_000
-QUICK = 3
+QUICK = 1
 SEEDS = int(os.environ.get("NEXUS_SETTLEMENT_SEEDS", "12"))
 
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from nexusd.host.direct import LONGEST_SECONDS, LOOK_SECONDS, STEADY_SECONDS, DirectPeers
 from nexusd.host.limits.figures import Figures
 from nexusd.host.ports import PeerConnected, PeerDisconnected, UnreachableError
+from tests.harness.examples import first
 from tests.harness.nodes import loopback, loopback_node, running, signer
 
 ALICE, BOB, CAROL = (signer(name).peer_id for name in ("alice", "bob", "carol"))
@@ -115,7 +116,7 @@ async def test_the_log_says_once_that_a_peer_is_away_and_once_that_it_is_back(au
     assert told == [("direct_peer_away", "warning"), ("direct_peer_back", "info")]
 
 
-@pytest.mark.parametrize("agreed", [True, False])
+@pytest.mark.parametrize("agreed", first(1, [True, False]))
 async def test_a_direct_peer_finds_a_place_among_strangers_and_keeps_it(agreed):
     bob = signer("bob").peer_id
     # nobody listens there: he comes

@@ -44,7 +44,16 @@ MEMORY, TCP = "memory", "tcp"
 @pytest.mark.parametrize(
     "stock", [(False, False), (True, False), (False, True)], ids=["ours", "stock dials", "we dial"]
 )
-@pytest.mark.parametrize(("size", "total"), [(1, 1_000), (700, 300_000), (65_536, 6_000_000), (2_000_000, 6_000_000)])
+@pytest.mark.parametrize(
+    ("size", "total"),
+    [
+        (1, 1_000),
+        (700, 300_000),
+        (65_536, 1_500_000),
+        pytest.param(65_536, 6_000_000, marks=pytest.mark.slow),
+        pytest.param(2_000_000, 6_000_000, marks=pytest.mark.slow),
+    ],
+)
 async def test_bulk_both_ways(tcp, carrier, stock, size, total):
     content = random.Random(size).randbytes(total)
     digest = hashlib.sha256(content).hexdigest()

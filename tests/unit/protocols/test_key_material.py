@@ -113,12 +113,9 @@ def test_findings_are_in_order_and_apart(text):
 def test_the_time_is_linear(piece):
     def seconds(size):
         text = (piece * size)[:size]
-        best = 9.0
-        for _ in range(3):
-            begin = time.process_time()
-            find(text)
-            best = min(best, time.process_time() - begin)
-        return best
+        begin = time.process_time()
+        find(text)
+        return time.process_time() - begin
 
-    # four times the text, and not sixteen times the time
-    assert seconds(400_000) < 10 * seconds(100_000) + 0.05
+    # four times the text, and not sixteen times the time; another process may have been in the way
+    assert any(seconds(400_000) < 10 * seconds(100_000) + 0.05 for _ in range(3))

@@ -107,8 +107,8 @@ def test_nothing_that_a_terminal_would_obey_is_left(text, limit, lines):
 )
 def test_the_time_is_linear(piece):
     start = time.process_time()
-    printable(piece * (1_000_000 // len(piece)))
-    assert time.process_time() - start < 3
+    printable(piece * (300_000 // len(piece)))
+    assert time.process_time() - start < 1
 
 
 @given(st.text())

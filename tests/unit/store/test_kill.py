@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexusd.store import Store
+from tests.harness.examples import first
 from tests.unit.store.people import ALICE
 
 WRITER = """
@@ -47,7 +48,7 @@ def written_until_killed(path: Path, first: int, lines: int) -> set[str]:
     return {line.strip() for line in printed if line.endswith("\n")}
 
 
-@pytest.mark.parametrize("lines", [1, 40, 200])
+@pytest.mark.parametrize("lines", first(1, [40, 1, 200]))
 async def test_nothing_that_was_acknowledged_before_a_kill_is_lost(tmp_path, lines) -> None:
     path = tmp_path / "store.sqlite"
     acknowledged: set[str] = set()

@@ -19,6 +19,7 @@ from nexusd_protocols.payments.charge import (
     State,
 )
 from nexusd_protocols.payments.transaction import Transaction
+from tests.harness.examples import first
 from tests.harness.soundness import faults
 from tests.unit.protocols.payments.charges import ASSET, BOB, INPUT, MALLORY, NOW, entry, payer, result
 
@@ -44,7 +45,7 @@ class Model:
         return Sums(*map(sum, zip(*(astuple(parts_of(row)) for row in rows), strict=True))) if rows else Sums()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", first(2, range(6)))
 async def test_any_steps_in_any_order(store, seed) -> None:
     rng = Random(seed)
     model = Model()

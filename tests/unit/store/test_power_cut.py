@@ -12,6 +12,7 @@ from nexusd.store import writer as writer_module
 from nexusd.store.errors import StorageError
 from nexusd_protocols.ids import MessageId
 from tests.harness.disk import PowerCutDisk
+from tests.harness.stores import place
 from tests.unit.store.messages import LAB, message
 from tests.unit.store.people import ALICE, BOB
 
@@ -58,6 +59,7 @@ async def cut(path, action, operations: int, rng: Random | None, *, together: bo
             return
         acknowledged.append(f"m{number}")
 
+    await place(path)
     with PowerCutDisk("cut") as disk:
         async with Store.open(path, vfs="cut", exclusive=True) as store:
             if synchronous != "full":
@@ -84,10 +86,10 @@ NONE, SOME = "none of the unsynced", "some of the unsynced"
 @pytest.mark.parametrize(
     ("action", "together", "survivors"),
     [
-        (receive, False, NONE),
+        pytest.param(receive, False, NONE, marks=pytest.mark.slow),
         (receive, True, SOME),
         pytest.param(post, False, NONE, marks=pytest.mark.slow),
-        (post, True, SOME),
+        pytest.param(post, True, SOME, marks=pytest.mark.slow),
         pytest.param(send, True, NONE, marks=pytest.mark.slow),
         pytest.param(receive, False, SOME, marks=pytest.mark.slow),
         pytest.param(receive, True, NONE, marks=pytest.mark.slow),

@@ -15,6 +15,7 @@ from nexusd.host.ports import DeadlineError, HostError
 from nexusd_protocols import varint
 from nexusd_protocols.kad.contact import Contact
 from nexusd_protocols.kad.message import Kind, Message, MessageStream, Record
+from tests.harness.examples import first
 from tests.harness.kad import PROVIDED, Numbered, contact, peer, tcp
 from tests.harness.memnet import MemoryNetwork
 from tests.harness.nodes import Bytes, connected, ip_of, running, signer, until
@@ -103,7 +104,7 @@ JUNK = {
 }
 
 
-@pytest.mark.parametrize("answer", JUNK.values(), ids=JUNK)
+@pytest.mark.parametrize("answer", first(3, JUNK.values()), ids=JUNK)
 async def test_junk_hides_nothing(autojump_clock, answer):
     async with world(answer, "bob", "carol") as (alice, _mallory, (bob, carol), _network):
         await bob.dht.put("/nexus/x", b"3")

@@ -59,7 +59,10 @@ def test_refused(row):
     assert caught.value.code == row["code"]
 
 
-@pytest.mark.parametrize("row", **named(VECTORS["files"]))
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.slow] * (row["size"] > 10**7), id=row["name"]) for row in VECTORS["files"]],
+)
 def test_files(row):
     builder = FileBuilder()
     for piece in file_pieces(row["size"]):

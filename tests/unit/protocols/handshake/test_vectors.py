@@ -12,7 +12,7 @@ from nexusd_protocols.handshake.asker import Ask, Asker
 from nexusd_protocols.handshake.frames import Wanted
 from tests.harness import stream_vectors
 from tests.harness.people import ALICE, BOB
-from tests.harness.vectors import named, vectors
+from tests.harness.vectors import cuts, named, vectors
 
 DOC = vectors("handshake")
 CASES = pytest.mark.parametrize("case", **named(DOC["cases"]))
@@ -44,7 +44,7 @@ def test_byte_by_byte(case):
 @CASES
 def test_split_anywhere(case):
     data = stream_vectors.stream(case)
-    for at in range(0, len(data) + 1, 1 + len(data) // 600):
+    for at in cuts(data):
         pieces = [data[:at], data[at:]]
         stream_vectors.check(case, *stream_vectors.outcome(machine(case), pieces, eof=case.get("eof", False)))
 

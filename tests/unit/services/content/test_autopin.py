@@ -126,11 +126,12 @@ async def test_what_nobody_has_is_not_kept(hosts, autojump_clock: MockClock):
     assert await bob.kept() == {}
 
 
-async def test_more_than_can_wait_is_left_out(hosts, autojump_clock: MockClock):
+async def test_more_than_can_wait_is_left_out(hosts, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock):
+    monkeypatch.setattr(autopin, "WAITING", 60)
     alice, bob = await hosts("alice"), await hosts("bob")
     alice.exchange.before = slowly(1)
-    cids = [await alice.put(number.to_bytes(2, "big")) for number in range(400)]
-    for number in range(0, 400, 8):
-        bob.content.referred(LAB, f"sender {number // 80}", cids[number : number + 8])
+    cids = [await alice.put(number.to_bytes(2, "big")) for number in range(80)]
+    for number in range(0, 80, 8):
+        bob.content.referred(LAB, f"sender {number // 16}", cids[number : number + 8])
     await trio.sleep(200)
     assert len(await bob.kept()) == autopin.WAITING + autopin.AT_ONCE

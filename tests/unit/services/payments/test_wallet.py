@@ -21,6 +21,12 @@ PASSWORD = "open sesame"
 KEY = f"0x{PAYER.secret().hex()}"
 
 
+@pytest.fixture(autouse=True)
+def derived_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who guesses passwords has to wait for each; tests need not."""
+    monkeypatch.setattr("eth_keyfile.keyfile.get_default_work_factor_for_kdf", lambda _kdf: 1000)
+
+
 def wallet(directory: Path, told: list[Account] | None = None) -> Wallet:
     return Wallet(directory, (told if told is not None else []).append, kdf="pbkdf2")
 
