@@ -20,6 +20,8 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.frames import PROTOCOL, Code
+from nexusd_protocols.payments import published
+from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import Required, read_required
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
@@ -354,5 +356,8 @@ def price_of(demanded: events.PaymentDemanded, tokens: Tokens = _TOKENS) -> str:
     if isinstance(found, Required) and found.offers:
         return ", or ".join(str(own_price(offer.terms)) for offer in found.offers)
     if demanded.terms is not None:
+        terms = published.read_terms(demanded.terms, tokens, "any")
+        if not isinstance(terms, PaymentFault):
+            return str(own_price(terms))
         return f"{demanded.terms.amount} smallest units of {demanded.terms.currency}"
     return "payment, in what is not known here"

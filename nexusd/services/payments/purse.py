@@ -235,6 +235,7 @@ class Purse:
             "peer": row.intent.peer,
             "capability": row.intent.capability,
             "amount": terms.token.show(row.intent.amount),
+            "network": network_name(terms.token.chain_id),
         }
         self._emit(LiveEvent(kind="invoke", type="approval", at=self._clock(), data=data, peer=row.intent.peer))
         try:

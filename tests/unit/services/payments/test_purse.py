@@ -361,7 +361,7 @@ async def test_who_gives_up_waiting_for_a_person_has_bought_nothing(tmp_path: Pa
         with trio.move_on_after(0.1):
             await alice.purse.pay(alice.wish())
         (event,) = alice.told
-        assert (event.type, event.data["amount"]) == ("approval", "0.1 USDC")
+        assert (event.type, event.data["amount"], event.data["network"]) == ("approval", "0.1 USDC", "base")
         row = await alice.row()
         assert (row.state, row.outcome) == (PurchaseState.CLOSED, "given up")
         # and its budget is free again
