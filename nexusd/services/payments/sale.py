@@ -57,7 +57,7 @@ UNBOUND_HINT: Final = "stock x402 clients pay so: accept_unbound takes it, where
 SETTLE_PATIENCE_S: Final = 300.0
 """The longest that a call waits for a settlement, of its own payment or of one that makes room; it goes on without."""
 ROOM_S: Final = 1.0
-"""How often it is looked whether there is room."""
+"""How often it is tried whether there is room."""
 SECOND_S: Final = 1.0
 
 
@@ -118,6 +118,7 @@ class Sale:
         self._worked = False
         self._failure: Failure | None = None
         self._detail = ""
+        self._crowded_until: float | None = None
         self._tab: RunningTab | None = None
         self._meter = Meter("request", 1)
         self._books = Books(
@@ -394,6 +395,7 @@ class Sale:
             self._sending = None
         if lines:
             self._given.add(lines, content)
+            self._crowded_until = None
         if self._tab is not None:
             await self._tab.handle(tab.Sent(units), self._now_s())
             self._move()
@@ -429,21 +431,16 @@ class Sale:
         self._tell(told.Settled(row) if settled else told.Unsettled(row, row.state is State.LOST))
 
     async def _await_room(self, code: str) -> None:
-        """Until this payer, or all, owe less: what is shut is being settled. Where nobody settles there is none."""
-        before = await self._owed()
-        if self._footing.online:
-            with trio.move_on_after(min(SETTLE_PATIENCE_S, max(0.0, self._counter.left_s))):
-                while before <= await self._owed():
-                    with trio.move_on_after(ROOM_S):
-                        await self._shop.chains.changed(self._gate.entry.key)
-                self._tell(told.Room())
-                return
-        self._tell(told.Room(code))
-
-    async def _owed(self) -> int:
-        token = self._footing.token
-        sums = await self._shop.ledger.sums(f"{token.network}/{token.address.hex()}", None)
-        return sums.owed
+        """Until there may be room: what is shut is being settled. Where nobody settles there is none."""
+        now = trio.current_time()
+        if self._crowded_until is None:
+            self._crowded_until = now + min(SETTLE_PATIENCE_S, self._counter.left_s)
+        if not self._footing.online or now >= self._crowded_until:
+            self._tell(told.Room(code))
+            return
+        with trio.move_on_after(ROOM_S):
+            await self._shop.chains.changed(self._gate.entry.key)
+        self._tell(told.Room())
 
     # --- what is known of it ------------------------------------------------------------------------------------------
     def _entry(self, payment: Presented, number: int) -> Reservation:

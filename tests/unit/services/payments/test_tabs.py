@@ -174,6 +174,8 @@ class Fair:
         while True:
             for row in await ledger.next_due(self.bob.now, 9):
                 await ledger.settled(row.entry.key, "0x" + "ab" * 32, 1, self.bob.now)
+                self.chains.moved.set()
+                self.chains.moved = trio.Event()
             await trio.sleep(0.01)
 
 
@@ -386,7 +388,7 @@ async def test_a_payer_that_never_answers_is_left(tmp_path: Path, monkeypatch: p
 
         async def work(call: Call) -> None:
             call.silent = True
-            await pieces(60)(call)
+            await pieces(100)(call)
             market.bob.now += 31_000
             await pieces(1000)(call)
 
