@@ -162,6 +162,9 @@ def handlers(services: Services) -> dict[str, Handler]:
         "pay.explain": lambda params, session: services.payments.explain(params),
         "pay.verify": lambda params, session: services.payments.verify(params),
         "pay.settlements": lambda params, session: services.payments.settlements(params),
+        "pay.trust": lambda params, session: services.payments.trust(params),
+        "pay.clear": lambda params, session: services.payments.clear(params),
+        "pay.usage": lambda params, session: services.payments.usage(params),
         "config.show": lambda params, session: services.node.config(),
         "rpc.discover": discover,
     }

@@ -14,8 +14,9 @@ from cyclopts import Parameter
 from nexusd.cli import stdin
 from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer, Stream
+from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import current
-from nexusd.cli.terminal import clean, duration, piece, size
+from nexusd.cli.terminal import clean, counted, duration, piece, size
 from nexusd.cli.usage import UsageError
 from nexusd.cli.waiting import PaymentNotice
 from nexusd_protocols import limits
@@ -186,6 +187,10 @@ def receipt_line(payment: PaymentSummary) -> str:
     note = f" ({payment.note})" if payment.note else ""
     sent = f", transaction {payment.transaction}" if payment.transaction else ""
     cost = f"{payment.amount} {payment.asset} on {payment.network}"
+    if payment.unit:
+        cost += f" for {counted(payment.units, *UNIT_WORDS.get(payment.unit, (payment.unit, payment.unit)))}"
+    if payment.tabs > 1:
+        cost += f" in {payment.tabs} tabs"
     return clean(f"{word[payment.state]} {cost}{sent}; {receipt} {payment.id}{note}")
 
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import App, Parameter
 
-from nexusd.cli import stdin, summaries
+from nexusd.cli import payers, stdin, summaries
 from nexusd.cli.options import STDIN, FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
-from nexusd.cli.terminal import clean, clock, pairs, short, table
+from nexusd.cli.terminal import clean, clock, counted, pairs, short, table
 from nexusd.cli.times import iso
 from nexusd.cli.usage import UsageError
 from nexusd_protocols import limits
@@ -32,6 +32,9 @@ from nexusd_protocols.rpc.schema import (
 app = App(name="pay", help="Payments: policy, approvals, history, receipts, settlement.", help_format="plaintext")
 policy = App(name="policy", help="What may be paid.", help_format="plaintext")
 app.command(policy)
+app.command(help=summaries.of("pay.trust", "nexus pay trust 9fKq2LmX"))(payers.trust)
+app.command(help=summaries.of("pay.clear", "nexus pay clear 9fKq2LmX"))(payers.clear)
+app.command(help=summaries.of("pay.usage", "nexus pay usage --since 7d"))(payers.usage)
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Switch = Annotated[bool | None, Parameter(show_default=False)]
@@ -321,7 +324,8 @@ def _purchases(found: PurchaseList, empty: str) -> str:
             one.id,
             clock(one.at),
             one.state if not one.outcome else f"{one.state}: {one.outcome}",
-            f"{one.amount} {one.asset}",
+            f"{one.signed if one.tabs else one.amount} {one.asset}"
+            + (f" in {counted(one.tabs, 'tab')}" if one.tabs > 1 else ""),
             one.network,
             one.capability,
             short(one.peer),
@@ -340,13 +344,15 @@ def _explained(found: PayExplained) -> str:
         ("state", one.state if not one.outcome else f"{one.state}: {one.outcome}"),
         *([("that is", clean(found.explanation))] if found.explanation else []),
         ("for", f"{one.capability} of {one.peer}"),
-        ("price", f"{one.amount} {one.asset} on {one.network}"),
-        ("signed", f"{one.signed} {one.asset}"),
+        ("at most" if one.tabs else "price", f"{one.amount} {one.asset} on {one.network}"),
+        ("signed", f"{one.signed} {one.asset}" + (f" in {counted(one.tabs, 'tab')}" if one.tabs else "")),
         ("paid to", one.pay_to),
         ("transaction", one.transaction or "none that was told"),
         ("counts as spent", one.counts + (f" until {clock(found.counts_until)}" if found.counts_until else "")),
     ]
-    if found.key:
+    if found.tabs:
+        rows += [(f"tab {n}", f"{tab.amount} {one.asset}: {tab.key}") for n, tab in enumerate(found.tabs, 1)]
+    elif found.key:
         rows.append(("authorisation", found.key))
     if isinstance(found.response, dict):
         rows.append(("provider said", _said(found.response)))
@@ -388,7 +394,7 @@ def _settlements(found: PaySettleStatus) -> str:
             one.state if not one.reason else f"{one.state}: {one.reason}",
             f"{one.amount} {one.asset}",
             one.network + (" (unfunded)" if one.unfunded else ""),
-            one.capability,
+            one.capability + (f" (tab {one.tab})" if one.tab else ""),
             one.payer,
             one.transaction or "none",
         ]

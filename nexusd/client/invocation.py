@@ -53,22 +53,20 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
     if end.payment is not None:
         data["payment"] = msgspec.to_builtins(end.payment)
     failure = NexusError.of(code, message, data or None)
-    if end.payment is not None:
-        failure.try_ = _what_now(end.payment, failure.try_)
-    return failure
-
-
-def _what_now(paid: schema.PaymentSummary, try_: str) -> str:
-    """Instead of "try again", which would pay again where something was charged."""
-    explain = f"`nexus pay explain {paid.id}`"
+    paid = end.payment
+    if paid is None or code == "price_reached":
+        return failure
     if paid.state == "unused":
-        return f"{try_}; nothing is charged, and what was signed counts as spent only until its time is over"
-    if paid.tabs:
-        return f"{paid.amount} {paid.asset} may be charged, for what was delivered: see {explain}"
-    return (
-        f"{paid.amount} {paid.asset} may be charged: do not pay anew, but see {explain}, "
-        f"or make the same call with `--again {paid.id}`, which costs nothing more"
-    )
+        failure.try_ += "; nothing is charged, and what was signed counts as spent only until its time is over"
+        return failure
+    if paid.tabs:  # what came was paid for, and nothing else
+        failure.try_ = f"what came was paid for: see `nexus pay explain {paid.id}`; a new call is paid anew"
+    else:  # "try again" would pay again
+        failure.try_ = (
+            f"{paid.amount} {paid.asset} may be charged: do not pay anew, but see `nexus pay explain {paid.id}`, "
+            f"or make the same call with `--again {paid.id}`, which costs nothing more"
+        )
+    return failure
 
 
 class _Granting:

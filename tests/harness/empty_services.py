@@ -69,6 +69,15 @@ class FakePayments:
     async def settlements(self, params: schema.PaySettleParams) -> schema.PaySettleStatus | Refusal:
         return schema.PaySettleStatus(networks=[], totals=[], charges=[])
 
+    async def trust(self, params: schema.PayTrustParams) -> schema.PayTrust | Refusal:
+        return schema.PayTrust(levels=[], total="0", offline="0", known_after=1, trusted=[], offences=[])
+
+    async def clear(self, params: schema.PayClearParams) -> schema.PayCleared | Refusal:
+        return schema.PayCleared(cleared=0)
+
+    async def usage(self, params: schema.PayUsageParams) -> schema.PayUsage | Refusal:
+        return schema.PayUsage(rows=[])
+
 
 class FakeDirectory:
     """Knows bob, and nobody else."""

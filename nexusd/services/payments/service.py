@@ -13,26 +13,29 @@ import trio
 
 from nexusd.agents import Agents
 from nexusd.services.payments.overdue import Overdue
-from nexusd.services.payments.policies import Policies, shown
+from nexusd.services.payments.policies import DECIMALS, Policies, shown
 from nexusd.services.payments.ports import Chains, Health
 from nexusd.services.payments.purse import Advertised, Purse
 from nexusd.services.payments.till import Till
-from nexusd.services.payments.trust import Acquainted, Payers, Trust
+from nexusd.services.payments.trust import Acquainted, Level, Payers, Trust
 from nexusd.services.payments.views import (
     amount_text,
     asset_text,
     charge_view,
     explanation,
     network_text,
+    offence_view,
     purchase_view,
     response_of,
+    tab_views,
     token_of,
+    usage_view,
 )
 from nexusd.services.payments.wallet import Kdf, Wallet
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
 from nexusd_protocols.payments import money, receipt
-from nexusd_protocols.payments.address import Address, checksummed
+from nexusd_protocols.payments.address import Address, checksummed, parse_address
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.policy import Refuse
@@ -51,6 +54,8 @@ FUNDS_S: Final = 2.0
 """For the look at what the wallet holds, before anything is signed. A chain that is slow holds up no call."""
 APPROVALS: Final = 500
 """Payments that may be listed as waiting: more calls do not run at once."""
+OFFENCES: Final = 200
+"""Payments that are listed as taken back, the newest."""
 GAS_DECIMALS: Final = 18
 
 
@@ -262,6 +267,7 @@ class Payments:
             authorization=None if signed is None else signed.authorization.wire(),
             key="" if signed is None else signed.key,
             counts_until=row.until if row.until < 1 << 53 else None,
+            tabs=tab_views(row, await self._store.purchases.tabs(row), self._tokens),
             response=response_of(row),
             receipt=row.receipt.decode(),
         )
@@ -318,6 +324,56 @@ class Payments:
                 for row in page.rows
             ],
         )
+
+    async def trust(self, params: schema.PayTrustParams) -> schema.PayTrust | Refusal:
+        """How far payers are trusted, and who took a payment back."""
+        trust = self._trust
+        peer = None if params.peer is None else self._resolve(params.peer)
+        if isinstance(peer, Refusal):
+            return peer
+        rows = await self._store.standings.offences(OFFENCES)
+        return schema.PayTrust(
+            levels=[_level(trust, level) for level in Level],
+            total=money.show(trust.total, DECIMALS),
+            offline=money.show(trust.offline, DECIMALS),
+            known_after=trust.known_after,
+            trusted=sorted(trust.trusted_peers),
+            offences=[offence_view(row, self._tokens) for row in rows],
+            peer=peer,
+            level=None if peer is None else (await self._payers.level(peer)).value,
+        )
+
+    async def clear(self, params: schema.PayClearParams) -> schema.PayCleared | Refusal:
+        """A person lets a payer off."""
+        if params.who.startswith("0x"):
+            try:
+                payer = parse_address(params.who)
+            except ValueError as error:
+                return Refusal("invalid_params", str(error))
+            return schema.PayCleared(cleared=await self._store.standings.clear(payer=payer))
+        peer = self._resolve(params.who)
+        if isinstance(peer, Refusal):
+            return peer
+        return schema.PayCleared(cleared=await self._store.standings.clear(peer=peer))
+
+    # --- both -------------------------------------------------------------------------------------------------------
+    async def usage(self, params: schema.PayUsageParams) -> schema.PayUsage | Refusal:
+        """What was used, both ways."""
+        agent = self._agents.find(params.agent)
+        if isinstance(agent, Refusal):
+            return agent
+        meters = await self._store.metering.sums(agent.id, since=params.since)
+        return schema.PayUsage(rows=[usage_view(meter, self._tokens) for meter in meters])
+
+
+def _level(trust: Trust, level: Level) -> schema.LevelView:
+    allowed = trust.allowance(level, online=True)
+    return schema.LevelView(
+        level=level.value,
+        tab=money.show(allowed.tab, DECIMALS),
+        exposure=money.show(allowed.exposure, DECIMALS),
+        held=level is Level.OFFENDER or (level is Level.STRANGER and trust.hold_strangers),
+    )
 
 
 def _waiting(view: schema.ChargeView, waits: Mapping[str, str]) -> schema.ChargeView:

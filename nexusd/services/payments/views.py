@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
+from nexusd.store.ledger.metering import Meter
 from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.charge import Charge, key_parts
-from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, over_at
+from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, Signed, over_at
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc import schema
 
@@ -41,7 +43,7 @@ def network_text(asset: str) -> str:
 
 def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
     """A purchase."""
-    what, signed = row.intent, row.signed
+    what = row.intent
     response = response_of(row)
     transaction = response.get("transaction") if isinstance(response, dict) else ""
     return schema.PurchaseView(
@@ -52,7 +54,7 @@ def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
         peer=what.peer,
         capability=what.capability,
         amount=amount_text(what.amount, what.asset, tokens),
-        signed=amount_text(signed.authorization.value if signed else 0, what.asset, tokens),
+        signed=amount_text(row.total, what.asset, tokens),
         counts=money.show(row.cost, 6),
         asset=asset_text(what.asset, tokens),
         network=network_text(what.asset),
@@ -61,7 +63,22 @@ def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
         outcome=row.outcome,
         transaction=transaction if isinstance(transaction, str) else "",
         receipt=bool(row.receipt),
+        tabs=row.tabs + 1 if what.tab and row.signed is not None else 0,
     )
+
+
+def tab_views(row: PurchaseRow, tabs: Iterable[Signed], tokens: Tokens) -> list[schema.TabView]:
+    """The tabs of a call, in order; none of one without."""
+    if not row.intent.tab:
+        return []
+    return [
+        schema.TabView(
+            key=each.key,
+            amount=amount_text(each.authorization.value, row.intent.asset, tokens),
+            valid_before=each.authorization.valid_before * 1000,
+        )
+        for each in tabs
+    ]
 
 
 def explanation(row: PurchaseRow, *, online: bool, now: int) -> str:
@@ -72,7 +89,7 @@ def explanation(row: PurchaseRow, *, online: bool, now: int) -> str:
     ended = now >= signed.authorization.valid_before * 1000
     over = now >= over_at(signed)
     if row.state is PurchaseState.SIGNED:
-        return _of_signed(online=online, ended=ended)
+        return _of_signed(online=online, ended=ended, tab=row.intent.tab)
     if row.state is not PurchaseState.CLOSED:
         return ""
     if row.cost == 0:
@@ -85,7 +102,9 @@ def explanation(row: PurchaseRow, *, online: bool, now: int) -> str:
     return f"{who}, and it cannot be used any more: it counts no longer. Whether it was used before, {_ASK}"
 
 
-def _of_signed(*, online: bool, ended: bool) -> str:
+def _of_signed(*, online: bool, ended: bool, tab: bool) -> str:
+    if not ended and tab:
+        return "signed, and not answered for yet: at most this is charged. A call with tabs is not made again"
     if not ended:
         return "signed, and not answered for yet: the same call with --again and this id shows it once more"
     if online:
@@ -121,4 +140,44 @@ def charge_view(charge: Charge, tokens: Tokens, *, unfunded: bool) -> schema.Cha
         block=charge.block,
         reason=charge.reason,
         unfunded=unfunded,
+        tab=entry.number + 1 if entry.tab else 0,
+        request=f"0x{entry.request.hex()}",
+    )
+
+
+def offence_view(charge: Charge, tokens: Tokens) -> schema.OffenceView:
+    """A payment that was taken back."""
+    entry, parts = charge.entry, key_parts(charge.entry.key)
+    asset = f"{parts.network}/{parts.asset}"
+    return schema.OffenceView(
+        key=entry.key,
+        at=charge.changed_at,
+        peer=entry.peer,
+        payer=checksummed(entry.authorization.from_),
+        capability=entry.capability,
+        amount=amount_text(entry.amount, asset, tokens),
+        asset=asset_text(asset, tokens),
+        network=network_text(asset),
+        reason=charge.reason,
+    )
+
+
+def usage_view(meter: Meter, tokens: Tokens) -> schema.UsageView:
+    """What was used."""
+    paid = bool(meter.asset)
+    return schema.UsageView(
+        peer=meter.peer,
+        capability=meter.capability,
+        direction=meter.direction,
+        calls=meter.calls,
+        failed=meter.failed,
+        input_bytes=meter.input_bytes,
+        output_bytes=meter.output_bytes,
+        duration_ms=meter.duration_ms,
+        units=meter.units,
+        unit=meter.unit,
+        amount=amount_text(meter.amount, meter.asset, tokens) if paid else "",
+        asset=asset_text(meter.asset, tokens) if paid else "",
+        network=network_text(meter.asset) if paid else "",
+        last_at=meter.last_at,
     )

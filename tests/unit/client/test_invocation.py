@@ -8,7 +8,7 @@ from nexusd.client.invocation import failure_of
 from nexusd_protocols.rpc import schema
 
 
-def ended(state: str | None, code: str = "connection_lost") -> schema.InvokeEnd:
+def ended(state: str | None, code: str = "connection_lost", *, tabs: int = 0) -> schema.InvokeEnd:
     paid = None
     if state is not None:
         paid = schema.PaymentSummary(
@@ -18,6 +18,7 @@ def ended(state: str | None, code: str = "connection_lost") -> schema.InvokeEnd:
             asset="USDC",
             network="base",
             pay_to="0x1",
+            tabs=tabs,
         )
     error = {"code": code, "message": "gone"}
     return schema.InvokeEnd(invocation="1", error=error, input_bytes=0, output_bytes=0, duration_ms=0, payment=paid)
@@ -37,3 +38,16 @@ def test_what_was_not_charged_may_be_tried_again(state: str | None) -> None:
     assert failure is not None
     assert failure.try_.startswith("try again")
     assert ("nothing is charged" in failure.try_) is (state is not None)
+
+
+def test_what_came_under_a_tab_was_paid_for_and_is_not_asked_for_again() -> None:
+    failure = failure_of(ended("paid", tabs=2))
+    assert failure is not None
+    assert "nexus pay explain id-7" in failure.try_
+    assert "--again" not in failure.try_
+
+
+def test_a_call_that_has_cost_what_it_may_is_told_how_to_go_further() -> None:
+    failure = failure_of(ended("paid", "price_reached", tabs=2))
+    assert failure is not None
+    assert "--max-price" in failure.try_

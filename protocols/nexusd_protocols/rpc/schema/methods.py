@@ -74,6 +74,8 @@ from nexusd_protocols.rpc.schema.node import (
     UnsubscribeParams,
 )
 from nexusd_protocols.rpc.schema.payments import (
+    PayCleared,
+    PayClearParams,
     PayExplained,
     PayIdParams,
     PayListParams,
@@ -83,6 +85,10 @@ from nexusd_protocols.rpc.schema.payments import (
     PaySettleStatus,
     PayStopParams,
     PayStopped,
+    PayTrust,
+    PayTrustParams,
+    PayUsage,
+    PayUsageParams,
     PayVerified,
     PayVerifyParams,
     PurchaseList,
@@ -237,6 +243,9 @@ METHODS: Final[dict[str, Method]] = {
         Method("pay.explain", PayIdParams, PayExplained, "All that is known of a payment", "nexus pay explain", ("payment_unknown",)),
         Method("pay.verify", PayVerifyParams, PayVerified, "Whether a receipt is signed by whom it names", "nexus pay verify"),
         Method("pay.settlements", PaySettleParams, PaySettleStatus, "What is owed to this agent, and what became of it", "nexus pay settle"),
+        Method("pay.trust", PayTrustParams, PayTrust, "How far those who pay here are trusted, and who took a payment back", "nexus pay trust", _PEER),
+        Method("pay.clear", PayClearParams, PayCleared, "Let what a payer took back stand against it no more", "nexus pay clear", _PEER),
+        Method("pay.usage", PayUsageParams, PayUsage, "What was used and paid, by peer and capability", "nexus pay usage"),
         Method("config.show", Empty, ConfigShow, "Every setting, and where it came from", "nexus config show"),
         Method("rpc.discover", Empty, OpenRpcDocument, "This interface as an OpenRPC document", "nexusd openrpc"),
     )

@@ -21,6 +21,8 @@ Network = Annotated[str, Meta(min_length=1, max_length=64)]
 """base, base-sepolia, ethereum, polygon, or eip155:<chain id>."""
 PriceUnit = Literal["piece", "byte", "token", "second"]
 """What a tab counts: of output, of output, of output as its provider reports it, of work."""
+Level = Literal["offender", "stranger", "known", "trusted"]
+"""Of a payer."""
 PurchaseId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -204,7 +206,8 @@ class PayStopped(Result, frozen=True, kw_only=True):
 class PurchaseView(Result, frozen=True, kw_only=True):
     """A payment of this agent's. `state`: waiting (for a person), intended, signed, spent, closed. `counts` is what it
     takes of the budgets now; of a closed one, what may have been spent. `note` and `outcome` may quote the provider;
-    `unanswered` is the outcome of what nobody accounts for."""
+    `unanswered` is the outcome of what nobody accounts for. Of a call with tabs, `tabs` is how many there are, and
+    `signed` is what is signed under all of them."""
 
     id: str
     cursor: int
@@ -222,6 +225,7 @@ class PurchaseView(Result, frozen=True, kw_only=True):
     outcome: str = ""
     transaction: str = ""
     receipt: bool = False
+    tabs: int = 0
 
 
 class PayListParams(Acting, frozen=True, kw_only=True):
@@ -243,15 +247,25 @@ class PayIdParams(Acting, frozen=True, kw_only=True):
     id: PurchaseId
 
 
+class TabView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One tab of a call: what was signed last under its authorisation, and until when that holds."""
+
+    key: str
+    amount: str
+    valid_before: int
+
+
 class PayExplained(Result, frozen=True, kw_only=True):
     """Everything that is known of one payment. `explanation`: what its state means, where that is not plain.
-    `response` is the provider's, as it came: untrusted; `receipt` is what it signed."""
+    `authorization` is the newest of several `tabs`. `response` is the provider's, as it came: untrusted; `receipt` is
+    what it signed."""
 
     purchase: PurchaseView
     explanation: str = ""
     authorization: dict[str, Any] | None = None
     key: str = ""
     counts_until: int | None = None
+    tabs: list[TabView] = []
     response: Any = None
     receipt: str = ""
 
@@ -300,7 +314,8 @@ class ChargeTotal(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """One charge: `state` is reserved, due, submitted, settled, lost or released. `unfunded`: no chain was asked."""
+    """One charge: `state` is reserved, due, submitted, settled, lost or released. `tab` is its place among the tabs of
+    its call, from 1 on, which all name the same `request`. `unfunded`: no chain was asked."""
 
     key: str
     at: int
@@ -317,9 +332,98 @@ class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     block: int = 0
     reason: str = ""
     unfunded: bool = False
+    tab: int = 0
+    request: str = ""
 
 
 class PaySettleStatus(Result, frozen=True, kw_only=True):
     networks: list[NetworkState]
     totals: list[ChargeTotal]
     charges: list[ChargeView]
+
+
+# --- who pays here --------------------------------------------------------------------------------------------------
+class PayTrustParams(Params, frozen=True, kw_only=True):
+    """With a `peer`, its level too."""
+
+    peer: str | None = None
+
+
+class LevelView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What a payer of a level may have: whole tokens in one tab, and owed without being settled. `held`: other output
+    waits until it is settled."""
+
+    level: Level
+    tab: str
+    exposure: str
+    held: bool
+
+
+class OffenceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A payment that its payer took back, or let fail; it stands against the peer and the account."""
+
+    key: str
+    at: int
+    peer: str
+    payer: str
+    capability: str
+    amount: str
+    asset: str
+    network: str
+    reason: str
+
+
+class PayTrust(Result, frozen=True, kw_only=True):
+    """How far payers are trusted. Amounts are of whole tokens; `offline` bounds them all where no chain is asked."""
+
+    levels: list[LevelView]
+    total: str
+    offline: str
+    known_after: int
+    trusted: list[str]
+    offences: list[OffenceView]
+    peer: str | None = None
+    level: Level | None = None
+
+
+class PayClearParams(Params, frozen=True, kw_only=True):
+    """Whom to let off: a peer, or an account (0x…)."""
+
+    who: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class PayCleared(Result, frozen=True, kw_only=True):
+    """How many payments stood against it."""
+
+    cleared: int
+
+
+# --- what was used --------------------------------------------------------------------------------------------------
+class PayUsageParams(Acting, frozen=True, kw_only=True):
+    """Over whole days (UTC), from that of `since` on (unix milliseconds)."""
+
+    since: Annotated[int, Meta(ge=0)] = 0
+
+
+class UsageView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Sums over the calls of one capability with one peer; `in`: the peer called. `units` of `unit` were paid with
+    `amount`; both are empty where nothing was."""
+
+    peer: str
+    capability: str
+    direction: Literal["in", "out"]
+    calls: int
+    failed: int
+    input_bytes: int
+    output_bytes: int
+    duration_ms: int
+    units: int
+    unit: str
+    amount: str
+    asset: str
+    network: str
+    last_at: int
+
+
+class PayUsage(Result, frozen=True, kw_only=True):
+    rows: list[UsageView]
