@@ -89,7 +89,7 @@ def _trust(found: PayTrust) -> str:
 def _usage(found: PayUsage) -> str:
     rows = [
         [
-            short(one.peer),
+            short(one.peer) or "earlier",
             one.capability,
             "they call us" if one.direction == "in" else "we call them",
             f"{one.calls}" + (f" ({one.failed} failed)" if one.failed else ""),

@@ -218,3 +218,30 @@ def test_what_is_owed(nexus, daemon):
     assert "due: the account has too little  0.1 USDC  base     upper       0xab   none\n" in shown
     daemon.script["pay.settlements"] = schema.PaySettleStatus(networks=[], totals=[], charges=[])
     assert nexus("pay", "settle", tty=True).out == "no network has a node (rpc_urls)\n\nnothing is owed\n\nno charges\n"
+
+
+def test_what_was_used_by_whom_and_earlier(nexus, daemon):
+    row = schema.UsageView(
+        peer=BOB,
+        capability="upper",
+        direction="in",
+        calls=3,
+        failed=1,
+        input_bytes=2048,
+        output_bytes=5,
+        duration_ms=9,
+        units=3,
+        unit="request",
+        amount="0.3",
+        asset="USDC",
+        network="base",
+        last_at=AT,
+    )
+    older = replace(row, peer="", direction="out", failed=0, units=0, unit="", amount="", asset="", network="")
+    daemon.script["pay.usage"] = schema.PayUsage(rows=[row, older])
+    header, *lines = nexus("pay", "usage", "--since", "2026-11-01T00:00+00:00", tty=True).out.splitlines()
+    assert header.split() == ["PEER", "CAPABILITY", "WHO", "CALLS", "UNITS", "PAID", "IN", "OUT"]
+    assert lines[0].startswith(f"{BOB[-8:]}  upper       they call us  3 (1 failed)")
+    assert "0.3 USDC on base  2.0 KiB  5 B" in lines[0]
+    assert lines[1].startswith("earlier   upper       we call them  3 ")
+    assert daemon.params("pay.usage").since == 1_793_491_200_000

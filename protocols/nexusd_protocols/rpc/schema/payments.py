@@ -407,7 +407,7 @@ class PayUsageParams(Acting, frozen=True, kw_only=True):
 
 class UsageView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Sums over the calls of one capability with one peer; `in`: the peer called. `units` of `unit` were paid with
-    `amount`; both are empty where nothing was."""
+    `amount`; both are empty where nothing was. What is old is kept by months and without peers: `peer` is empty."""
 
     peer: str
     capability: str
