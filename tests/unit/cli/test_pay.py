@@ -220,6 +220,112 @@ def test_what_is_owed(nexus, daemon):
     assert nexus("pay", "settle", tty=True).out == "no network has a node (rpc_urls)\n\nnothing is owed\n\nno charges\n"
 
 
+def test_a_call_that_was_paid_by_several_tabs(nexus, daemon):
+    call = replace(BOUGHT, amount="0.5", signed="0.13", counts="0.13", tabs=3)
+    tabs = [
+        schema.TabView(key=f"k{n}", amount=amount, valid_before=AT) for n, amount in enumerate(["0.06", "0.06", "0.01"])
+    ]
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[call])
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=call, key="k0", tabs=tabs, receipt=JWS)
+    assert "  0.13 USDC in 3 tabs  " in nexus("pay", "history", tty=True).out
+    shown = nexus("pay", "explain", "019aca5e", tty=True).out.splitlines()
+    assert "at most          0.5 USDC on base" in shown
+    assert "signed           0.13 USDC in 3 tabs" in shown
+    assert [line for line in shown if line.startswith("tab ")] == [
+        "tab 1            0.06 USDC: k0",
+        "tab 2            0.06 USDC: k1",
+        "tab 3            0.01 USDC: k2",
+    ]
+    one = replace(call, tabs=1)
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[one])
+    assert "  0.13 USDC  " in nexus("pay", "history", tty=True).out
+
+
+TRUST = schema.PayTrust(
+    levels=[
+        schema.LevelView(level="offender", tab="0", exposure="0", held=True),
+        schema.LevelView(level="known", tab="1", exposure="5", held=False),
+    ],
+    total="50",
+    offline="0.1",
+    known_after=3,
+    trusted=[],
+    offences=[],
+)
+
+
+def test_how_far_payers_are_trusted(nexus, daemon):
+    daemon.script["pay.trust"] = TRUST
+    assert (
+        nexus("pay", "trust", tty=True).out
+        == """\
+LEVEL     TAB         UNSETTLED  OTHER OUTPUT
+offender  0 in a tab  0 owed     held until it is settled
+known     1 in a tab  5 owed     at once
+
+all payers       50 owed
+without a chain  0.1 owed, by one and by all
+known            by name or list, or after 3 settled payments
+trusted          nobody (trust_peers)
+
+nobody took a payment back
+"""
+    )
+    offence = schema.OffenceView(
+        key="k",
+        at=AT,
+        peer=BOB,
+        payer="0xab",
+        capability="chat",
+        amount="0.02",
+        asset="USDC",
+        network="base",
+        reason="cancelled by the payer",
+    )
+    daemon.script["pay.trust"] = replace(TRUST, trusted=[BOB], offences=[offence], peer=BOB, level="offender")
+    shown = nexus("pay", "trust", BOB, tty=True).out
+    assert daemon.params("pay.trust").peer == BOB
+    assert f"\n{BOB[-8:]}         offender\n" in shown
+    assert f"\ntrusted          {BOB}\n" in shown
+    assert f"{clock(AT)}  {BOB[-8:]}  0xab     0.02 USDC  base     chat        cancelled by the payer\n" in shown
+
+
+def test_a_payer_is_let_off(nexus, daemon):
+    daemon.script["pay.clear"] = schema.PayCleared(cleared=2)
+    assert nexus("pay", "clear", "0xab", tty=True).out == "2 payments stood against it\n"
+    assert daemon.params("pay.clear").who == "0xab"
+
+
+def test_what_was_used(nexus, daemon):
+    row = schema.UsageView(
+        peer=BOB,
+        capability="chat",
+        direction="in",
+        calls=3,
+        failed=1,
+        input_bytes=10,
+        output_bytes=2048,
+        duration_ms=9,
+        units=160,
+        unit="token_out",
+        amount="0.16",
+        asset="USDC",
+        network="base",
+        last_at=AT,
+    )
+    free = replace(row, direction="out", calls=1, failed=0, units=0, unit="", amount="", asset="", network="")
+    daemon.script["pay.usage"] = schema.PayUsage(rows=[row, free])
+    assert nexus("pay", "usage", tty=True).out.splitlines()[1:] == [
+        f"{BOB[-8:]}  chat        they call us  3 (1 failed)  160 tokens of output  0.16 USDC on base  10 B  2.0 KiB",
+        f"{BOB[-8:]}  chat        we call them  1                                   nothing            10 B  2.0 KiB",
+    ]
+    assert daemon.params("pay.usage").since == 0
+    assert nexus("pay", "usage", "--since", "2026-11-01").code == 0
+    assert daemon.params("pay.usage").since == 1_793_491_200_000
+    daemon.script["pay.usage"] = schema.PayUsage(rows=[])
+    assert nexus("pay", "usage", tty=True).out == "nothing was used\n"
+
+
 def test_what_was_used_by_whom_and_earlier(nexus, daemon):
     row = schema.UsageView(
         peer=BOB,
