@@ -12,7 +12,6 @@ import functools
 import re
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, Literal, NoReturn, TypeVar
 
 import msgspec
@@ -38,8 +37,7 @@ FrameT = TypeVar("FrameT", bound=Frame)
 EventT = TypeVar("EventT")
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownFrame:
+class UnknownFrame(msgspec.Struct, frozen=True):
     """A well-formed frame of a type that this version does not know."""
 
     type: str

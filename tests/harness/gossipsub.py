@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from random import Random
+
+import msgspec
 
 from nexusd_protocols.gossipsub.inputs import (
     ApplicationScore,
@@ -148,7 +149,7 @@ class Driven:
 
 def small(**bounds):
     """Bounds with these changed."""
-    return dataclasses.replace(Params().bounds, **bounds)
+    return msgspec.structs.replace(Params().bounds, **bounds)
 
 
 def sends(outputs, peer=None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 from typing import Any
 
@@ -21,7 +20,7 @@ def stream(case: dict[str, Any]) -> bytes:
 
 def plain(event: Any) -> dict[str, Any]:
     """An event's fields; those of the frame it holds are its own."""
-    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
     if "data" in fields and fields["data"] is msgspec.UNSET:
         del fields["data"]
         fields["ends_only"] = True

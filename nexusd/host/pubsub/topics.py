@@ -17,7 +17,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ import structlog
 import trio
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.stream.exceptions import StreamEOF
+from msgspec.structs import replace
 
 from nexusd.host.opener import Opener
 from nexusd.host.ports import TopicStats, Verdict

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NewType
+
+import msgspec
 
 from nexusd_protocols.bitswap.message import Message
 from nexusd_protocols.content.cid import Cid
@@ -14,23 +15,20 @@ SessionId = NewType("SessionId", int)
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """A message of a peer. Each machine reads its part of it."""
 
     peer: PeerId
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """The peer is gone, cannot be reached, or does not speak the protocol."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message."""
 
     peer: PeerId
@@ -40,31 +38,27 @@ class Send:
 # --- server -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sized:
+class Sized(msgspec.Struct, frozen=True):
     """The answer to a `Look`: how many bytes each block has, None for what is not here or not for this peer."""
 
     peer: PeerId
     sizes: tuple[int | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """The answer to a `Fetch`: None for what is gone meanwhile."""
 
     peer: PeerId
     data: tuple[bytes | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """The answer to a `Send`: the transport has taken it, and takes more."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """These blocks are here now."""
 
     cids: tuple[Cid, ...]
@@ -73,16 +67,14 @@ class Arrived:
 ServerInput = Heard | Left | Sized | Fetched | Sent | Arrived
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """Find out which of these blocks may be sent to the peer, and how large they are."""
 
     peer: PeerId
     cids: tuple[Cid, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True):
     """Read these blocks: there is room for them."""
 
     peer: PeerId
@@ -94,68 +86,59 @@ ServerOutput = Look | Fetch | Send
 # --- client -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """The peer is connected and speaks the protocol."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """The stream to the peer broke, and what it carried may be lost; the peer is still there."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Begin a session. It asks who is connected."""
 
     session: SessionId
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """End a session, and forget what it still wants."""
 
     session: SessionId
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """Ask these peers too."""
 
     session: SessionId
     peers: tuple[PeerId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """A session wants a block."""
 
     session: SessionId
     cid: Cid
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(msgspec.Struct, frozen=True):
     """A session does not want it any more."""
 
     session: SessionId
     cid: Cid
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """The time is (at least) what `deadline` said. Sooner changes nothing."""
 
 
 ClientInput = Heard | Left | Joined | Broken | Open | Close | Ask | Need | Forget | Tick
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
+class Got(msgspec.Struct, frozen=True):
     """A block that a session wanted. It fits the digest; its CID may have been written in another version or codec."""
 
     session: SessionId
@@ -164,16 +147,14 @@ class Got:
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True):
     """Nobody whom a session could ask has the block. It is forgotten with this."""
 
     session: SessionId
     cid: Cid
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """The peer is to blame."""
 
     peer: PeerId

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
 from typing import Final
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols import limits, varint
@@ -31,8 +31,7 @@ class Kind(IntEnum):
     HAVE = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(msgspec.Struct, frozen=True):
     """`answer`: the peer is to say so if the block is not there. The highest priority goes first."""
 
     cid: Cid
@@ -41,16 +40,14 @@ class Want:
     answer: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True):
     """A block. Its name was made from its bytes, so they fit; whether anybody asked for it is another matter."""
 
     cid: Cid
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """What one side tells the other: what it wants and no longer wants, what it has and has not, and blocks.
 
     `full`: the wants are all there are, and not an addition. `foreign` are binary CIDs with another hash function than

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.chatsync.ranges import Ranges
@@ -14,16 +15,14 @@ from nexusd_protocols.ids import RoomId
 PROTOCOL: Final = "/nexus/chat-sync/2.0.0"
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """initiator: about this room, of which I keep what is dated from `horizon` (unix milliseconds) on."""
 
     room: RoomId
     horizon: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """responder: so do I from this `horizon` on. `head` is the checkpoint over all closed hours, `count` the number of
     messages that are known."""
 
@@ -32,29 +31,25 @@ class Opened:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """responder: no, and nothing more."""
 
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(msgspec.Struct, frozen=True):
     """Both: what I know of these ranges."""
 
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(msgspec.Struct, frozen=True):
     """initiator: give me these messages."""
 
     digests: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(msgspec.Struct, frozen=True):
     """responder: some of them, in their canonical encoding, and the digests of what is not here. `last` ends the
     answer."""
 
@@ -63,31 +58,27 @@ class Messages:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """initiator: take these messages."""
 
     messages: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Took:
+class Took(msgspec.Struct, frozen=True):
     """responder: so many of them are committed now; these are not, each with its reason."""
 
     stored: int
     refused: tuple[tuple[bytes, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """initiator: which checkpoint is over the closed hours from `first` on and before `last` (unix hours)?"""
 
     first: int
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Headed:
+class Headed(msgspec.Struct, frozen=True):
     """responder: this one, over so many messages; none over none."""
 
     head: Cid | None

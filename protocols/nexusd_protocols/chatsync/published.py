@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
@@ -46,8 +45,7 @@ class ResponseFrame(Frame, frozen=True, kw_only=True, tag="sync.response", omit_
 SyncFrame = RequestFrame | ResponseFrame
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """Command of the requester, event of the provider. `since` is a checkpoint whose batches are known."""
 
     room: RoomId
@@ -55,8 +53,7 @@ class Ask:
     max_batches: int = limits.V1_SYNC_BATCHES
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(msgspec.Struct, frozen=True):
     """Command of the provider, event of the requester. A room that is not shared has no checkpoint and no batches: the
     published protocol has no other word for no."""
 

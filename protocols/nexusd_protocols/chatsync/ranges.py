@@ -6,9 +6,10 @@ A message about ranges covers [lower, the last upper) without gaps: each range b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.chatsync.index import DIGEST_BYTES, EMPTY, FINGERPRINT_BYTES, Item, Key, Summary
@@ -28,15 +29,13 @@ BATCH_BYTES: Final = DIGEST_BYTES + 1
 HOUR_BYTES: Final = 18
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True):
     """Nothing to say: equal, or not asked."""
 
     upper: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(msgspec.Struct, frozen=True):
     """I know so many, and this is their fingerprint."""
 
     upper: Key
@@ -53,16 +52,14 @@ class Fingerprint:
         return self.count == summary.count and self.value == summary.fingerprint
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(msgspec.Struct, frozen=True):
     """I know exactly these, ascending."""
 
     upper: Key
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Batches:
+class Batches(msgspec.Struct, frozen=True):
     """You know none of these hours: take them by their names. Hours ascend, and the parts of each are 0, 1, 2…"""
 
     upper: Key
@@ -72,8 +69,7 @@ class Batches:
 Range = Skip | Fingerprint | Items | Batches
 
 
-@dataclass(frozen=True, slots=True)
-class Ranges:
+class Ranges(msgspec.Struct, frozen=True):
     """One message about ranges, from `lower` on."""
 
     lower: Key

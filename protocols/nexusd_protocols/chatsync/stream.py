@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Generic, NoReturn, TypeVar
+
+import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.chatsync import codec
@@ -45,16 +46,14 @@ _ANSWERS: Final[dict[type[Request], type[Answer]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """Messages that were wanted, each with the digest that it was checked against. Of their signatures nothing is known
     yet."""
 
     messages: tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(msgspec.Struct, frozen=True):
     """The want is answered, and these were not: whoever offered them is to blame. Empty when all came."""
 
     digests: tuple[bytes, ...]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols.content import merkledag_pb2 as pb
@@ -15,8 +15,7 @@ class DagPbError(ValueError):
     """Bytes that are no DAG-PB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """What is below a node. `size` is of all blocks from there on, as its writer says; nobody has checked it."""
 
     cid: Cid
@@ -24,8 +23,7 @@ class Link:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """`data` is UnixFS's, or None."""
 
     links: tuple[Link, ...] = ()

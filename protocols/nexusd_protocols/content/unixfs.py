@@ -6,9 +6,9 @@ The layout is the one of every IPFS tool by default, so that the same file has t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols import limits
@@ -30,8 +30,7 @@ _OTHER_KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One name in a directory. `size` is of all blocks from there on, as its writer says."""
 
     name: str
@@ -39,23 +38,20 @@ class Entry:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """A part of a file: `size` bytes of it, as the node above says."""
 
     cid: Cid
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(msgspec.Struct, frozen=True):
     """Bytes of a file, perhaps all of them."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(msgspec.Struct, frozen=True):
     """`size` bytes of a file: `data`, then those of the children. Only trickle layouts have data here."""
 
     children: tuple[Child, ...]
@@ -63,15 +59,13 @@ class Inner:
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(msgspec.Struct, frozen=True):
     """Names in their order. Those of a foreign directory may be any text: see `names.check_name`."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(msgspec.Struct, frozen=True):
     """Neither file nor directory; `reason` says what it is, to a person."""
 
     reason: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.dm.frames import MANY, AckFrame, DmFrame, MessageFrame
@@ -13,8 +14,7 @@ from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, typ
 from nexusd_protocols.identity import PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One message is committed, or with a `code` (one of `frames.Code`) was not stored."""
 
     message_id: str

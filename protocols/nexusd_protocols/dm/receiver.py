@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,8 +14,7 @@ from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, typ
 from nexusd_protocols.identity import AgentId, PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A message. `sender` is verified; `to_agent` is whom it addresses, none for the node's own. The rest is the
     sender's word: untrusted."""
 
@@ -27,13 +25,11 @@ class Received:
     to_agent: AgentId | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True):
     """Command: say that the message is committed. Never before it is. The shell half-closes behind it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Command: say that the message was not stored. `code` is one of `frames.Code`."""
 
     code: str

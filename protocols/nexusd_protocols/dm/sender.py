@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,8 +14,7 @@ from nexusd_protocols.frames import FrameMachine, FrameReader, UnknownFrame, typ
 from nexusd_protocols.identity import AgentId, PeerId, Signer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Command: send this message. `author` signs for an agent other than the node's
     own; `to_agent` names one at the receiver."""
 
@@ -27,15 +25,13 @@ class Message:
     to_agent: AgentId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(msgspec.Struct, frozen=True):
     """The receiver has committed the message."""
 
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The receiver did not store the message, and says why: its words, untrusted."""
 
     code: str
@@ -43,8 +39,7 @@ class Refused:
     message_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unconfirmed:
+class Unconfirmed(msgspec.Struct, frozen=True):
     """The receiver closed its end without a word, as published peers do."""
 
     message_id: str = ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from nexusd_protocols.gossipsub.rpc import Rpc
 from nexusd_protocols.identity import PeerId
@@ -36,8 +37,7 @@ _PROTOCOLS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PeerJoined:
+class PeerJoined(msgspec.Struct, frozen=True):
     """RPCs can be exchanged with a peer from now on. A peer that is known begins anew, with the score it had.
 
     `outbound`: we opened the connection. `address`: where it counts for P6, usually an IP address; empty exempts it.
@@ -51,52 +51,45 @@ class PeerJoined:
     direct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLeft:
+class PeerLeft(msgspec.Struct, frozen=True):
     """No RPC can be exchanged with the peer any more. Unknown ones are ignored."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """An RPC of a peer."""
 
     peer: PeerId
     rpc: Rpc
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """The application wants the messages of a topic. Joining again changes nothing."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """The application wants no more of a topic. Leaving what was not joined changes nothing."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Send a message of our own, signed. One that was seen before goes nowhere."""
 
     message: SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Validated:
+class Validated(msgspec.Struct, frozen=True):
     """The answer to a `Validate`. One that comes too late is ignored."""
 
     ticket: int
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class ApplicationScore:
+class ApplicationScore(msgspec.Struct, frozen=True):
     """P5 of a peer from now on: positive for trust, negative for misbehaviour that the router cannot see. It is kept
     for a peer that is not connected only if the peer has a score."""
 
@@ -104,8 +97,7 @@ class ApplicationScore:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """The time is (at least) what `deadline` said. Sooner changes nothing."""
 
 

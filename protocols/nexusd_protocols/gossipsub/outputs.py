@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from nexusd_protocols.gossipsub.rpc import PeerInfo, Rpc
 from nexusd_protocols.identity import PeerId
@@ -19,8 +20,7 @@ class Priority(enum.IntEnum):
     GOSSIP = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send one RPC to each of these peers. RPCs of one class keep their order."""
 
     peers: tuple[PeerId, ...]
@@ -28,8 +28,7 @@ class Send:
     priority: Priority
 
 
-@dataclass(frozen=True, slots=True)
-class Validate:
+class Validate(msgspec.Struct, frozen=True):
     """Check signature and content of a message that `sender` forwarded, and answer with `Validated(ticket, …)`. Until
     then copies of it are held back; without an answer in time it is ignored."""
 
@@ -38,16 +37,14 @@ class Validate:
     sender: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """A valid message of a joined topic, for the application: once for each (author, wire id)."""
 
     message: SignedMessage
     sender: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class PeerExchange:
+class PeerExchange(msgspec.Struct, frozen=True):
     """A peer suggests others to connect to for a topic (gossipsub-v1.1 "PRUNE Backoff and Peer Exchange"). Only if
     `Params.accept_px`, and from peers that are trusted; nothing in it is checked."""
 
@@ -56,8 +53,7 @@ class PeerExchange:
     sender: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class ExplicitGraft:
+class ExplicitGraft(msgspec.Struct, frozen=True):
     """An explicit peer asked for a place in a mesh, and was answered with a PRUNE: it knows of no agreement.
     gossipsub-v1.1 "Explicit Peering Agreements": "such an attempt should be logged"."""
 

@@ -6,8 +6,9 @@ work of a node depends on D and not on the size. specs/gossipsub.md has the tabl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from nexusd_protocols import limits
 
@@ -20,8 +21,7 @@ def decay_over(seconds: float, interval: float = 1.0, to: float = 0.01) -> float
     return float(to ** (interval / seconds))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicScoreParams:
+class TopicScoreParams(msgspec.Struct, frozen=True, kw_only=True):
     """P1 to P4 of one topic (gossipsub-v1.1 "Peer Scoring")."""
 
     topic_weight: float = 1.0
@@ -52,13 +52,12 @@ class TopicScoreParams:
     the mesh, two the gossip, three own messages, the fifth at the latest the graylist; 9 minutes forgive half."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreParams:
+class ScoreParams(msgspec.Struct, frozen=True, kw_only=True):
     """The peer score (gossipsub-v1.1 "Peer Scoring")."""
 
-    topic: TopicScoreParams = field(default_factory=TopicScoreParams)
+    topic: TopicScoreParams = msgspec.field(default_factory=TopicScoreParams)
     """For topics that are not in `topics`."""
-    topics: dict[str, TopicScoreParams] = field(default_factory=dict)
+    topics: dict[str, TopicScoreParams] = msgspec.field(default_factory=dict)
     topic_score_cap: float = 100.0
     """What a peer can earn by all topics: less than one invalid message costs, so that no merit buys misbehaviour."""
     app_specific_weight: float = 1.0
@@ -94,8 +93,7 @@ class ScoreParams:
         return self.topics.get(topic, self.topic)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What a peer may make us hold or do."""
 
     rpc_bytes: int = 4 * MIB
@@ -152,8 +150,7 @@ class Bounds:
     """IWANT promises under way: ten IHAVEs a heartbeat of a hundred peers for three seconds is 3,000."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
+class Params(msgspec.Struct, frozen=True, kw_only=True):
     """The router (gossipsub-v1.0 "Parameters", v1.1 "Overview of New Parameters", v1.2 "Parameters"). Seconds, bytes,
     counts."""
 
@@ -220,8 +217,8 @@ class Params:
     idontwant_ttl: float = 3.0
     """How long an IDONTWANT is remembered: copies of a message are on their way no longer. go-libp2p's value."""
 
-    score: ScoreParams = field(default_factory=ScoreParams)
-    bounds: Bounds = field(default_factory=Bounds)
+    score: ScoreParams = msgspec.field(default_factory=ScoreParams)
+    bounds: Bounds = msgspec.field(default_factory=Bounds)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what the specification excludes."""

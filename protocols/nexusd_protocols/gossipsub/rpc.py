@@ -5,21 +5,19 @@ An `Rpc` is immutable, so one object may go to many peers: whoever encodes it ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from nexusd_protocols.pubsub.signed import SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """The sender joined the topic, or left it."""
 
     topic: str
     subscribe: bool
 
 
-@dataclass(frozen=True, slots=True)
-class IHave:
+class IHave(msgspec.Struct, frozen=True):
     """Wire ids of messages of the topic that the sender has. An id that belongs to messages of several authors is
     there once for each (specs/gossipsub.md §4)."""
 
@@ -27,22 +25,19 @@ class IHave:
     message_ids: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class IWant:
+class IWant(msgspec.Struct, frozen=True):
     """Wire ids of messages that the sender asks for."""
 
     message_ids: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Graft:
+class Graft(msgspec.Struct, frozen=True):
     """The sender added the receiver to its mesh."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerInfo:
+class PeerInfo(msgspec.Struct, frozen=True):
     """A peer to try instead: its PeerId as a multihash, and its signed record or nothing. Both as the sender gave
     them: unchecked, bounded."""
 
@@ -50,8 +45,7 @@ class PeerInfo:
     signed_record: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Prune:
+class Prune(msgspec.Struct, frozen=True):
     """The sender removed the receiver from its mesh. `backoff` is in seconds; None comes from a 1.0 peer."""
 
     topic: str
@@ -59,15 +53,13 @@ class Prune:
     peers: tuple[PeerInfo, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class IDontWant:
+class IDontWant(msgspec.Struct, frozen=True):
     """Wire ids of messages that the sender has already."""
 
     message_ids: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """The control messages of one RPC."""
 
     ihave: tuple[IHave, ...] = ()
@@ -77,8 +69,7 @@ class Control:
     idontwant: tuple[IDontWant, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(msgspec.Struct, frozen=True):
     """A message that is none: its fields are not those of a signed message. `topic` is None if that is what is wrong,
     `code` names the reason. `blame` says that no honest peer forwards such a thing; without it, an honest peer may have
     passed it on in good faith."""
@@ -88,8 +79,7 @@ class Malformed:
     blame: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rpc:
+class Rpc(msgspec.Struct, frozen=True):
     """One RPC. `malformed` and `dropped` (entries beyond the bounds) exist only on the receiver's side."""
 
     subscriptions: tuple[Subscription, ...] = ()

@@ -6,7 +6,7 @@ heartbeat, and at once when a peer misbehaves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from nexusd_protocols.gossipsub.params import ScoreParams, TopicScoreParams
 from nexusd_protocols.identity import PeerId
@@ -49,8 +49,7 @@ class Scorecard:
         self.address = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TopicScore:
+class TopicScore(msgspec.Struct, frozen=True):
     """What the parameters of one topic contribute, weighted."""
 
     topic: str
@@ -62,8 +61,7 @@ class TopicScore:
     p4: float
 
 
-@dataclass(frozen=True, slots=True)
-class PeerScore:
+class PeerScore(msgspec.Struct, frozen=True):
     """A score in its parts, weighted. `total` is their sum, with the topics' share bounded."""
 
     peer: PeerId

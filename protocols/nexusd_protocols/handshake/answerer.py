@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,16 +24,14 @@ from nexusd_protocols.handshake.introduction import Introduction
 from nexusd_protocols.identity import PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """Somebody asks."""
 
     peer: Introduction
     wanted: Wanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Command: introduce ourselves and say what we offer: at most `limits.HANDSHAKE_ROWS` capabilities. What was not
     wanted is left out by the machine. `relay` none: nothing is said of it. The shell half-closes behind it."""
 
@@ -45,8 +42,7 @@ class Answer:
     relay: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Command: do not answer, and say why. `code` is one of `frames.Code`."""
 
     code: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -23,19 +22,17 @@ from nexusd_protocols.handshake.introduction import Introduction
 from nexusd_protocols.identity import PeerId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Command: introduce ourselves and ask. The shell half-closes behind it."""
 
     request_id: str
     agent_name: str = ""
     agent_type: str = ""
     roles: tuple[str, ...] = ()
-    wanted: Wanted = field(default_factory=lambda: Wanted(capability_status=True))
+    wanted: Wanted = msgspec.field(default_factory=lambda: Wanted(capability_status=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """What the peer offers. All of it is the peer's word: untrusted."""
 
     peer: Introduction
@@ -43,8 +40,7 @@ class Answered:
     relay: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The peer does not answer, and says why."""
 
     code: str

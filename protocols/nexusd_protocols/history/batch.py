@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeVar
 
@@ -45,8 +44,7 @@ class _Dated(msgspec.Struct, frozen=True):
 _dated: Final = msgspec.json.Decoder(_Dated)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class BatchRef:
+class BatchRef(msgspec.Struct, frozen=True, order=True):
     """One batch of a closed hour (unix hours): its number among the hour's, its name, and how many messages it has."""
 
     hour: int
@@ -55,8 +53,7 @@ class BatchRef:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """What a batch holds, in the order of the digests. No signature was checked."""
 
     hour: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
+
+import msgspec
 
 from nexusd_protocols import limits
 from nexusd_protocols.content import dag_cbor
@@ -23,8 +24,7 @@ _FIELDS: Final = frozenset({"day", "hours"})
 _HOUR: Final = frozenset({"batches", "counts", "hour"})
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DayRef:
+class DayRef(msgspec.Struct, frozen=True, order=True):
     """One day (unix days, UTC) of a room: the name of its object, and how many messages its batches have."""
 
     day: int
@@ -32,8 +32,7 @@ class DayRef:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(msgspec.Struct, frozen=True):
     """The batches of a day, by hour and part; each hour's parts are all there."""
 
     day: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,8 +11,7 @@ from nexusd_protocols.identity import AgentId, Signer
 from nexusd_protocols.invoke.frames import OutputMode, Proof, Terms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
+class Open(msgspec.Struct, frozen=True, kw_only=True):
     """Begin a call. `author` signs for an agent other than the node's own; `to_agent` names one at the provider.
     `payment` pays at once, for a caller that knows the terms: an x402 PaymentPayload."""
 
@@ -30,24 +28,21 @@ class Open:
     payment: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """Send a piece of the input. Without `data` (only where `final`): the input ends with what was sent."""
 
     data: Any = msgspec.UNSET
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pay:
+class Pay(msgspec.Struct, frozen=True):
     """Answer a demand for payment, in the published form, as an x402 PaymentPayload, or both."""
 
     proof: Proof | None = None
     payment: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Grow:
+class Grow(msgspec.Struct, frozen=True):
     """Let the tab grow to `amount`, under a `signature` of 65 bytes as 0x… text. `final`: and to nothing more."""
 
     tab: int
@@ -56,8 +51,7 @@ class Grow:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTab:
+class OpenTab(msgspec.Struct, frozen=True):
     """Open the next tab: an x402 PaymentPayload. `final`: and nothing more."""
 
     tab: int
@@ -65,30 +59,26 @@ class OpenTab:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Exhausted:
+class Exhausted(msgspec.Struct, frozen=True):
     """Say that nothing more is authorised than was."""
 
     tab: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(msgspec.Struct, frozen=True):
     """Say that the call is taken on."""
 
     estimated_start_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """Ask for payment before the work begins, in the published form, as an x402 PaymentRequired, or both."""
 
     terms: Terms | None = None
     required: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """Ask for more under a tab: see `frames.PaymentDueFrame`."""
 
     tab: int
@@ -97,23 +87,20 @@ class Due:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Send a piece of the output."""
 
     event: str
     data: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """End the call well. The machine fills in the usage that it counted. `response` is an x402 SettlementResponse."""
 
     response: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
+class Error(msgspec.Struct, frozen=True):
     """End the call badly. `code` is one of `frames.Code`, or a word of the provider's own. `response` is an x402
     SettlementResponse."""
 
@@ -122,15 +109,13 @@ class Error:
     response: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """Give the call up, whatever its state."""
 
     reason: str = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """The clock says that `max_duration_ms` have passed: end the call as a side must that keeps its limit."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.invoke.frames import OpenFrame, Proof, Terms, Usage
@@ -11,15 +12,13 @@ from nexusd_protocols.invoke.quota import Limits
 
 
 # --- to a caller ----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The provider took the call on. Comes once before any output, also where the provider did not say so."""
 
     estimated_start_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """A piece of the output. `size` is what it counts against `max_output_bytes`."""
 
     seq: int
@@ -28,8 +27,7 @@ class Output:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """The call ended well. `usage` is what this side counted, `claimed` what the provider says, `response` its x402
     SettlementResponse."""
 
@@ -38,8 +36,7 @@ class Finished:
     response: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The provider ended the call badly. `response` is its x402 SettlementResponse."""
 
     code: str
@@ -47,8 +44,7 @@ class Failed:
     response: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentDemanded:
+class PaymentDemanded(msgspec.Struct, frozen=True):
     """The provider wants to be paid first. Answer with `Pay` or `Cancel`. `required` is an x402 PaymentRequired; one of
     the two is there at least."""
 
@@ -56,8 +52,7 @@ class PaymentDemanded:
     required: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentDue:
+class PaymentDue(msgspec.Struct, frozen=True):
     """The provider wants more under a tab: see `frames.PaymentDueFrame`. Answer with `Grow`, `OpenTab`, `Exhausted` or
     `Cancel`."""
 
@@ -68,8 +63,7 @@ class PaymentDue:
 
 
 # --- to a provider --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A call. `limits` is what holds: the lower of what the caller states and this side grants. `caller` is verified;
     `to_agent` is whom it addresses, none for the node's own. `payment` is an x402 PaymentPayload, of a caller that pays
     at once."""
@@ -81,8 +75,7 @@ class Opened:
     payment: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """A piece of the input, `size` bytes of `max_input_bytes`. `data` is UNSET where a final frame only ends it."""
 
     seq: int
@@ -91,16 +84,14 @@ class Input:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentOffered:
+class PaymentOffered(msgspec.Struct, frozen=True):
     """The caller answers the demand. `payment` is an x402 PaymentPayload; one of the two is there at least."""
 
     proof: Proof | None = None
     payment: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class TabGrown:
+class TabGrown(msgspec.Struct, frozen=True):
     """The caller answers `Due`: the tab may grow to `amount`, under a `signature` of 65 bytes as 0x… text. `final`: it
     authorises nothing more."""
 
@@ -110,8 +101,7 @@ class TabGrown:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TabOpened:
+class TabOpened(msgspec.Struct, frozen=True):
     """The caller answers `Due` with a new tab: an x402 PaymentPayload. `final` as above."""
 
     tab: int
@@ -119,16 +109,14 @@ class TabOpened:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TabExhausted:
+class TabExhausted(msgspec.Struct, frozen=True):
     """The caller answers `Due`: it authorises nothing more than it did."""
 
     tab: int
 
 
 # --- to both --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """The other side gave the call up."""
 
     reason: str

@@ -18,6 +18,8 @@ from enum import Enum, auto
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from nexusd_protocols import limits
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.kad.contact import Contact, place_of_peer, subnet
@@ -37,23 +39,20 @@ SURE: Final = 3
 """The closest of each way that are part of the result, however close those are that the other ways found."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """A peer answered; `closer` is whom it named."""
 
     peer: PeerId
     closer: Sequence[Contact] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """A peer cannot be reached, refused, or did not answer in the time it had."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Slow:
+class Slow(msgspec.Struct, frozen=True):
     """A peer takes its time. Another is asked meanwhile; its answer still counts while the search lasts."""
 
     peer: PeerId

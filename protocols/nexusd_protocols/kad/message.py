@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Final
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols import limits, varint
@@ -30,8 +30,7 @@ class Kind(IntEnum):
     PING = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """A value under its key. `received_at` is told and never believed: unix milliseconds."""
 
     key: bytes
@@ -39,8 +38,7 @@ class Record:
     received_at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A question or its answer."""
 
     kind: Kind

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -40,8 +39,7 @@ class _Named(msgspec.Struct, frozen=True):
 _named: Final = msgspec.json.Decoder(_Named)
 
 
-@dataclass(frozen=True, slots=True)
-class SignedMessage:
+class SignedMessage(msgspec.Struct, frozen=True):
     """One message of one author on one topic.
 
     `seqno` has 8 bytes and differs for each message of a sender; published peers draw it at random. `signature` has

@@ -6,9 +6,9 @@ Hop().receive(bytes) -> None | Reserved | Connected | Refused; then `rest` belon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols.errors import RemoteProtocolError
@@ -29,31 +29,27 @@ _WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What the relay carries: seconds, and bytes in each direction. 0: without bound."""
 
     seconds: int = 0
     octets: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(msgspec.Struct, frozen=True):
     """There is a place, until then (unix seconds, as the relay says)."""
 
     expire: int
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The stream is now a connection to the peer."""
 
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The relay does not do it. `reason` is fit for a person."""
 
     status: int

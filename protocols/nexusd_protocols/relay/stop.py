@@ -5,10 +5,10 @@ Stop().receive(bytes) -> None | Incoming; then accept() or refuse(), and `rest` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import base58
+import msgspec
 from google.protobuf.message import DecodeError
 
 from nexusd_protocols.errors import RemoteProtocolError
@@ -20,8 +20,7 @@ from nexusd_protocols.relay.hop import Limits
 PROTOCOL: Final = "/libp2p/circuit/relay/0.2.0/stop"
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """Who comes, as the relay says: the handshake on the connection proves it, or not."""
 
     peer: PeerId

@@ -9,7 +9,9 @@ only a newer timestamp of the same member says something new, so a replayed mess
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from nexusd_protocols import limits
 from nexusd_protocols.identity import PeerId
@@ -22,8 +24,7 @@ _GREETING_MEMBERS = 64
 """In a larger room a newcomer hears enough heartbeats without being greeted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One agent in the room. `name`, `agent_type` and `capabilities` are its own words, cleaned. `last_seen` is when
     its last presence message came, by our clock, in unix milliseconds."""
 
@@ -37,8 +38,7 @@ class Member:
     """The sender's timestamp of that message."""
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceReceived:
+class PresenceReceived(msgspec.Struct, frozen=True):
     """A presence message that was read and found good; ours too, if the node shall be listed."""
 
     sender: PeerId
@@ -46,32 +46,27 @@ class PresenceReceived:
     presence: Presence
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """The member is gone for sure: it was blocked, or said goodbye in another way than by presence."""
 
     agent: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatSent:
+class HeartbeatSent(msgspec.Struct, frozen=True):
     """We told the room that we are there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time passed. Give one whenever `next_tick` is reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberChanged:
+class MemberChanged(msgspec.Struct, frozen=True):
     """A member came, went (status offline), or changed what it says of itself."""
 
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatDue:
+class HeartbeatDue(msgspec.Struct, frozen=True):
     """Publish our presence now, then say `HeartbeatSent`."""
 
 

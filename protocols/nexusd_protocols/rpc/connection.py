@@ -37,8 +37,7 @@ class RpcError(msgspec.Struct, frozen=True):
     data: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The other end asks; answer it once with `result` or `error`. `size`: bytes of the object in its line."""
 
     id: Id
@@ -47,8 +46,7 @@ class Request:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """The other end tells."""
 
     method: str
@@ -56,8 +54,7 @@ class Notification:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """The answer to a request of ours: exactly one of `result` and `error`."""
 
     id: Id
@@ -65,8 +62,7 @@ class Response:
     error: RpcError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalid(msgspec.Struct, frozen=True):
     """What the other end sent is not JSON-RPC. `reply` is to be written (empty while the rest of its batch is due)."""
 
     code: str

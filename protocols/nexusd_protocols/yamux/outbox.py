@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from nexusd_protocols.yamux.events import Event
+from nexusd_protocols.yamux.events import Event, Writable
 from nexusd_protocols.yamux.frames import DATA, FIN, HEADER_BYTES, WINDOW_UPDATE, pack_header
 from nexusd_protocols.yamux.stream import Stream
 
@@ -78,7 +78,7 @@ class Outbox:
             self._ready.remove(stream)
         if stream.held_back:
             stream.held_back = False
-            self._events.append(stream.writable)
+            self._events.append(Writable(stream))
 
     def take(self, limit: int) -> bytes:
         """The next message: whole frames, of `limit` bytes together at most; empty if nothing waits."""
@@ -148,4 +148,4 @@ class Outbox:
         """Tell a writer that was held back, once half of what its stream may hold is free."""
         if stream.held_back and stream.outgoing.size * 2 <= self._bound() and self.room(stream):
             stream.held_back = False
-            self._events.append(stream.writable)
+            self._events.append(Writable(stream))

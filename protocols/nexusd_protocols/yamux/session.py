@@ -25,6 +25,7 @@ from nexusd_protocols.yamux.events import (
     Incoming,
     Openable,
     Overdrawn,
+    Readable,
     RoundTrip,
     Unresponsive,
 )
@@ -364,7 +365,7 @@ class Session:
             return
         incoming = stream.incoming
         if not incoming.size:
-            self._events.append(stream.readable)
+            self._events.append(Readable(stream))
         incoming.append(data)
         if (over := self.budget.charge(len(data))) is not None:
             self._overdrawn(over)
@@ -381,7 +382,7 @@ class Session:
         stream.ended = True
         stream.window.close()
         if not stream.incoming.size:
-            self._events.append(stream.readable)
+            self._events.append(Readable(stream))
         if stream.finished:
             self.forget(stream)
 
@@ -447,7 +448,7 @@ class Session:
             stream.ended = False
             self._backlog.pop(stream.id, None)
             if not self._drop_unread(stream):
-                self._events.append(stream.readable)
+                self._events.append(Readable(stream))
         if stream.finished:
             self.forget(stream)
 

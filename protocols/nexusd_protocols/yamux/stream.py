@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 
 from nexusd_protocols.errors import LocalProtocolError
 from nexusd_protocols.yamux.byte_queue import ByteQueue
-from nexusd_protocols.yamux.events import Readable, Writable
 from nexusd_protocols.yamux.frames import ACK, FIN, RST, SYN
 from nexusd_protocols.yamux.window import ReceiveWindow
 
@@ -44,11 +43,9 @@ class Stream:
         "outgoing",
         "owed",
         "queued",
-        "readable",
         "reset_by",
         "send_window",
         "window",
-        "writable",
     )
 
     def __init__(
@@ -74,8 +71,6 @@ class Stream:
         self.closed = False  # FIN is sent
         self.queued = False  # the outbox will come round to it
         self.held_back = False  # a writer waits for room
-        self.readable = Readable(self)
-        self.writable = Writable(self)
 
     @property
     def at_end(self) -> bool:

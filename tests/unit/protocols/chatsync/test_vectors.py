@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from nexusd_protocols.chatsync import codec
@@ -26,8 +25,8 @@ def plain(value: object) -> object:
             return str(value)
         case Key() | Item() | tuple():
             return [plain(each) for each in value]
-        case _ if dataclasses.is_dataclass(value):
-            fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case msgspec.Struct():
+            fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
             return {"is": type(value).__name__.lower()} | fields
         case _:
             return value

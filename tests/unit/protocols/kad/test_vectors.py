@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.kad.contact import Contact, place_of

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,7 +149,7 @@ def test_the_largest_message_and_one_byte_more():
     assert SignedMessage.decode(message.encode()) == message
 
     with pytest.raises(RemoteProtocolError) as caught:
-        SignedMessage.decode(dataclasses.replace(message, data=message.data + b"x").encode())
+        SignedMessage.decode(msgspec.structs.replace(message, data=message.data + b"x").encode())
     assert caught.value.code == "too_large"
     with pytest.raises(RemoteProtocolError) as caught:
         SignedMessage.decode(b"\x12" * 10_000_000)
