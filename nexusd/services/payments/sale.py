@@ -12,27 +12,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 import trio
 
-from nexusd.agents import Agent
 from nexusd.host.ports import HostError
 from nexusd.services.payments.books import Books
 from nexusd.services.payments.closings import Ending, refused
 from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.kept import Kept, pieces_of
 from nexusd.services.payments.meter import Meter
-from nexusd.services.payments.ports import Chains, Funds
+from nexusd.services.payments.ports import Funds
 from nexusd.services.payments.receipts import whole
 from nexusd.services.payments.running_tab import TICK_S, WATCH_S, RunningTab
+from nexusd.services.payments.sale_inputs import SaleInput, Watch, Worked
+from nexusd.services.payments.shop import Shop
 from nexusd.services.payments.tender import read
-from nexusd.services.payments.trust import Payers, Trust
-from nexusd.services.ports import WallClock
 from nexusd.services.trade import Closing, Counter, Failure, line_of
-from nexusd.store.ledger import Ledger
+from nexusd_protocols import limits
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
@@ -48,7 +46,6 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.gate import Delivery, Gate
 from nexusd_protocols.payments.tab_gate import TabGate
 from nexusd_protocols.payments.terms import PriceTerms, Unit
-from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.verify import Presented, Verified
 
 log = structlog.get_logger(__name__)
@@ -59,32 +56,6 @@ SETTLE_PATIENCE_S: Final = 300.0
 ROOM_S: Final = 1.0
 """How often it is tried whether there is room."""
 SECOND_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
-    """What all sales have in common."""
-
-    agent: Agent
-    ledger: Ledger
-    chains: Chains
-    tokens: Tokens
-    trust: Trust
-    payers: Payers
-    clock: WallClock
-
-
-@dataclass(frozen=True, slots=True)
-class Worked:
-    """The work ended well; what was not paid for yet is to be asked for before the call ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """It is time to look at the chain."""
-
-
-SaleInput = told.Input | events.TabAnswer | tab.Tick | Worked | Watch
 
 
 class Sale:
@@ -113,6 +84,7 @@ class Sale:
         self._work = trio.CancelScope()
         self._sending: trio.CancelScope | None = None
         self._began = trio.Event()
+        self._holding = shop.held.of(peer)
         self._made = Kept()
         self._given = Kept()
         self._worked = False
@@ -212,6 +184,15 @@ class Sale:
             return refused(fault, offers[0])
         self._payment, self._late = tender.payment, tender.late
         self._gate = self._new_gate(tender.payment)
+        try:
+            end = await self._see_through()
+        finally:
+            self._holding.set(0)
+        if end.charged:
+            self._wake()
+        return self._ending(end).closing()
+
+    async def _see_through(self) -> wanted.End:
         end: wanted.End | None = None
         async with trio.open_nursery() as self._nursery:
             if self._tab is not None:
@@ -224,14 +205,16 @@ class Sale:
                     todo = await self._next()
             self._work.cancel()
             self._nursery.cancel_scope.cancel()
-        if end.charged:
-            self._wake()
-        return self._ending(end).closing()
+        assert end is not None
+        return end
 
     def _new_gate(self, payment: Presented) -> Gate:
         entry = self._entry(payment, 0)
         if payment.scheme != terms.TAB:
-            return Gate(entry, Delivery.HELD if self._footing.held else Delivery.DIRECT, stream=self._stream)
+            held = self._footing.held
+            most = limits.INVOKE_WINDOW_BYTES if self._stream and not held else limits.PAYMENT_HELD_BYTES
+            delivery = Delivery.HELD if held else Delivery.DIRECT
+            return Gate(entry, delivery, stream=self._stream, max_held=most)
         if not isinstance(payment, Verified):
             return TabGate(entry, lambda _amount: 0)  # of an earlier call, if of any
         self._tab = RunningTab(
@@ -249,10 +232,10 @@ class Sale:
     async def _next(self) -> list[wanted.Output]:
         """What follows from the next thing that happened; what answers the gate comes first."""
         if self._answers:
-            return self._gate.handle(self._answers.popleft(), self._shop.clock())
+            return self._handle(self._answers.popleft())
         if self._worked and (last := await self._settled_up()):
             self._worked = False
-            return self._gate.handle(last, self._shop.clock())
+            return self._handle(last)
         while not self._inputs:
             await self._moved.wait()
         input_, taken = self._inputs.popleft()
@@ -263,9 +246,15 @@ class Sale:
             case Watch() | tab.Tick() | events.TabGrown() | events.TabOpened() | events.TabExhausted():
                 await self._keep_tab(input_)
             case _:
-                outputs = self._gate.handle(input_, self._shop.clock())
+                outputs = self._handle(input_)
         if taken is not None:
             taken.set()
+        self._move()
+        return outputs
+
+    def _handle(self, input_: told.Input) -> list[wanted.Output]:
+        outputs = self._gate.handle(input_, self._shop.clock())
+        self._holding.set(self._gate.held_bytes)
         self._move()
         return outputs
 
@@ -364,6 +353,10 @@ class Sale:
 
     async def _produce(self, line: bytes, units: int) -> None:
         await self._hold_back()
+        if self._holding.full and not self._gate.streams:  # it goes as a whole, and so makes no room itself
+            self._failure = Failure(Code.BUSY, "too much waits to be paid or settled; try again later")
+            self._tell(told.Failed(Code.BUSY))
+            await trio.sleep_forever()
         cost = 0
         if self._tab is not None:
             may = self._tab.produced(units, self._now_s())
@@ -377,7 +370,7 @@ class Sale:
 
     async def _hold_back(self) -> None:
         """While as much waits at the gate as may."""
-        while self._gate.paused:
+        while self._gate.streams and (self._gate.paused or (self._holding.full and self._gate.holds)):
             await self._moved.wait()
 
     async def _hand_over(self, lines: bytes, units: int) -> told.Input | None:

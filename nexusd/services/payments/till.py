@@ -9,8 +9,10 @@ from typing import Final
 import msgspec
 
 from nexusd.agents import Agent
+from nexusd.services.payments.held import Held
 from nexusd.services.payments.ports import Chains
-from nexusd.services.payments.sale import Sale, Shop
+from nexusd.services.payments.sale import Sale
+from nexusd.services.payments.shop import Shop
 from nexusd.services.payments.trust import Payers, Trust, units
 from nexusd.services.ports import WallClock
 from nexusd.services.trade import Offers
@@ -57,6 +59,7 @@ class Till:
         self._payers = payers
         self._clock = clock
         self._wallet = wallet
+        self._held = Held()
 
     async def prices(
         self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int
@@ -160,6 +163,7 @@ class Till:
             trust=self._trust,
             payers=self._payers,
             clock=self._clock,
+            held=self._held,
         )
         return Sale(shop, peer, opened, offers, description)
 

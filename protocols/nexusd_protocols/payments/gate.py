@@ -232,6 +232,11 @@ class Gate:
         return bool(self._held)
 
     @property
+    def streams(self) -> bool:
+        """Whether output goes as it comes, and not as a whole."""
+        return self._stream
+
+    @property
     def paused(self) -> bool:
         """Whether the work should wait: as much is held as may be."""
         return self.held_bytes >= self._max_held

@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 
 from nexusd.agents import Agent
 from nexusd.host.ports import ConnectionLostError
+from nexusd.services.payments.held import Held
 from nexusd.services.payments.ports import Fate, Funds, Health
-from nexusd.services.payments.sale import Sale, Shop
+from nexusd.services.payments.sale import Sale
+from nexusd.services.payments.shop import Shop
 from nexusd.services.payments.trust import Payers, Trust
 from nexusd.services.trade import Closing, Failure
 from nexusd.store import Store
@@ -125,6 +127,7 @@ class Market:
         self.chains = FakeChains()
         self.now = NOW * 1000
         self.trust = Trust(hold_strangers=False, accept_unbound=True)
+        self.held = Held()
         self.works = 0
         self.keys: list[str] = []
         self.price = price()
@@ -173,6 +176,7 @@ def shop_of(market: Market) -> Shop:
         tokens=Tokens(),
         trust=market.trust,
         payers=Payers(market.trust, market.store.standings),
+        held=market.held,
         clock=lambda: market.now,
     )
 
