@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from nexusd.host.ports import Streams
 from nexusd.services.capabilities.outgoing import CHANNEL, Pay, Reopen, dial, price_of

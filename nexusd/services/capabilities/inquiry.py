@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -69,7 +68,7 @@ class Inquiry:
             await channel.send(answer)
         except LimitExceededError:
             # many, and each with much to say: then they are named
-            await channel.send(replace(answer, capabilities=tuple(map(_short, answer.capabilities))))
+            await channel.send(msgspec.structs.replace(answer, capabilities=tuple(map(_short, answer.capabilities))))
         await channel.close_write()
         if asked.peer.agent_name:
             await self._learn_name(channel.peer, asked.peer.agent_name)
