@@ -81,8 +81,10 @@ async def swarm(
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Until a condition of a real process or socket holds. Under an autojump clock the waiting costs nothing."""
     with trio.fail_after(seconds):
+        pause = 0.001
         while not condition():
-            await trio.sleep(0.01)
+            await trio.sleep(pause)
+            pause = min(2 * pause, 0.01)
 
 
 async def connected(node: Node, other: Node) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
+import trio
 from libp2p import create_identity_from_seed, create_new_x25519_key_pair, new_host
 from libp2p.custom_types import TProtocol
+from libp2p.network.connection import swarm_connection
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
@@ -17,6 +20,16 @@ from tests.harness.muxed import muxed, tcp_raws
 from tests.harness.nodes import connected, loopback, signer
 
 quieten()
+
+
+@pytest.fixture(autouse=True)
+def little_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """py-libp2p rests for 0.1 s with each connection that ends, for whoever works on its streams to notice."""
+
+    async def sleep(seconds: float) -> None:
+        await trio.sleep(seconds / 20)
+
+    monkeypatch.setattr(swarm_connection, "trio", SimpleNamespace(**vars(trio) | {"sleep": sleep}))
 
 
 @pytest.fixture
