@@ -36,7 +36,7 @@ from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
 from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
-from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, Signed
+from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, PurchaseStateError, Signed
 from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name
@@ -215,7 +215,11 @@ class Purse:
             tab=wish.tab,
             note=chosen.demand.error[:_NOTE_CHARS],
         )
-        match await self._purchases.intend(intent, judge, now=now):
+        try:
+            intended = await self._purchases.intend(intent, judge, now=now)
+        except PurchaseStateError:  # two calls were made with one id at once
+            return Refusal("payment_refused", "Another call is paid for under this id")
+        match intended:
             case Refuse(code):
                 return objections.against(terms, code, objections.of_policy(code, rules, wanted))
             case Resumed():

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +418,23 @@ async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path
         assert row.state is PurchaseState.SPENT
         await alice.store.purchases.stop(True)
         assert isinstance(await alice.purse.pay(alice.wish(id="one")), Refusal)
+
+
+async def test_of_two_calls_at_once_with_one_id_one_is_paid(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        answers: list[Any] = []
+
+        async def one(**changes: Any) -> None:
+            answers.append(await alice.purse.pay(alice.wish(id="one", **changes)))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(partial(one, request=bytes([number]) * 32))
+                nursery.start_soon(one)
+        assert sum(isinstance(each, Payment) for each in answers) == 1
+        refused = [each for each in answers if isinstance(each, Refusal)]
+        assert {each.code for each in refused} == {"payment_refused"}
+        assert len(refused) == 7
 
 
 async def test_what_was_never_signed_is_not_shown_again(tmp_path: Path) -> None:
