@@ -104,10 +104,21 @@ class Till:
             spec, network=network_name(token.chain_id), asset=token.symbol, pay_to=checksummed(pay_to)
         )
         try:
-            self._terms(name, full, timeout_ms)
+            terms = self._terms(name, full, timeout_ms)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
-        return full
+        return self._never_paid(terms) or full
+
+    def _never_paid(self, terms: PriceTerms) -> Refusal | None:
+        """Why nobody could ever buy for that."""
+        token, most = terms.token, units(self._trust.offline, terms.token)
+        if terms.flow == "tab" or terms.amount <= most or self._chains.online(token.chain_id):
+            return None
+        return Refusal(
+            "refused",
+            f"No node of {network_name(token.chain_id)} is in rpc_urls: what is paid there is not funded, and at most"
+            f" {token.show(most)} of it is taken (exposure_offline)",
+        )
 
     def offers(self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int) -> Offers:
         """See `trade.Till`."""

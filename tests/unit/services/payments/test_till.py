@@ -75,7 +75,7 @@ async def test_several_prices_become_terms_in_their_order(tmp_path: Path) -> Non
         shop = till(store, PAYEE.address)
         asked = [
             PriceSpec(amount="0.10"),
-            PriceSpec(amount="0.12", network="eip155:137", pay_to="0x" + "11" * 20),
+            PriceSpec(amount="0.08", network="eip155:137", pay_to="0x" + "11" * 20),
             PriceSpec(amount="0.0001", tab=True),
         ]
         full = await shop.prices(NAME, asked, 1000)
@@ -87,7 +87,7 @@ async def test_several_prices_become_terms_in_their_order(tmp_path: Path) -> Non
         ]
         assert [(each.scheme, each.token.chain_id, each.amount) for each in shop.offers(NAME, full, 1000)] == [
             ("exact", 8453, 100_000),
-            ("exact", 137, 120_000),
+            ("exact", 137, 80_000),
             ("nexus-tab", 8453, 5_000_000),  # what anybody is trusted with
         ]
 
@@ -117,18 +117,36 @@ async def test_tabs_by_what_they_count(tmp_path: Path, spec: Any, terms: Any) ->
 
 
 @pytest.mark.parametrize(
+    ("amount", "tab", "served"), [("0.1", False, True), ("0.100001", False, False), ("0.2", True, True)]
+)
+async def test_what_could_never_be_paid_without_a_node_is_not_served(
+    tmp_path: Path, amount: str, tab: bool, served: bool
+) -> None:
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        shop = till(store, PAYEE.address)
+        answer = await shop.prices(NAME, [PriceSpec(amount=amount, tab=tab)], 1000)
+        assert isinstance(answer, list) is served, answer
+        if isinstance(answer, Refusal):
+            assert "No node of base is in rpc_urls" in answer.message
+            assert "0.1 USDC" in answer.message
+
+
+@pytest.mark.parametrize(
     ("specs", "word"),
     [
-        ([PriceSpec(amount="1"), PriceSpec(amount="2", network="eip155:8453")], "two prices for USDC on base"),
-        ([PriceSpec(amount="0.1", tab=True), PriceSpec(amount="0.2", tab=True)], "two prices for a piece in USDC"),
-        ([PriceSpec(amount="0"), PriceSpec(amount="2", network="polygon")], "costs nothing has no other price"),
+        ([PriceSpec(amount="0.1"), PriceSpec(amount="0.02", network="eip155:8453")], "two prices for USDC on base"),
+        ([PriceSpec(amount="0.01", tab=True), PriceSpec(amount="0.02", tab=True)], "two prices for a piece in USDC"),
+        ([PriceSpec(amount="0"), PriceSpec(amount="0.02", network="polygon")], "costs nothing has no other price"),
         ([PriceSpec(amount="3", tab=True)], "does not hold two pieces"),
         ([PriceSpec(amount="0.2", tab=True, cap="0.3", unit="second")], "a tab of 0.3 USDC does not hold two seconds"),
         ([PriceSpec(amount="1", cap="2")], "Only a tab"),
         ([PriceSpec(amount="1", unit="byte")], "Only a tab"),
         ([PriceSpec(amount="1", per=2)], "Only a tab"),
-        ([PriceSpec(amount="1"), PriceSpec(amount="2", network="moon")], "a network is one of base"),
-        ([PriceSpec(amount="1"), PriceSpec(amount="2", network="polygon", asset="DOGE")], "no token 'DOGE' on polygon"),
+        ([PriceSpec(amount="0.1"), PriceSpec(amount="0.1", network="moon")], "a network is one of base"),
+        (
+            [PriceSpec(amount="0.1"), PriceSpec(amount="0.1", network="polygon", asset="DOGE")],
+            "no token 'DOGE' on polygon",
+        ),
     ],
 )
 async def test_prices_of_which_nobody_could_choose_are_refused(tmp_path: Path, specs: Any, word: str) -> None:
