@@ -123,9 +123,10 @@ class Purse:
                 how = "has a price for the whole call, and no tab"
             return Refusal("payment_refused", f"The provider {how}")
         refused: list[Refusal] = []
+        held: dict[Token, int | None] = {}
         for offer in offers:
             chosen = Chosen(demand, offer, bare=wish.demanded.required is None)
-            answer = await self._buy(wish, chosen, rules, account)
+            answer = await self._buy(wish, chosen, rules, account, held)
             if not isinstance(answer, Refusal) or answer.code != "payment_refused":
                 return answer
             refused.append(answer)
@@ -164,7 +165,10 @@ class Purse:
             event.set()
 
     # --- buying -------------------------------------------------------------------------------------------------------
-    async def _buy(self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account) -> Payment | Refusal:
+    async def _buy(
+        self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account, held: dict[Token, int | None]
+    ) -> Payment | Refusal:
+        """`held` is what is known of the wallet: a demand may name one token many times."""
         terms = chosen.terms
         if terms.pay_to == account.address:
             return objections.against(terms, "own_wallet", "it is paid to this wallet: who pays itself moves nothing")
@@ -194,10 +198,12 @@ class Purse:
         if isinstance(verdict := policy.decide(rules, Spent(), wanted, now // 1000), Refuse):
             return objections.against(terms, verdict.code, objections.of_policy(verdict.code, rules, wanted))
         needed = terms.ahead if wish.tab else amount
-        held = await self._holds(terms.token, account.address)
-        if held is not None and held < needed:
-            have = f"the wallet holds {terms.token.show(held)} there, and needs {terms.token.show(needed)}"
-            return objections.against(terms, faults.INSUFFICIENT_FUNDS, f"{have} (send it some: `nexus wallet show`)")
+        if terms.token not in held:
+            held[terms.token] = await self._holds(terms.token, account.address)
+        have = held[terms.token]
+        if have is not None and have < needed:
+            words = f"the wallet holds {terms.token.show(have)} there, and needs {terms.token.show(needed)}"
+            return objections.against(terms, faults.INSUFFICIENT_FUNDS, f"{words} (send it some: `nexus wallet show`)")
 
         def judge(spent: Spent) -> Decision:
             return policy.decide(rules, spent, wanted, now // 1000)

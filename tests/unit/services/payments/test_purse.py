@@ -256,6 +256,11 @@ async def test_what_the_wallet_cannot_fund_is_not_signed(tmp_path: Path) -> None
         assert "0.07 USDC on base-sepolia: the wallet holds 0.069999 USDC there, and needs 0.07 USDC" in refused.message
         assert "0.09 USDC on base: the wallet holds 0.089999 USDC there" in refused.message
         assert await alice.row() is None
+        # each token is looked up once, however often it is named
+        alice.asked.clear()
+        often = terms.required([price(amount=90_000 + n) for n in range(16)], BOB.peer_id)
+        assert isinstance(await alice.purse.pay(alice.wish(often)), Refusal)
+        assert alice.asked == [8453]
         # one whose chain says nothing is not passed over
         del alice.holds[137]
         assert chosen(await alice.purse.pay(alice.wish(demand))) == "eip155:137"
