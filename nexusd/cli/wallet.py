@@ -37,12 +37,12 @@ PasswordFile = Annotated[Path | None, Parameter(show_default=False)]
 
 @app.command(help=summaries.of("wallet.new", "nexus wallet new"))
 def new(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
-    """Make a wallet. Its password is asked for, twice, unless NEXUS_WALLET_PASSWORD is set.
+    """Make a wallet.
 
     Parameters
     ----------
     password_file
-        File whose first line is the password, instead.
+        File whose first line is the password. Without it that is NEXUS_WALLET_PASSWORD, or asked for, twice.
     """
     _is_free()
     password = _password(password_file, new=True)
@@ -54,14 +54,15 @@ def new(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
 
 @app.command(name="import", help=summaries.of("wallet.import", "nexus wallet import keystore.json"))
 def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = None) -> Answer[WalletShow]:
-    """Import, also what `nexus wallet backup` wrote. The password is asked for unless NEXUS_WALLET_PASSWORD is set.
+    """Import.
 
     Parameters
     ----------
     file
-        A keystore, whose password it keeps, or 32 bytes of hexadecimal; - (or nothing, with a pipe) standard input.
+        A keystore, such as `nexus wallet backup` writes, whose password it keeps, or 32 bytes of hexadecimal; - (or
+        nothing, with a pipe) standard input.
     password_file
-        File whose first line is the password, instead.
+        File whose first line is the password. Without it that is NEXUS_WALLET_PASSWORD, or asked for.
     """
     _is_free()
     text = _key_text(file).strip()
@@ -79,12 +80,12 @@ def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = No
 
 @app.command(help=summaries.of("wallet.unlock", "nexus wallet unlock"))
 def unlock(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
-    """Unlock. The password is asked for unless NEXUS_WALLET_PASSWORD is set.
+    """Unlock.
 
     Parameters
     ----------
     password_file
-        File whose first line is the password, instead.
+        File whose first line is the password. Without it that is NEXUS_WALLET_PASSWORD, or asked for.
     """
     shown: WalletShow = call("wallet.show")
     if shown.unlocked and password_file is None and VARIABLE not in os.environ:
