@@ -9,6 +9,7 @@ behind its end, and counts no longer; that it was used before is possible, and b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -35,11 +36,20 @@ AGAIN_MS: Final = 600_000
 class Overdue:
     """Finds out how they ended."""
 
-    def __init__(self, purchases: Purchases, chains: Chains, tokens: Tokens, clock: WallClock) -> None:
+    def __init__(
+        self,
+        purchases: Purchases,
+        chains: Chains,
+        tokens: Tokens,
+        clock: WallClock,
+        under_way: Callable[[str], bool] = lambda _purchase: False,
+    ) -> None:
+        """`under_way` as `Purse.is_under_way`: a call may go on under another tab when the one before is over."""
         self._purchases = purchases
         self._chains = chains
         self._tokens = tokens
         self._clock = clock
+        self._under_way = under_way
         self._again: dict[str, int] = {}
 
     async def round(self) -> int:
@@ -59,7 +69,8 @@ class Overdue:
         rows = [row for row in rows if row.intent.asset == asset]
         rows += await self._purchases.doubted(now, LOOKED_AT, asset=asset)
         answered = 0
-        for row in [row for row in rows if row.intent.id not in self._again][:ASKED_AT_ONCE]:
+        rows = [row for row in rows if row.intent.id not in self._again and not self._under_way(row.intent.id)]
+        for row in rows[:ASKED_AT_ONCE]:
             fate = await self._fate(row, token)
             if fate is None:
                 self._again[row.intent.id] = now + AGAIN_MS
@@ -100,6 +111,8 @@ class Overdue:
         for row in await self._purchases.overdue(now, LOOKED_AT):
             token = token_of(row.intent.asset, self._tokens)
             asked = token is not None and self._chains.online(token.chain_id)
+            if self._under_way(row.intent.id):
+                continue
             if asked or row.state is not PurchaseState.SIGNED or row.signed is None or over_at(row.signed) > now:
                 continue
             await self._purchases.closed(row.intent.id, UNANSWERED, now)

@@ -96,6 +96,7 @@ class Purse:
         self._holds = holds
         self._has_wallet = has_wallet
         self._waiting: dict[str, trio.Event] = {}
+        self._under_way: set[str] = set()
 
     @property
     def tokens(self) -> Tokens:
@@ -158,6 +159,10 @@ class Purse:
                     )
                 return Payment(self, wish, Chosen(demand, offer, bare=bare), pay, signed, account, None)
         return Refusal("payment_refused", "The provider takes another asset now, or another account's payments")
+
+    def is_under_way(self, purchase: str) -> bool:
+        """Whether the call that it was signed for goes on, and may sign more."""
+        return purchase in self._under_way
 
     def decided(self, purchase: str) -> None:
         """A person decided: whoever waits goes on."""
@@ -272,6 +277,7 @@ class Purse:
         if chosen.bare:
             pay = commands.Pay(proof=published.render_proof(signed.authorization, signed.signature, terms.token))
         tab = TabPayer(terms, signed.authorization, budget=budget, now_s=self.now_s()) if wish.tab else None
+        self._under_way.add(wish.id)
         return Payment(self, wish, chosen, pay, signed, account, tab)
 
     # --- for a payment under way --------------------------------------------------------------------------------------
@@ -332,6 +338,7 @@ class Purse:
     async def ended(self, wish: Wish, chosen: Chosen, how: Ended, signed: Sequence[Authorization]) -> PaymentSummary:
         """Keep what became of a purchase. What was signed counts as spent whatever the provider says: only time, or the
         chain, gives it back."""
+        self._under_way.discard(wish.id)
         terms = chosen.terms
         answer: Settlement | PaymentFault | None = None
         if how.response is not None:

@@ -91,7 +91,6 @@ class Payments:
         self._policies = Policies(store)
         self._trust = trust
         self._payers = Payers(trust, store.standings, acquainted)
-        self._overdue = Overdue(store.purchases, chains, tokens, clock)
         self.wallet = Wallet(directory, opened, kdf=kdf)
         self.till = Till(
             ledger=store.ledger,
@@ -114,6 +113,7 @@ class Payments:
             holds=self._holds,
             has_wallet=lambda: self.wallet.address is not None,
         )
+        self._overdue = Overdue(store.purchases, chains, tokens, clock, self.purse.is_under_way)
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def load(self, password: str | None) -> None:

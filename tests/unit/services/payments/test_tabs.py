@@ -14,7 +14,9 @@ import pytest
 import trio
 
 from nexusd.services.payments import running_tab, sale
+from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies
+from nexusd.services.payments.ports import Fate
 from nexusd.services.payments.purse import Payment, Purse
 from nexusd.services.payments.sale import Sale
 from nexusd.services.payments.trust import Allowance, Level, Payers, Trust
@@ -25,6 +27,7 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.ndjson import json_size
 from nexusd_protocols.payments import binding, faults, receipt
+from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Charge, State
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import PriceTerms
@@ -430,6 +433,38 @@ async def test_a_tab_follows_before_the_time_of_the_one_before_is_over(tmp_path:
         ends = [row.entry.authorization.valid_before for row in rows]
         assert ends == sorted(ends)
         assert all(NOW < end <= market.bob.now // 1000 + 600 for end in ends)
+
+
+async def test_work_that_pauses_until_its_tab_was_settled_goes_on_under_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fate(_token: Any, paid: Authorization, _since_s: int) -> Fate:
+        await trio.lowlevel.checkpoint()
+        return Fate("paid", "0x" + "ab" * 32, paid.value)
+
+    async with fair(tmp_path) as market:
+        monkeypatch.setattr(market.chains, "fate", fate)
+
+        async def work(call: Call) -> None:
+            await pieces(20)(call)
+            market.bob.now += 1_300_000
+            (row,) = await call.rows()
+            await market.seller.ledger.settled(row.entry.key, "0x" + "ab" * 32, 1, market.bob.now)
+            traced = Overdue(
+                market.buyer.purchases, market.chains, Tokens(), lambda: market.bob.now, market.purse.is_under_way
+            )
+            assert await traced.round() == 0
+            market.chains.nodes = set()
+            assert await traced.round() == 0
+            market.chains.nodes = {8453}
+            await pieces(300)(call)
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, len(call.came), call.objection) == ("ok", 320, None)
+        assert [row.state for row in await call.rows()] == [State.SETTLED, State.DUE, State.DUE]
+        id_ = (await call.summary(closing)).id
+        assert not market.purse.is_under_way(id_)
 
 
 async def test_bytes_are_paid_as_they_come_and_long_texts_are_cut(tmp_path: Path) -> None:
