@@ -58,7 +58,7 @@ def test_each_call_is_charged_once_however_often_either_side_dies(
         node = ("--rpc-urls", f"base={chain.url}", "--log-level", "warning")
         with Daemon("alice", home, *node) as alice, Daemon("bob", home, *node) as bob:
             serve(alice, worked)
-            bob.rpc("pay.setPolicy", perRequest="1", networks=["base"], approveAbove="none")
+            bob.rpc("pay.setPolicy", perRequest="1", networks=["base"], approveAbove="none", perMinute="none")
             _meet(bob, alice)
             load = Load(alice, bob, calls, choose)
             deaths: Counter[str] = Counter()
