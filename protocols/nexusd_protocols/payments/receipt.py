@@ -162,11 +162,20 @@ def verify(text: str) -> Receipt | PaymentFault:
         if receipt.provider != signer:
             raise ValueError("signed by another than the provider")
         parse_peer_id(receipt.caller)
-        if sum(receipt.charges.values()) != money.parse_uint(receipt.amount):
-            raise ValueError("the tabs do not add up")
+        _check_tabs(receipt)
     except ValueError as error:
         return PaymentFault(faults.BAD_RECEIPT, str(error))
     return receipt
+
+
+def _check_tabs(receipt: Receipt) -> None:
+    charges = receipt.charges
+    if receipt.tabs is not msgspec.UNSET and len(charges) != len(receipt.tabs):
+        raise ValueError("a tab that is there twice")
+    if next(iter(charges)) != f"0x{receipt.authorization.rpartition('/')[2]}":
+        raise ValueError("the first tab is not what the receipt names")
+    if sum(charges.values()) != money.parse_uint(receipt.amount):
+        raise ValueError("the tabs do not add up")
 
 
 def verify_standard(text: str) -> Attested | PaymentFault:

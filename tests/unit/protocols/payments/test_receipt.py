@@ -14,6 +14,7 @@ from nexusd_protocols.payments.receipt import (
     Attested,
     Receipt,
     Standard,
+    Tab,
     did_of,
     peer_of,
     sign,
@@ -25,15 +26,26 @@ from tests.harness.people import ALICE, BOB, MALLORY
 from tests.harness.vectors import named, vectors
 
 DOC = vectors("payments")["receipts"]
-(NEXUS,) = DOC["nexus"]
+NEXUS = DOC["nexus"][0]
 (STANDARD,) = DOC["standard"]
 RECEIPT = msgspec.convert(NEXUS["payload"], Receipt)
 
 
-def test_the_vector():
-    assert verify(NEXUS["jws"]) == RECEIPT
-    assert sign(RECEIPT, BOB) == NEXUS["jws"]
-    assert len(NEXUS["jws"]) <= limits.RECEIPT_BYTES
+@pytest.mark.parametrize("case", **named(DOC["nexus"]))
+def test_the_vectors(case):
+    receipt = msgspec.convert(case["payload"], Receipt)
+    assert verify(case["jws"]) == receipt
+    assert sign(receipt, BOB) == case["jws"]
+    assert sum(receipt.charges.values()) == int(receipt.amount)
+
+
+def test_a_receipt_of_as_many_tabs_as_there_may_be():
+    first = RECEIPT.authorization.rpartition("/")[2]
+    nonces = [first, *(bytes([number] * 32).hex() for number in range(1, limits.PAYMENT_TABS))]
+    tabs = tuple(Tab(nonce=f"0x{nonce}", amount="1000000000") for nonce in nonces)
+    text = sign(msgspec.structs.replace(RECEIPT, tabs=tabs, amount=f"{64 * 10**9}"), BOB)
+    assert isinstance(verify(text), Receipt)
+    assert len(text) <= limits.RECEIPT_BYTES
 
 
 def test_the_vector_of_the_standard():

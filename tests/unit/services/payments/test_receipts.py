@@ -141,7 +141,7 @@ FIRST, SECOND, THIRD = (
         (((1, 700), (2, 599)), "verified"),
         (((1, 700), (2, 601)), "bad: another amount"),
         (((1, 700), (3, 500)), "bad: another amount"),
-        (((2, 600), (1, 700)), "bad: another amount"),
+        (((1, 700), (3, 500), (2, 600)), "bad: another amount"),
         (((1, 700), (4, 1)), "bad: another amount"),
         (((1, 700), (2, 600), (3, 500), (4, 1)), "bad: another amount"),
     ],
@@ -153,7 +153,9 @@ def test_of_several_tabs_each_is_held_against_what_was_signed_under_it(
     assert verdict(jws, replace(WISH, tab=True), tab_price(), HOW, [FIRST, SECOND, THIRD]) == word
 
 
-def test_tabs_add_up() -> None:
+def test_tabs_begin_with_the_first_and_add_up() -> None:
+    jws = told(**of_tabs((2, 600), (1, 700), amount=1300))
+    assert "the first tab" in verdict(jws, replace(WISH, tab=True), tab_price(), HOW, [FIRST, SECOND])
     jws = told(**of_tabs((1, 700), (2, 600), amount=1299))
     assert "do not add up" in verdict(jws, replace(WISH, tab=True), tab_price(), HOW, [FIRST, SECOND])
 
