@@ -81,7 +81,10 @@ class Events:
             heads = _heads(connection, after, limit, stored, room, peer)
             return list(_with_rows(connection, heads))
 
-        return await self._database.read(read) if stored else []
+        if not stored:
+            return []
+        recent = self._database.watermark.value - after <= ROWS_AT_ONCE
+        return await (self._database.read_recent(read) if recent else self._database.read(read))
 
     async def newest(self) -> int:
         """The cursor of the newest event on disk, 0 before the first."""

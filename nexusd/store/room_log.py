@@ -90,6 +90,10 @@ BURIED_FOR: Final = (
     "SELECT i.timestamp, i.digest FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.position = 0"
     " WHERE rooms.agent = ? AND rooms.room = ? AND i.reason = ?"
 )
+MEASURE: Final = (
+    "SELECT bytes, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'room_messages'), 0) FROM rooms"
+    " WHERE agent = ? AND room = ?"
+)
 TOMBSTONES: Final = (
     "SELECT count(*) FROM rooms CROSS JOIN room_items AS i ON i.log = rooms.id AND i.position = 0"
     " WHERE rooms.agent = ? AND rooms.room = ?"
@@ -289,6 +293,15 @@ class RoomLog:
     async def log_bytes(self, agent: AgentId, room: RoomId) -> int:
         """Bytes of all signed messages. On the disk they take about three times as much, words and indexes included."""
         return await self._figure("SELECT bytes FROM rooms WHERE agent = ? AND room = ?", agent, room)
+
+    async def measure(self, agent: AgentId, room: RoomId) -> tuple[int, int]:
+        """`log_bytes`, and the highest position of any message: what comes later is behind it."""
+
+        def read(connection: apsw.Connection) -> tuple[int, int]:
+            row: Any = connection.execute(MEASURE, (agent, room)).fetchone()
+            return row or (0, 0)
+
+        return await self._database.read(read)
 
     async def tombstones(self, agent: AgentId, room: RoomId) -> int:
         """How many there are. Reads all that is known of the room."""

@@ -153,18 +153,21 @@ class Intake:
             appended = await self._store.log.append_many(
                 [(entry.joined.agent.id, entry.row) for entry in entries], now=self._clock()
             )
+        except BaseException:
+            for joined, _ in entries:
+                joined.recount = True  # who is cancelled in the middle never learns what was stored
+            raise
         finally:
             self.drop(entries)
         for (joined, row), found in zip(entries, appended, strict=True):
             if found is None:
                 continue  # it was here
-            joined.log_bytes += len(row.signed)
+            joined.stored(len(row.signed), found.position)
             if found.cursor and row.kind == "chat" and row.references != "[]":
                 self._referred(joined.room, row.sender, msgspec.json.decode(row.references, type=list[str]))
-        # whoever is cancelled in the middle never learns what was stored: the disk knows
-        for joined in dict.fromkeys(entry.joined for entry in entries):
+        for joined in dict.fromkeys(entry.joined for entry in entries if entry.joined.recount):
             with contextlib.suppress(OSError):
-                joined.log_bytes = await self._store.log.log_bytes(joined.agent.id, joined.room)
+                joined.measured(*await self._store.log.measure(joined.agent.id, joined.room))
         return appended
 
     @staticmethod

@@ -27,6 +27,10 @@ class Joined:
     messages: int
     log_bytes: int = 0
     """Of the signed messages on disk."""
+    counted: int = 0
+    """The position up to which the disk was asked."""
+    recount: bool = False
+    """Whether it may be wrong, because somebody was cut off in the middle: the disk knows."""
     reserved_bytes: int = 0
     """Of those that are on their way there."""
     tombstones: int | None = None
@@ -58,6 +62,16 @@ class Joined:
         """Stop what runs for it: the room is left."""
         for scope in (self.scope, *self.comparing):
             scope.cancel()
+
+    def stored(self, size: int, position: int) -> None:
+        """A message of so many bytes is on disk."""
+        if position > self.counted:
+            self.log_bytes += size
+
+    def measured(self, size: int, position: int) -> None:
+        """What the disk says of all messages up to a position."""
+        if position >= self.counted:
+            self.log_bytes, self.counted, self.recount = size, position, False
 
     def horizon(self, now: int) -> int:
         """The first millisecond that is kept: of an hour, so that an hour goes with all of its batches."""

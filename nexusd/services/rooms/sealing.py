@@ -134,7 +134,7 @@ class Sealing:
         gone = await self._store.log.expire(joined.agent.id, joined.room, joined.horizon(now))
         if gone:
             log.info("room_trimmed", room=joined.room, forgotten=gone)
-            joined.log_bytes = await self._store.log.log_bytes(joined.agent.id, joined.room)
+            joined.measured(*await self._store.log.measure(joined.agent.id, joined.room))
             joined.tombstones = None
             await self._seal_days(joined, [day_of(hour_of(joined.horizon(now)))], now)
         joined.trimmed = joined.horizon(now)

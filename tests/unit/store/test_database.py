@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from nexusd.store import Store
 from nexusd.store.errors import StorageClosedError, StorageCorruptError, StorageError
@@ -188,3 +189,24 @@ async def test_a_backup_that_fails_leaves_no_file(store, tmp_path) -> None:
         with pytest.raises(OSError, match="sealed"):
             await store.backup(sealed / "copy.sqlite")
         assert list(sealed.iterdir()) == []
+
+
+async def test_what_was_just_written_is_read_at_once_unless_both_readers_are_busy(store) -> None:
+    database = store.database
+    here = threading.get_ident()
+
+    def where(connection: apsw.Connection) -> tuple[int, int]:
+        return threading.get_ident(), connection.execute("SELECT count(*) FROM settings").get
+
+    await store.settings.set("a", "1")
+    assert await database.read_recent(where) == (here, 1)
+
+    go = threading.Event()
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(database.read, lambda _: go.wait(10))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(trio.to_thread.run_sync, go.set)
+        thread, count = await database.read_recent(where)
+    assert (thread != here, count) == (True, 1)
+    assert await database.read_recent(where) == (here, 1), "each reader was given back"
