@@ -227,7 +227,8 @@ class Purse:
             note=chosen.demand.error[:_NOTE_CHARS],
         )
         try:
-            intended = await self._purchases.intend(intent, judge, now=now)
+            with trio.CancelScope(shield=True):  # who gives up must know whether the budget was taken
+                intended = await self._purchases.intend(intent, judge, now=now)
         except PurchaseStateError:  # two calls were made with one id at once
             return Refusal("payment_refused", "Another call is paid for under this id")
         match intended:
@@ -235,14 +236,29 @@ class Purse:
                 return objections.against(terms, code, objections.of_policy(code, rules, wanted))
             case Resumed():
                 return Refusal("payment_refused", "This call was paid for before")
-            case NeedsApproval(row):
-                refusal = await self._wait(row, terms)
+        try:
+            if isinstance(intended, NeedsApproval):
+                refusal = await self._wait(intended.row, terms)
                 if refusal is not None:
                     return refusal
-        return await self._sign(wish, chosen, account, amount)
+            payment = await self._sign(wish, chosen, account, amount)
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            await self._give_up(wish.id)
+            raise
+        return payment
+
+    async def _give_up(self, id_: str) -> None:
+        """Nothing of it was shown, so that it can cost nothing: its budget is free again."""
+        self._under_way.discard(id_)
+        with trio.CancelScope(shield=True):
+            try:
+                await self._purchases.closed(id_, "given up", self._clock(), unused=True)
+            except OSError as error:
+                log.error("purchase_not_closed", purchase=id_, error=str(error))
 
     async def _wait(self, row: PurchaseRow, terms: PriceTerms) -> Refusal | None:
-        """Until a person decides. Who gives up waiting closes the purchase."""
+        """Until a person decides."""
         id_ = row.intent.id
         self._waiting[id_] = trio.Event()
         data = {
@@ -255,10 +271,6 @@ class Purse:
         self._emit(LiveEvent(kind="invoke", type="approval", at=self._clock(), data=data, peer=row.intent.peer))
         try:
             await self._waiting[id_].wait()
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._close(id_, "given up")
-            raise
         finally:
             del self._waiting[id_]
         decided = await self._purchases.get(id_)
@@ -269,7 +281,8 @@ class Purse:
     async def _sign(self, wish: Wish, chosen: Chosen, account: Account, budget: int) -> Payment | Refusal:
         terms = chosen.terms
         signed, payload = self.authorise(wish, chosen, account)
-        kept = await self._purchases.signed(wish.id, signed, self._clock())
+        with trio.CancelScope(shield=True):
+            kept = await self._purchases.signed(wish.id, signed, self._clock())
         if isinstance(kept, Refuse):
             await self._close(wish.id, kept.code)
             return Refusal("payment_refused", str(kept))

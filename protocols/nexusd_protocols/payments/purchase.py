@@ -163,8 +163,8 @@ def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int, amount
 
 def closed(row: PurchaseRow, outcome: str, *, now: int, unused: bool = False) -> PurchaseRow:
     """It came to nothing. What was signed counts until its window has closed, and `limits.PAYMENT_CLOCK_MS` more, for
-    clocks differ; `unused`: the chain says that it never can be used, so that it counts no longer, and costs nothing.
-    Raises PurchaseStateError."""
+    clocks differ; `unused`: it was shown to nobody, or the chain says that it never can be used, so that it counts no
+    longer, and costs nothing. Raises PurchaseStateError."""
     if row.state is PurchaseState.SPENT:
         if not unused:
             raise PurchaseStateError("it is spent")

@@ -425,6 +425,31 @@ async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path
         assert isinstance(await alice.purse.pay(alice.wish(id="one")), Refusal)
 
 
+@pytest.mark.parametrize("step", ["intend", "signed"])
+async def test_a_call_that_ends_while_its_payment_is_kept_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async with shopper(tmp_path, per_day="0.10") as alice:
+        real = getattr(alice.store.purchases, step)
+        begun = trio.Event()
+
+        async def slowly(*given: Any, **options: Any) -> Any:
+            begun.set()
+            await trio.sleep(0.05)
+            return await real(*given, **options)
+
+        monkeypatch.setattr(alice.store.purchases, step, slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.purse.pay, alice.wish(id="one"))
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+        monkeypatch.undo()
+        row = await alice.store.purchases.get("one")
+        assert row is not None
+        assert (row.state, row.outcome) == (PurchaseState.CLOSED, "given up")
+        assert isinstance(await alice.purse.pay(alice.wish()), Payment)  # its budget is free again
+
+
 async def test_of_two_calls_at_once_with_one_id_one_is_paid(tmp_path: Path) -> None:
     async with shopper(tmp_path) as alice:
         answers: list[Any] = []
