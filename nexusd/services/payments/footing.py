@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nexusd.services.payments.credit import Credits
 from nexusd.services.payments.ports import Chains
-from nexusd.services.payments.trust import Level, Payers, Trust
+from nexusd.services.payments.trust import Level, Payers, Trust, units
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.payments import faults, terms
 from nexusd_protocols.payments.charge import Exposure
@@ -21,7 +22,13 @@ class Footing:
     """Of one call. Begins as that of its peer; with the payment it is that of the account as well."""
 
     def __init__(
-        self, trust: Trust, payers: Payers, chains: Chains, peer: PeerId, for_sale: Sequence[PriceTerms]
+        self,
+        trust: Trust,
+        payers: Payers,
+        chains: Chains,
+        credit: Credits,
+        peer: PeerId,
+        for_sale: Sequence[PriceTerms],
     ) -> None:
         self.level = Level.STRANGER
         self.held = False
@@ -29,17 +36,22 @@ class Footing:
         self._trust = trust
         self._payers = payers
         self._chains = chains
+        self._credits = credit
         self._peer = peer
         self._for_sale = for_sale
         self._offers: Sequence[PriceTerms] | None = None
         self._token = for_sale[0].token
         self._amount = 0
+        self._tab: PriceTerms | None = None
+        """Under which credit is given."""
 
     async def offers(self) -> Sequence[PriceTerms]:
         """Of what is for sale, what this peer is offered, and on which terms; nothing, where `why_not` says why."""
         if self._offers is None:
             self.level = await self._payers.level(self._peer)
-            self._offers = self._trust.offers(self.level, self._for_sale, self._chains.online)
+            self._offers = self._trust.offers(
+                self.level, self._for_sale, self._chains.online, self._credits.of(self._peer)
+            )
         return self._offers
 
     @property
@@ -54,11 +66,31 @@ class Footing:
         self.level = await self._payers.level(self._peer, payment.payer)
         self._token, self._amount = payment.token, payment.authorization.value
         if payment.scheme == terms.TAB:
-            return PaymentFault(faults.NOT_TRUSTED) if self.level is Level.OFFENDER else None
+            return PaymentFault(faults.NOT_TRUSTED) if self.level is Level.OFFENDER else self._give(payment)
         self.held = self._is_held(payment)
         if self.level is Level.OFFENDER and not self.held:
             return PaymentFault(faults.NOT_TRUSTED)
         return None
+
+    def _give(self, payment: Presented) -> PaymentFault | None:
+        """The credit of its tab. What was offered may have been taken by another call meanwhile."""
+        if not isinstance(payment, Verified) or not payment.terms.credit:
+            return None
+        most = measured(payment.terms.credit, self._token.decimals)
+        if self._credits.of(self._peer) + most > self._trust.allowance(self.level, online=self.online).tab:
+            return PaymentFault(faults.EXPOSURE, "too much of other calls is not paid yet: ask again")
+        self._tab = payment.terms
+        self._credits.give(self._peer, most)
+        return None
+
+    def ended(self, unpaid: int) -> None:
+        """The call is over: so many units of its tab went, and nobody signed for them."""
+        if self._tab is None:
+            return
+        decimals = self._tab.token.decimals
+        given, left = measured(self._tab.credit, decimals), measured(self._tab.cost(unpaid), decimals)
+        self._credits.end(self._peer, given, left)
+        self._tab = None
 
     def _is_held(self, payment: Presented) -> bool:
         """Without a chain nothing settles, so that waiting for it would be for ever: there exposure alone is the
@@ -83,9 +115,11 @@ class Footing:
 
     @property
     def exposure(self) -> Exposure:
-        """What may be owed, by this payer and by all. What is held until it is settled may be larger than either, by
-        itself: it risks work alone."""
+        """What may be owed, by this payer and by all, beside what is on credit. What is held until it is settled may
+        be larger than either, by itself: it risks work alone."""
         found = self._trust.exposure(self.level, self._token, online=self.online, held=self.held)
         if not self.held:
-            return found
+            mine = units(self._credits.of(self._peer), self._token)
+            all_ = units(self._credits.total, self._token)
+            return replace(found, payer=max(0, found.payer - mine), total=max(0, found.total - all_))
         return replace(found, payer=max(found.payer, self._amount), total=max(found.total, self._amount))

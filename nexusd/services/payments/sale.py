@@ -68,7 +68,7 @@ class Sale:
         self._peer = peer
         self._opened = opened
         self._capability = CapabilityName(offers[0].capability)
-        self._footing = Footing(shop.trust, shop.payers, shop.chains, peer, offers)
+        self._footing = Footing(shop.trust, shop.payers, shop.chains, shop.credits, peer, offers)
         self._description = description
         self._stream = opened.open.output_mode == "stream"
         request = binding.request_digest(
@@ -188,6 +188,7 @@ class Sale:
             end = await self._see_through()
         finally:
             self._holding.set(0)
+            self._footing.ended(self._gate.unpaid if isinstance(self._gate, TabGate) else 0)
         if end.charged:
             self._wake()
         return self._ending(end).closing()

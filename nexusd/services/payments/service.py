@@ -354,6 +354,7 @@ class Payments:
         peer = self._resolve(params.who)
         if isinstance(peer, Refusal):
             return peer
+        self.till.credits.forgive(peer)
         return schema.PayCleared(cleared=await self._store.standings.clear(peer=peer))
 
     # --- both -------------------------------------------------------------------------------------------------------

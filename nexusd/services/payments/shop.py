@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nexusd.agents import Agent
+from nexusd.services.payments.credit import Credits
 from nexusd.services.payments.held import Held
 from nexusd.services.payments.ports import Chains
 from nexusd.services.payments.trust import Payers, Trust
@@ -25,3 +26,4 @@ class Shop:
     payers: Payers
     clock: WallClock
     held: Held = field(default_factory=Held)
+    credits: Credits = field(default_factory=Credits)

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from nexusd.agents import Agent
+from nexusd.services.payments.credit import Credits
 from nexusd.services.payments.held import Held
 from nexusd.services.payments.ports import Chains
 from nexusd.services.payments.sale import Sale
@@ -60,6 +61,7 @@ class Till:
         self._clock = clock
         self._wallet = wallet
         self._held = Held()
+        self.credits: Final = Credits()
 
     async def prices(
         self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int
@@ -175,6 +177,7 @@ class Till:
             payers=self._payers,
             clock=self._clock,
             held=self._held,
+            credits=self.credits,
         )
         return Sale(shop, peer, opened, offers, description)
 

@@ -87,9 +87,12 @@ class Trust:
         total = self.total if online else self.offline
         return Exposure(payer=units(allowed.exposure, token), total=units(total, token))
 
-    def offers(self, level: Level, offers: Iterable[PriceTerms], online: Callable[[int], bool]) -> list[PriceTerms]:
+    def offers(
+        self, level: Level, offers: Iterable[PriceTerms], online: Callable[[int], bool], on_credit: int = 0
+    ) -> list[PriceTerms]:
         """What a payer is offered of what is for sale: tabs as large as it is trusted with, and none that would not
-        hold two units. Who is known pays behind what it gets, and to the unit; a stranger pays ahead."""
+        hold two units. Who is known pays behind what it gets, and to the unit, as long as what it has `on_credit`
+        (millionths, see `Credits.of`) leaves room in one such tab; anybody else pays ahead."""
         found: list[PriceTerms] = []
         for terms in offers:
             connected = online(terms.token.chain_id)
@@ -99,20 +102,22 @@ class Trust:
                 found.append(terms)
                 continue
             tab = units(self.allowance(level, online=connected).tab, terms.token)
-            found += _fitted(terms, min(terms.amount, tab), behind=level is not Level.STRANGER)
+            room = 0 if level is Level.STRANGER else tab - units(on_credit, terms.token)
+            found += _fitted(terms, min(terms.amount, tab), room)
         return found
 
 
-def _fitted(terms: PriceTerms, cap: int, *, behind: bool) -> list[PriceTerms]:
-    """A tab of at most that; none, where it would not hold two units. `behind`: most of what both sides risk is the
-    provider's."""
+def _fitted(terms: PriceTerms, cap: int, room: int) -> list[PriceTerms]:
+    """A tab of at most that; none, where it would not hold two units. Most of what both sides risk is the provider's,
+    if there is `room` for so much credit."""
     unit = terms.cost(1)
     if cap < 2 * unit:
         return []
-    ahead, credit = min(terms.ahead, cap), 0
-    if behind:
-        ahead, credit = unit, max(unit, ahead - unit)
-    return [replace(terms, amount=cap, ahead=ahead, credit=credit)]
+    ahead = min(terms.ahead, cap)
+    credit = max(unit, ahead - unit)
+    if credit > room:
+        return [replace(terms, amount=cap, ahead=ahead, credit=0)]
+    return [replace(terms, amount=cap, ahead=unit, credit=credit)]
 
 
 def units(millionths: int, token: Token) -> int:

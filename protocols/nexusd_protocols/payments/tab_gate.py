@@ -133,6 +133,11 @@ class TabGate(Gate):
         return outputs + self._mark_due(None, b"", now)
 
     @property
+    def unpaid(self) -> int:
+        """Units that went, and that nobody signed for."""
+        return 0 if self.charge is None else max(0, self._delivered - self._covered)
+
+    @property
     def _covered(self) -> int:
         """Units that are paid for."""
         assert self.charge is not None

@@ -88,7 +88,8 @@ class TabProvider:
                 if self._terms.cost(units) > self._terms.step:
                     return self._stop("a piece that costs more than half of what both sides risk")
                 self._produced += units
-                return [Cost(max(0, self._produced - self._credit))]
+                credit = 0 if self._exhausted else self._credit
+                return [Cost(max(0, self._produced - credit))]
             case Sent(units):
                 self._sent += units
                 return self._ask(now_s)

@@ -468,6 +468,16 @@ def test_a_payer_that_signs_no_more_gets_what_it_signed_for():
     assert stop.fault.code == faults.PRICE_REACHED
 
 
+def test_a_payer_that_signs_no_more_gets_nothing_more_on_credit():
+    terms = tab_price(ahead=5, credit=495)
+    provider = TabProvider(verified(terms))
+    assert provider.handle(Produced(50), NOW) == [Cost(0)]
+    (ask,) = provider.handle(Sent(50), NOW)
+    assert isinstance(ask, Ask)
+    assert provider.handle(Exhausted(0), NOW) == []
+    assert provider.handle(Produced(1), NOW) == [Cost(51)]
+
+
 def test_a_signature_that_is_not_the_payers():
     wrong = {
         "of another amount": lambda grown: text(replace(grown, value=751), tab_price()),

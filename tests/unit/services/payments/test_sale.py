@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from nexusd.agents import Agent
 from nexusd.host.ports import ConnectionLostError
+from nexusd.services.payments.credit import Credits
 from nexusd.services.payments.held import Held
 from nexusd.services.payments.ports import Fate, Funds, Health
 from nexusd.services.payments.sale import Sale
@@ -128,6 +129,7 @@ class Market:
         self.now = NOW * 1000
         self.trust = Trust(hold_strangers=False, accept_unbound=True)
         self.held = Held()
+        self.credits = Credits()
         self.works = 0
         self.keys: list[str] = []
         self.price = price()
@@ -177,6 +179,7 @@ def shop_of(market: Market) -> Shop:
         trust=market.trust,
         payers=Payers(market.trust, market.store.standings),
         held=market.held,
+        credits=market.credits,
         clock=lambda: market.now,
     )
 

@@ -254,6 +254,63 @@ async def test_who_is_known_pays_to_the_unit(tmp_path: Path) -> None:
         assert (await call.summary(closing)).amount == "0.001665"
 
 
+async def test_who_takes_what_is_on_credit_and_leaves_pays_ahead_from_then_on(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        most = 1200
+        market.bob.trust = Trust(known=Allowance(tab=most, exposure=10_000))
+        for number in (1, 2, 3):
+            await settle_one(market, number)
+
+        async def work(call: Call) -> None:
+            call.silent = True
+            await pieces(100)(call)
+            call.sale.cancel()
+            await trio.sleep_forever()
+
+        unpaid = 0
+        for _ in range(12):
+            call = Call(market, work)
+            closing = await call.run()
+            unpaid += max(0, 5 * len(call.came) - closing.amount)
+        assert 900 <= unpaid <= most
+        assert market.bob.credits.of(ALICE.peer_id) == market.bob.credits.total == unpaid
+        market.bob.credits.forgive(ALICE.peer_id)
+        closing = await Call(market, pieces(333)).run()
+        assert (closing.outcome, closing.amount) == ("ok", 333 * 5)
+        assert market.bob.credits.total == 0
+
+
+async def test_calls_at_once_share_the_credit_of_their_peer(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        market.bob.trust = Trust(known=Allowance(tab=CAP, exposure=100_000))
+        for number in (1, 2, 3):
+            await settle_one(market, number)
+        ready = trio.Event()
+
+        async def work(call: Call) -> None:
+            await ready.wait()
+            await pieces(10)(call)
+
+        calls = [Call(market, work) for _ in range(4)]
+        offered = [await call.pay("0.1") for call in calls]
+        assert all(isinstance(paid, Payment) for paid in offered)
+        outcomes: list[str] = []
+
+        async def run(call: Call, paid: Any) -> None:
+            call.payment = paid
+            closing = await call.sale.run(call, events.PaymentOffered(payment=paid.pay.payment))
+            outcomes.append(closing.outcome)
+            if outcomes == [faults.EXPOSURE] * 2:
+                ready.set()
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for call, paid in zip(calls, offered, strict=True):
+                    nursery.start_soon(run, call, paid)
+        assert outcomes == [faults.EXPOSURE, faults.EXPOSURE, "ok", "ok"]
+        assert market.bob.credits.total == 0
+
+
 async def settle_one(market: Fair, number: int) -> None:
     """alice has paid before."""
     one = entry(number + 100, peer=ALICE.peer_id, payer_number=50)
