@@ -161,8 +161,8 @@ class Purchases:
         )
 
     async def closed(self, id_: str, outcome: str, now: int, *, unused: bool = False) -> PurchaseRow:
-        """It came to nothing. What was signed counts as spent until its window has closed, unless it was shown to nobody
-        or the chain says that it was cancelled, or had ended: `unused`."""
+        """It came to nothing. What was signed counts as spent until its window has closed, unless it is `unused`: shown
+        to nobody, or cancelled or ended by the word of the chain."""
         return await self._step(id_, lambda row: rules.closed(row, outcome, now=now, unused=unused))
 
     # --- reading ------------------------------------------------------------------------------------------------------
