@@ -85,9 +85,16 @@ class SettlementLedger(Protocol):
         """Leave it out of `next_due` until then."""
         ...
 
-    async def submitted(self, keys: str | Sequence[str], transaction: Transaction, now: int) -> Sequence[Charge]:
+    async def submitted(
+        self,
+        keys: str | Sequence[str],
+        transaction: Transaction,
+        now: int,
+        *,
+        signatures: Sequence[bytes] | None = None,
+    ) -> Sequence[Charge]:
         """Keep a transaction that is about to be sent, and what it settles, which may be nothing. A tab is closed by
-        it, with what was signed until then."""
+        it, with what was signed until then. Nothing is kept where `signatures`, which it carries, are not the rows'."""
         ...
 
     async def transactions(self, key: str) -> Sequence[Transaction]:

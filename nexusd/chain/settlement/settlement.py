@@ -275,15 +275,17 @@ class Settlement:
 
     async def _make(self, group: Sequence[Owed], nonce: int, fees: Fees) -> None:
         """Sign, commit, send; in this order. If more was signed for a tab meanwhile, what settles that is made with the
-        same nonce, and the other one is never sent."""
+        same nonce, and the other one is never kept: after a crash it would be sent, and pay less than is owed."""
         account = self._account
         if account is None:
             return
         charges: Sequence[Charge] = [each.charge for each in group]
         while True:
             made = self._sign(account, charges, nonce, fees)
-            rows = await self._ledger.submitted([charge.entry.key for charge in charges], made, self._clock())
-            if [row.entry.signature for row in rows] == [charge.entry.signature for charge in charges]:
+            carried = [charge.entry.signature for charge in charges]
+            keys = [charge.entry.key for charge in charges]
+            rows = await self._ledger.submitted(keys, made, self._clock(), signatures=carried)
+            if [row.entry.signature for row in rows] == carried:
                 break
             charges = rows
         await self._send(made)

@@ -195,12 +195,23 @@ class Ledger:
             lambda connection: settlements.charges_due(connection, network, now, urgent_s, limit)
         )
 
-    async def submitted(self, keys: str | Sequence[str], transaction: Transaction, now: int) -> list[Charge]:
-        """Keep a transaction that is about to be sent, the first or another, and what it settles: all or nothing."""
+    async def submitted(
+        self,
+        keys: str | Sequence[str],
+        transaction: Transaction,
+        now: int,
+        *,
+        signatures: Sequence[bytes] | None = None,
+    ) -> list[Charge]:
+        """Keep a transaction that is about to be sent, the first or another, and what it settles: all or nothing.
+        `signatures` are those that it carries; where more was signed for a tab meanwhile it is not kept, and must not
+        be sent: the tabs are shut, and what comes back is to be settled."""
         names = [keys] if isinstance(keys, str) else list(keys)
 
         def write(connection: apsw.Connection) -> list[Charge]:
             rows = [_existing(connection, key) for key in names]
+            if signatures is not None and [row.entry.signature for row in rows] != list(signatures):
+                return [write_charge(connection, row, rules.shut(row, now=now)) for row in rows]
             settlements.put_transaction(connection, transaction, [row.position for row in rows], now)
             return [
                 write_charge(connection, row, rules.submitted(row, transaction=transaction.hash, now=now))

@@ -326,6 +326,18 @@ async def test_a_transaction_for_what_is_not_due_is_not_kept(store) -> None:
     assert await store.ledger.transactions(first.entry.key) == []
 
 
+async def test_a_transaction_for_less_than_was_signed_meanwhile_is_not_kept(store) -> None:
+    before = await due(store, whole=False, tab=True)
+    key, stale = before.entry.key, [before.entry.signature]
+    await store.ledger.grow(key, 500, b"more", NOW, exposure=WIDE)
+    (row,) = await store.ledger.submitted(key, transaction(1), NOW, signatures=stale)
+    assert (row.entry.amount, row.entry.signature, row.state, row.open_tab) == (500, b"more", State.DUE, False)
+    assert await store.ledger.transactions(key) == []
+    (row,) = await store.ledger.submitted(key, transaction(2), NOW, signatures=[b"more"])
+    assert (row.state, row.transaction) == (State.SUBMITTED, transaction(2).hash)
+    assert len(await store.ledger.transactions(key)) == 1
+
+
 async def test_the_end_of_a_charge_moves_the_sums(store) -> None:
     keys = [(await due(store, number)).entry.key for number in (1, 2, 3)]
     await store.ledger.submitted(keys[0], transaction(), NOW)
