@@ -48,10 +48,14 @@ class Footing:
     async def offers(self) -> Sequence[PriceTerms]:
         """Of what is for sale, what this peer is offered, and on which terms; nothing, where `why_not` says why."""
         if self._offers is None:
-            self.level = await self._payers.level(self._peer)
-            self._offers = self._trust.offers(
-                self.level, self._for_sale, self._chains.online, self._credits.of(self._peer)
-            )
+            found: list[PriceTerms] = []
+            levels: dict[Token, Level] = {}
+            for each in self._for_sale:
+                if each.token not in levels:
+                    levels[each.token] = await self._payers.level(self._peer, token=each.token)
+                self.level = levels[each.token]
+                found += self._trust.offers(self.level, [each], self._chains.online, self._credits.of(self._peer))
+            self._offers = found
         return self._offers
 
     @property
@@ -63,7 +67,7 @@ class Footing:
 
     async def paid_with(self, payment: Presented) -> PaymentFault | None:
         """The account is known now; or why it gets nothing for its payment."""
-        self.level = await self._payers.level(self._peer, payment.payer)
+        self.level = await self._payers.level(self._peer, payment.payer, payment.token)
         self._token, self._amount = payment.token, payment.authorization.value
         if payment.scheme == terms.TAB:
             return PaymentFault(faults.NOT_TRUSTED) if self.level is Level.OFFENDER else self._give(payment)

@@ -5,7 +5,8 @@
     known     a person named it or wrote to it, it is on the list of those that may be here, or settled often enough
     trusted   the configuration says so
 
-A level is the peer's, since terms are stated before an account is shown; what was taken back stands against both.
+A level is the peer's, since terms are stated before an account is shown; what was taken back stands against both. What
+was settled counts in its own token alone: payments on a test network cost nothing.
 """
 
 from __future__ import annotations
@@ -137,10 +138,12 @@ class Payers:
         self._standings = standings
         self._acquainted = acquainted
 
-    async def level(self, peer: PeerId, payer: Address | None = None) -> Level:
-        """Of a peer; with the account that it pays from, where that is known."""
+    async def level(self, peer: PeerId, payer: Address | None = None, token: Token | None = None) -> Level:
+        """Of a peer; with the account that it pays from, where that is known. For payments in a token; without one,
+        the highest of all tokens."""
         trust = self._trust
-        record = await self._standings.record(peer, payer, max(1, trust.known_after))
+        asset = None if token is None else f"{token.network}/{token.address.hex()}"
+        record = await self._standings.record(peer, payer, max(1, trust.known_after), asset)
         if record.offended:
             return Level.OFFENDER
         if peer in trust.trusted_peers:

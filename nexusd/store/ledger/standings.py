@@ -17,7 +17,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import Charge, key_parts
 
-SETTLED: Final = "SELECT 1 FROM charges WHERE peer = ? AND state = 'settled' LIMIT ?"
+SETTLED: Final = "SELECT 1 FROM charges WHERE peer = ? AND state = 'settled' AND +key >= ? AND +key < ? LIMIT ?"
 BY_PEER: Final = "SELECT 1 FROM offences WHERE offender = ? LIMIT 1"
 BY_PAYER: Final = "SELECT 1 FROM offences WHERE account = ? LIMIT 1"
 ALL: Final = CHARGE_SELECT + " JOIN offences ON charge = position ORDER BY position DESC LIMIT ?"
@@ -37,12 +37,13 @@ class Standings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, peer: PeerId, payer: Address | None, most: int) -> Record:
+    async def record(self, peer: PeerId, payer: Address | None, most: int, asset: str | None = None) -> Record:
         """Of a peer, and of the account that it pays from, if that is known. `most`: settled payments that are
-        counted."""
+        counted; in an `asset` (`eip155:<chain>/<contract, lower hex>`), if one is named."""
+        keys = ("", "\x7f") if asset is None else (f"{asset}/", f"{asset}0")  # "0" is what follows "/"
 
         def read(connection: apsw.Connection) -> Record:
-            settled = len(connection.execute(SETTLED, (peer, most)).fetchall())
+            settled = len(connection.execute(SETTLED, (peer, *keys, most)).fetchall())
             offended = bool(connection.execute(BY_PEER, (peer,)).get)
             if payer is not None:
                 offended = offended or bool(connection.execute(BY_PAYER, (payer.hex(),)).get)

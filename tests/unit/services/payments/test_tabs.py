@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from nexusd.services.payments import running_tab, sale
+from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies
 from nexusd.services.payments.ports import Fate
@@ -31,7 +32,7 @@ from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Charge, State
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import PriceTerms
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.tokens import USDC_BASE, USDC_BASE_SEPOLIA, Tokens
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.paying import NOW, PAYER, tab_price
@@ -607,6 +608,20 @@ async def test_levels(tmp_path: Path) -> None:
         (row,) = await call.rows()
         await market.seller.ledger.lost(row.entry.key, "cancelled", market.bob.now, by_payer=True)
         assert await level(trust={"trusted_peers": frozenset({peer})}) is Level.OFFENDER
+
+
+async def test_payments_in_another_token_make_nobody_known(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        for number in (1, 2, 3):
+            await settle_one(market, number)
+        payers = Payers(Trust(), market.seller.standings)
+        assert await payers.level(ALICE.peer_id, token=USDC_BASE) is Level.KNOWN
+        assert await payers.level(ALICE.peer_id, token=USDC_BASE_SEPOLIA) is Level.STRANGER
+        sepolia = replace(PRICE, token=USDC_BASE_SEPOLIA)
+        bob = shop_of(market.bob)
+        footing = Footing(bob.trust, payers, bob.chains, bob.credits, ALICE.peer_id, [PRICE, sepolia, PRICE])
+        market.chains.nodes = {8453, 84532}
+        assert [bool(each.credit) for each in await footing.offers()] == [True, False, True]
 
 
 def test_offers_follow_from_the_level() -> None:
