@@ -287,6 +287,9 @@ def _serve(
         paths.make_private_dir(config.data_dir)
         logs.configure(level=config.log_level, fmt=config.log_format, file=log_file)
         gc.disable()  # a fifth of loading would be looking for garbage; `app` turns it on again
+        from nexusd.host import unused
+
+        unused.leave_out()
         from nexusd import app as daemon
 
         return daemon.run(config, ready=ready)
