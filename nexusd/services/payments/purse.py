@@ -37,6 +37,7 @@ from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.money import show
 from nexusd_protocols.payments.policy import Decision, Refuse, Spent, measured
 from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, PurchaseStateError, Signed
+from nexusd_protocols.payments.tab import AHEAD
 from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required, read_required
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name
@@ -59,6 +60,8 @@ async def _unknown(_token: Token, _holder: Address) -> int | None:
 SALT_BYTES: Final = 32
 _NOTE_CHARS: Final = 256
 _MOST_COST: Final = 1 << 62
+_AHEAD_SHARE: Final = 2
+"""Of what a call may cost, the part that may be signed before anything came, where that is more than is usual."""
 
 
 _STOPPED: Final = Refusal(
@@ -192,6 +195,11 @@ class Purse:
                 f"the tab begins with {terms.token.show(terms.ahead)}: more than this call may cost (`--max-price`)"
             )
             return objections.against(terms, policy.PER_CALL, begins)
+        if wish.tab and terms.ahead > max(amount // _AHEAD_SHARE, terms.cost(AHEAD[terms.unit])):
+            # what is signed before anything came can be taken for nothing: a tab pays for what was delivered
+            return objections.against(
+                terms, "far_ahead", f"the tab wants {terms.token.show(terms.ahead)} signed before anything comes"
+            )
         wanted = policy.Purchase(
             provider=wish.peer, capability=wish.capability, terms=terms, amount=amount, max_price=most
         )

@@ -22,6 +22,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
+from nexusd_protocols.payments.tab import AHEAD
 from nexusd_protocols.payments.terms import Binding, PriceTerms, Unit
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc.codes import Refusal
@@ -34,9 +35,6 @@ WINDOW_S: Final = 600
 
 UNITS: Final[Mapping[PriceUnit, Unit]] = {"piece": "chunk", "byte": "byte", "token": "token_out", "second": "second"}
 """As terms name them."""
-AHEAD: Final[Mapping[PriceUnit, int]] = {"piece": 20, "byte": 16_384, "token": 200, "second": 20}
-"""Units that are signed for ahead of what came, or given ahead of what is signed: what one side risks, and what goes
-out while the next signature comes."""
 
 
 class Till:
@@ -143,7 +141,7 @@ class Till:
                 binding=binding,
             )
         cap = self._cap(spec, token)
-        ahead = -(-AHEAD[spec.unit] * price // spec.per)
+        ahead = -(-AHEAD[UNITS[spec.unit]] * price // spec.per)
         tab = PriceTerms(
             capability=name,
             token=token,

@@ -20,11 +20,25 @@ amounts are of one tab. Times are unix seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.terms import Unit
 from nexusd_protocols.payments.verify import Verified
+
+AHEAD: Final[Mapping[Unit, int]] = {
+    "request": 1,
+    "chunk": 20,
+    "byte": 16_384,
+    "token_in": 200,
+    "token_out": 200,
+    "second": 20,
+}
+"""Units that are usually signed for ahead of what came, or given ahead of what is signed: what one side risks, and what
+goes out while the next signature comes."""
 
 
 # --- to the provider ------------------------------------------------------------------------------------------------

@@ -587,10 +587,31 @@ async def test_a_tab_is_followed_by_another_up_to_what_the_call_may_cost(tmp_pat
         assert isinstance(stopped, Refusal)
 
 
+@pytest.mark.parametrize(("ahead", "signs"), [(100, True), (350, True), (351, False), (700, False)])
+async def test_no_more_is_signed_before_anything_comes_than_is_usual_or_half(
+    tmp_path: Path, ahead: int, signs: bool
+) -> None:
+    """A provider could name the whole tab, have it signed, and deliver nothing."""
+    async with shopper(tmp_path) as alice:
+        demand = terms.required([tab_price(amount=1000, ahead=ahead)], BOB.peer_id)
+        answer = await alice.purse.pay(alice.wish(demand, tab=True, max_price="0.0007"))
+        if signs:
+            assert isinstance(answer, Payment)
+        else:
+            assert isinstance(answer, Refusal)
+            assert "signed before anything comes" in answer.message
+
+
+async def test_a_dear_unit_may_be_signed_for_before_it_comes(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        demand = terms.required([tab_price(amount=1000, unit_price=34, ahead=680)], BOB.peer_id)
+        assert isinstance(await alice.purse.pay(alice.wish(demand, tab=True, max_price="0.0007")), Payment)
+
+
 async def test_where_nothing_is_left_for_another_tab_that_is_said(tmp_path: Path) -> None:
-    async with under_a_tab(tmp_path, max_price="0.000704") as (alice, payment):
-        assert isinstance(await payment.due(events.PaymentDue(0, 60, 700, False), 0), commands.Grow)
-        assert await payment.due(events.PaymentDue(1, 0, 500, False), 0) == commands.Exhausted(1)
+    async with under_a_tab(tmp_path, max_price="0.000704", ahead=300, credit=200) as (alice, payment):
+        assert isinstance(await payment.due(events.PaymentDue(0, 80, 700, False), 0), commands.Grow)
+        assert await payment.due(events.PaymentDue(1, 0, 300, False), 0) == commands.Exhausted(1)
         assert payment.reached()
         assert (await alice.row()).tabs == 0
 
