@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     print(verifying.table(verifying.measure(rounds, 0.1 if options.quick else 1.0)))
     os.sched_setaffinity(0, cores)
     print("\nCalls between two daemons on a chain of our own, which asks, commits and settles for each that is paid:")
-    print(calls.table(calls.measure(rounds, 5 if options.quick else 100)))
+    print(calls.table(calls.measure(rounds, 5 if options.quick else 50)))
     return 0
 
 

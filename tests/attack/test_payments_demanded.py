@@ -143,11 +143,11 @@ def test_other_terms_than_were_published_are_not_signed(buyer: Daemon, alice: Da
     def found() -> Any:
         return [one["prices"][0]["amount"] for one in buyer.rpc("find.capability", name="priced")["providers"]]
 
-    serve("0.10")
+    serve("0.05")
     connect(buyer, alice)
     try:
-        poll(lambda: found() == ["0.1"], "the price is published", 20, 0.2)
-        serve("0.20")
+        poll(lambda: found() == ["0.05"], "the price is published", 20, 0.2)
+        serve("0.10")
         refused = buyer.cli_error("invoke", alice.peer_id, "priced", "x", "--max-price", "1")
         assert refused["code"] == "payment_refused"
         assert "published another price" in refused["message"]
