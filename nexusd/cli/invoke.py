@@ -18,7 +18,8 @@ from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, counted, duration, piece, size
 from nexusd.cli.usage import UsageError
-from nexusd.cli.waiting import PaymentNotice
+from nexusd.cli.waiting import PaymentNotice, given_up
+from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
@@ -114,7 +115,7 @@ def invoke(
         anyway=anyway,
     )
     if stream:
-        return Stream(_events(call, paid=max_price is not None), _Live().text)
+        return Stream(_events(call, paid=max_price is not None), _Live().text, _closing)
     return Answer(_whole(call, paid=max_price is not None), _result)
 
 
@@ -149,11 +150,20 @@ def _file(path: Path, limit: int) -> str:
 
 def _pieces(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent]:
     """What comes of a call; of one that may cost something, the first may wait for a person, or a settlement."""
-    with call, PaymentNotice(call.invocation) if paid else nullcontext() as notice:
-        for event in call:
-            if notice is not None:
-                notice.came()
-            yield event
+    try:
+        with call, PaymentNotice(call.invocation) if paid else nullcontext() as notice:
+            for event in call:
+                if notice is not None:
+                    notice.came()
+                yield event
+    except NexusError as error:
+        if paid and error.code == "connection_lost":  # "try again" would pay again
+            error.try_ = f"it may have been paid for: see `nexus pay explain {call.invocation}` before you call again"
+        raise
+    except (KeyboardInterrupt, GeneratorExit):  # the second where it came while a piece was printed
+        if paid:
+            current().say(given_up(call.invocation))
+        raise
 
 
 def _events(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent | InvokeEnded]:
@@ -201,6 +211,15 @@ def _result(result: InvokeResult) -> str:
     return piece(text).removesuffix("\n")
 
 
+def _closing(item: InvokeEvent | InvokeEnded) -> str:
+    """What people are told behind the last piece."""
+    if not isinstance(item, InvokeEnded):
+        return ""
+    end = item.end
+    done = f"done: {size(end.input_bytes)} in, {size(end.output_bytes)} out, {duration(end.duration_ms)}"
+    return done if end.payment is None else f"{done}\n{receipt_line(end.payment)}"
+
+
 class _Live:
     """Text for people while it comes: pieces of text are joined, other events have a line each."""
 
@@ -210,14 +229,7 @@ class _Live:
     def text(self, item: InvokeEvent | InvokeEnded) -> str:
         """What to print for one item."""
         if isinstance(item, InvokeEnded):
-            close = self._close()
-            end = item.end
-            current().say(
-                f"done: {size(end.input_bytes)} in, {size(end.output_bytes)} out, {duration(end.duration_ms)}"
-            )
-            if end.payment is not None:
-                current().say(receipt_line(end.payment))
-            return close
+            return self._close()
         if isinstance(item.data, str) and item.event in ("token", "partial", "result"):
             shown = piece(item.data)
             self._open_line = not shown.endswith("\n") if shown else self._open_line

@@ -9,6 +9,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+def _nothing(_item: object) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
     """One result. `text` makes the lines for people; what it returns was made safe for a terminal. `aside` is for
@@ -26,6 +30,8 @@ class Stream(Generic[T]):
 
     items: Iterator[T]
     text: Callable[[T], str]
+    aside: Callable[[T], str] = _nothing
+    """What an item says to people only, on stderr, behind its text."""
     open_ended: bool = False
     """It goes on until the user stops it, which is then no failure."""
 

@@ -9,6 +9,8 @@ escaped: that JSON may end up on a terminal too.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
@@ -68,11 +70,7 @@ class Printer:
                     self._write(text + "\n" if text else "")
                 self.say(outcome.aside)
             case Stream():
-                for item in outcome.items:
-                    if self.json:
-                        self._line(item)
-                    else:
-                        self._write(outcome.text(item))
+                self._stream(outcome)
 
     def fail(self, failure: Failure) -> None:
         """Print an error; its exit code is the caller's to use."""
@@ -88,6 +86,25 @@ class Printer:
         """Tell people something that is no result."""
         if sentence and not self.quiet:
             print(sentence, file=self.err, flush=True)
+
+    def _stream(self, outcome: Stream[Any]) -> None:
+        line_is_open = False
+        try:
+            for item in outcome.items:
+                if self.json:
+                    self._line(item)
+                    continue
+                text = outcome.text(item)
+                line_is_open = not text.endswith("\n") if text else line_is_open
+                self._write(text)
+                self.say(outcome.aside(item))
+        except (Exception, KeyboardInterrupt):
+            if line_is_open:  # what is said next would stand behind a piece of the output
+                with suppress(OSError):
+                    self._write("\n")
+            if isinstance(outcome.items, Generator):  # now, while it can still say something
+                outcome.items.close()
+            raise
 
     def _line(self, value: Any) -> None:
         self._write(escaped(msgspec.json.encode(value).decode()) + "\n")

@@ -17,6 +17,20 @@ LOOK_AGAIN_S: Final = 2.0
 THREAD: Final = "payment-notice"
 
 
+def given_up(purchase: str) -> str:
+    """What a call costs that its user gave up, as far as it is known; empty where nothing was signed for it."""
+    try:
+        one: PurchaseView = current().call("pay.explain", id=purchase).purchase
+    except (NexusError, OSError):  # it was not asked for yet, or the daemon is gone too
+        return ""
+    if one.signed == "0":
+        return ""
+    return clean(
+        f"given up; {one.signed} {one.asset} on {one.network} is signed for, and charged if it was worked for: see "
+        f"`nexus pay explain {one.id}`"
+    )
+
+
 class PaymentNotice:
     """In `with`, while nothing has come of a call that may cost something: looks how its payment stands, and says so
     when that changes. `came` ends that before the block does."""
@@ -53,6 +67,8 @@ class PaymentNotice:
         if one.state == "waiting":
             nexus = self._command()
             return f"{amount} wait for your word: {nexus} pay approve {one.id} (or {nexus} pay reject {one.id})"
+        if one.state == "signed" and one.tabs:
+            return f"signed for {one.signed} of at most {amount} on {one.network}; waiting for {one.capability}"
         if one.state == "signed":
             return (
                 f"signed for {amount} on {one.network}; waiting for {one.capability}, which may first have the payment "

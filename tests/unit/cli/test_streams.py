@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from nexusd.cli import waiting
+from nexusd.cli import main, waiting
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.scripted import Reply
+from tests.unit.cli.conftest import Text
 
 ROOT = Path(__file__).parents[3]
 BOB = str(Signer(bytes([2]) * 32).peer_id)
@@ -229,6 +230,17 @@ def test_invoke_says_what_it_waits_for_and_what_to_type(nexus, daemon, monkeypat
     ]
 
 
+def test_invoke_does_not_say_that_a_tab_is_settled_first(nexus, daemon, monkeypatch):
+    monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr(waiting, "LOOK_AGAIN_S", 0.01)
+    tab = replace(waits("i"), state="signed", signed="0.01", tabs=1)
+    looks = iter([schema.PayExplained(purchase=tab), Refusal("internal_error")])
+    daemon.script["pay.explain"] = lambda _: next(looks)
+    daemon.script["capability.invoke"] = lambda _: call_that(once_told(daemon, piece("result", "LOUD"), ended()))
+    ran = nexus("invoke", BOB, "upper", "x", "--max-price", "0.10", "--tab", tty=True)
+    assert ran.err == "signed for 0.01 of at most 0.1 USDC on base; waiting for upper\n"
+
+
 def test_invoke_asks_nobody_about_what_is_free_and_ends_well_where_the_daemon_cannot_tell(nexus, daemon, monkeypatch):
     monkeypatch.setattr(waiting, "FIRST_LOOK_S", 0.01)
     daemon.script["capability.invoke"] = lambda _: call(piece("result", "LOUD"), ended())
@@ -323,6 +335,29 @@ def test_stream_ends_a_line_that_was_left_open(nexus, daemon):
     assert nexus("invoke", BOB, "x", "y", "--stream", tty=True).out == "no line end\n"
 
 
+def test_stream_ends_its_line_before_anything_is_said(nexus, daemon, monkeypatch):
+    def run(*then, hang_up=False, options=()):
+        daemon.script["capability.invoke"] = lambda _: Reply(
+            schema.Invocation(invocation="i", credit=65536), then, hang_up=hang_up
+        )
+        both = Text(True)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", both)
+            patch.setattr(sys, "stderr", both)
+            patch.setattr(sys, "stdin", Text(True))
+            main.run(["invoke", BOB, "x", "y", "--stream", *options])
+        return both.text()
+
+    half = piece("token", "half")
+    assert run(half, ended()) == "half\ndone: 10 B in, 2.0 KiB out, 350 ms\n"
+    error = {"code": "invoke_failed", "message": "it burns"}
+    assert run(half, ended(error=error)) == "half\nnexus: it burns\n"
+    assert run(half, hang_up=True) == "half\nnexus: The daemon closed the connection\n  try again\n"
+    paid = run(half, hang_up=True, options=("--max-price", "0.10"))
+    assert "try again" not in paid
+    assert "it may have been paid for: see `nexus pay explain i`" in paid
+
+
 def test_stream_as_json_lines_says_that_it_is_whole(nexus, daemon):
     daemon.script["capability.invoke"] = lambda _: call(
         piece("partial", {"n": 1}), piece("partial", {"n": 2}, 1), ended()
@@ -374,6 +409,19 @@ def test_ctrl_c_gives_up_a_call(home, daemon):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (1, "", "")
+
+
+def test_ctrl_c_gives_up_a_paid_call_and_says_what_was_signed_for(home, daemon):
+    signed = replace(waits("i"), state="signed", signed="0.02")
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=signed)
+    daemon.script["capability.invoke"] = call(piece("token", "x"))
+    with started(home, "invoke", BOB, "x", "y", "--stream", "--max-price", "0.10") as process:
+        assert json.loads(process.stdout.readline())["data"] == "x"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("given up; 0.02 USDC on base is signed for, and charged if it was worked for")
+    assert "`nexus pay explain i`" in err
 
 
 @pytest.mark.parametrize("lines", [0, 1])
