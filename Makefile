@@ -60,7 +60,8 @@ types: $(READY)
 	@$(BIN)/mypy
 
 check: $(READY) ## format, lint, types, import contracts, unit and simulation tests (under a minute)
-	@$(MAKE) --no-print-directory --keep-going --jobs=$(JOBS) \
+	@# one more than there are cores: tests wait, too
+	@$(MAKE) --no-print-directory --keep-going --jobs=$$(($(JOBS) + 1)) \
 		$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(PARTS:%=check-%) types lint
 
 check-rest: $(READY)

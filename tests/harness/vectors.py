@@ -20,5 +20,5 @@ def named(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def cuts(data: bytes) -> range:
-    """Where to split a stream: everywhere, or at 200 places of what is long."""
-    return range(0, len(data) + 1, 1 + len(data) // 200)
+    """Where to split a stream: everywhere, or at 100 places of what is long."""
+    return range(0, len(data) + 1, 1 + len(data) // 100)

@@ -21,7 +21,7 @@ from tests.harness.memnet import MemoryNetwork
 from tests.harness.nodes import Bytes, ip_of, swarm, until
 
 SIZE = 64 * limits.KIB
-NUMBERS = range(120)
+NUMBERS = range(64)
 CIDS = [cid_of(number, SIZE) for number in NUMBERS]
 
 

@@ -106,6 +106,7 @@ def nexus() -> App:
     return build()
 
 
+@cache  # the same commands are on many pages
 def check(command: str, *, whole: bool) -> None:
     command = re.sub(r"<[^>]*>", "9fKq2LmX", command)
     program, *words = shlex.split(re.sub(r"\s>>? .*", "", command), comments=True)

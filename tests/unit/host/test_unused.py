@@ -49,6 +49,7 @@ except RuntimeError as error:
     assert "libp2p.transport.quic.connection.QUICConnection is not loaded" in run(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "import libp2p\n"])
 def test_whoever_has_loaded_libp2p_before_has_all_of_it(first):
     code = f"""

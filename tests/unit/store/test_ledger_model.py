@@ -45,7 +45,7 @@ class Model:
         return Sums(*map(sum, zip(*(astuple(parts_of(row)) for row in rows), strict=True))) if rows else Sums()
 
 
-@pytest.mark.parametrize("seed", first(2, range(6)))
+@pytest.mark.parametrize("seed", first(1, range(6)))
 async def test_any_steps_in_any_order(store, seed) -> None:
     rng = Random(seed)
     model = Model()

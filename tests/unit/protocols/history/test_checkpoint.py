@@ -97,6 +97,7 @@ def test_only_whole_days_are_made():
         make_checkpoint(LAB, [])
 
 
+@pytest.mark.slow
 def test_the_largest_day_and_checkpoint_are_blocks_that_peers_take():
     refs = [ref(DAY * 24 + n % 24, n // 24) for n in range(limits.DAY_BATCHES)]
     made, block = make_day("r" * 64, refs)

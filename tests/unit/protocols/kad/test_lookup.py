@@ -130,7 +130,7 @@ def test_made_up_peers_without_end_are_not_asked_without_end():
     made_up = iter(range(1000, 10**6))
     world.tables.clear()
     for one in world.contacts:
-        world.liars[one.peer] = lambda _asked: [contact(next(made_up)) for _ in range(5000)]
+        world.liars[one.peer] = lambda _asked: [contact(next(made_up)) for _ in range(500)]
     world.run(lookup(world.seeds()))
     assert len(world.asked) <= ASKED
 
