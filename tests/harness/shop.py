@@ -78,7 +78,11 @@ class Shop:
 
     def __enter__(self) -> Self:
         self.daemon.__enter__()
-        self.serve("upper", f"tee -a {self.worked} | tr a-z A-Z")
+        try:
+            self.serve("upper", f"tee -a {self.worked} | tr a-z A-Z")
+        except BaseException:
+            self.daemon.kill9()
+            raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -136,8 +136,11 @@ async def test_a_hundred_at_once_show_one_payment(place: Home, chain: LocalChain
 
 async def test_one_payment_is_shown_to_ten_providers_of_one_wallet(place: Home, chain: LocalChain) -> None:
     with ExitStack() as stack, ThreadPoolExecutor(PROVIDERS) as at_once:
-        made = list(at_once.map(lambda number: Shop(f"alice-{number}", place, chain), range(PROVIDERS)))
-        shops = [stack.enter_context(shop) for shop in made]
+
+        def start(number: int) -> Shop:
+            return stack.enter_context(Shop(f"alice-{number}", place, chain))
+
+        shops = list(at_once.map(start, range(PROVIDERS)))
         async with mallory(*(shop.daemon for shop in shops)) as payer:
             chosen = shops[PROVIDERS // 2]
             payment = bound(await demanded(payer, chosen, Order("one")), payer, chosen.peer_id, Order("one"))
