@@ -88,10 +88,9 @@ def with_file(handler: FileHandler, use: schema.FileUse, file: HandedFile | Refu
 
 def handlers(services: Services) -> dict[str, Handler]:
     """What answers each of the other methods of the schema that is not inline."""
-    document = openrpc_document()
 
     async def discover(_: schema.Empty, __: Session) -> Answer:
-        return document
+        return openrpc_document()
 
     return {
         "node.status": lambda params, session: services.node.status(),
