@@ -53,7 +53,12 @@ def show() -> Answer[PayPolicy]:
 
 @policy.command(
     name="set",
-    help=summaries.of("pay.setPolicy", "nexus pay policy set --per-request 1 --per-day 10 --allow-network base"),
+    help=summaries.of(
+        "pay.setPolicy",
+        "nexus pay policy set --per-request 1 --per-day 10 --allow-network base",
+        "What is left out stays. Amounts are whole tokens; `none` takes a limit away. A list replaces the one before "
+        "it, and `none` as its only entry empties it.",
+    ),
 )
 def set_(
     *,
@@ -70,8 +75,7 @@ def set_(
     allow_capability: Listed = (),
     max_window: int | None = None,
 ) -> Answer[PayPolicy]:
-    """Change; what is left out stays. Amounts are whole tokens; `none` takes a limit away. A list replaces the one
-    before it, and `none` as its only entry empties it.
+    """Change.
 
     Parameters
     ----------
@@ -137,7 +141,9 @@ def stop(*, off: Flag = False) -> Answer[PayStopped]:
 @app.command(help=summaries.of("pay.approvals", "nexus pay approvals"))
 def approvals() -> Answer[PurchaseList]:
     """List."""
-    return Answer(call("pay.approvals"), lambda found: _purchases(found, "nothing waits for you"))
+    found: PurchaseList = call("pay.approvals")
+    how = "`nexus pay approve ID` lets its call go on, `nexus pay reject ID` ends it" if found.purchases else ""
+    return Answer(found, lambda found: _purchases(found, "nothing waits for you"), how)
 
 
 @app.command(help=summaries.of("pay.approve", "nexus pay approve 019aca5e-…"))
@@ -304,7 +310,7 @@ def _policy(shown: PayPolicy) -> str:
         ("an hour", f"{limit(shown.per_hour)} (spent, or signed and still usable: {shown.spent_hour})"),
         ("a day", f"{limit(shown.per_day)} (the same: {shown.spent_day})"),
         ("a payee and day", limit(shown.per_payee)),
-        ("a minute", "no limit" if shown.per_minute is None else f"{shown.per_minute} payments"),
+        ("a minute", "no limit" if shown.per_minute is None else counted(shown.per_minute, "payment")),
         ("a person decides", f"above {shown.approve_above}" if shown.approve_above is not None else "never by amount"),
         ("", "before a payee is paid for the first time") if shown.approve_first else ("", ""),
         ("networks", names(shown.networks, "none") if shown.networks else "none: nothing is paid anywhere"),

@@ -68,7 +68,7 @@ def _trust(found: PayTrust) -> str:
     rest = [
         ("all payers", f"{found.total} owed"),
         ("without a chain", f"{found.offline} owed, by one and by all"),
-        ("known", f"by name or list, or after {counted(found.known_after, 'settled payment')}"),
+        ("known", f"who was named here, written to or listed, or settled {counted(found.known_after, 'payment')}"),
         ("trusted", ", ".join(found.trusted) or "nobody (trust_peers)"),
     ]
     if found.peer is not None:

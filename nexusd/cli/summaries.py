@@ -5,6 +5,6 @@ from __future__ import annotations
 from nexusd_protocols.rpc.schema import METHODS
 
 
-def of(method: str, example: str) -> str:
-    """What a command does, in the words of the method behind it, and an example."""
-    return f"{METHODS[method].summary}.\n\nExample: {example}"
+def of(method: str, example: str, more: str = "") -> str:
+    """What a command does, in the words of the method behind it and `more` of its own, and an example."""
+    return "\n\n".join(part for part in (f"{METHODS[method].summary}.", more, f"Example: {example}") if part)

@@ -244,6 +244,16 @@ def test_the_kill_switch_and_the_budget_stop_payments(allowed: Market) -> None:
     stopped = allowed.refused("echo", "x", "--max-price", "0.10")
     assert (stopped["code"], "switched off" in stopped["message"]) == ("payment_refused", True)
     allowed.bob.cli("pay", "stop", "--off")
+    # what waits for a person stays where it is
+    allowed.bob.cli("pay", "policy", "set", "--approve-above", "0.05")
+    call = _waiting(allowed)
+    (row,) = allowed.bob.cli("pay", "approvals")["purchases"]
+    allowed.bob.cli("pay", "stop")
+    assert "`nexus pay stop --off`" in allowed.bob.cli_error("pay", "approve", row["id"])["message"]
+    allowed.bob.cli("pay", "reject", row["id"])
+    assert call.item(lambda item: "error" in item)["error"]["code"] == "payment_rejected"
+    allowed.bob.cli("pay", "stop", "--off")
+    allowed.bob.cli("pay", "policy", "set", "--approve-above", "none")
     spent = allowed.bob.cli("pay", "policy", "show")["spentDay"]
     allowed.bob.cli("pay", "policy", "set", "--per-day", spent)
     over = allowed.refused("echo", "x", "--max-price", "0.10")

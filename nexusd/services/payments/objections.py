@@ -24,6 +24,12 @@ _CHANGES: Final = {
     policy.TOO_OFTEN: "nexus pay policy set --per-minute",
 }
 """What changes a policy's mind, for people."""
+STOPPED: Final = Refusal(
+    "payment_refused",
+    f"{policy.CODES[policy.STOPPED].capitalize()} (`{_CHANGES[policy.STOPPED]}`)",
+    {"reason": policy.STOPPED},
+)
+"""Nothing is signed, whatever it is for."""
 
 
 def against(terms: PriceTerms, reason: str, why: str) -> Refusal:

@@ -64,13 +64,6 @@ _AHEAD_SHARE: Final = 2
 """Of what a call may cost, the part that may be signed before anything came, where that is more than is usual."""
 
 
-_STOPPED: Final = Refusal(
-    "payment_refused",
-    f"{policy.CODES[policy.STOPPED].capitalize()} (`nexus pay stop --off`)",
-    {"reason": policy.STOPPED},
-)
-
-
 class Purse:
     """See `trade.Purse`."""
 
@@ -119,12 +112,12 @@ class Purse:
             return await self._show_again(wish, demand, known, account)
         rules = await self._policies.of(wish.agent)
         if await self._purchases.stopped():
-            return _STOPPED
+            return objections.STOPPED
         offers = _cheapest_first(demand.offers, tab=wish.tab)
         if demand.offers and not offers:
-            how = "wants a tab, and the call did not allow one"
+            how = "wants a tab, and the call did not allow one (`nexus invoke --tab`)"
             if wish.tab:
-                how = "has a price for the whole call, and no tab"
+                how = "has a price for the whole call, and no tab: call without `--tab`"
             return Refusal("payment_refused", f"The provider {how}")
         refused: list[Refusal] = []
         held: dict[Token, int | None] = {}
@@ -150,7 +143,7 @@ class Purse:
         if signed is None:
             return Refusal("payment_refused", "Nothing was signed for this call: make a new one")
         if await self._purchases.stopped():
-            return _STOPPED
+            return objections.STOPPED
         for offer in demand.offers:
             terms = offer.terms
             if signed.key == signed.authorization.key(terms.token) and terms.pay_to == was.pay_to:

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from nexusd.agents import Agents
+from nexusd.services.payments import objections
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import DECIMALS, Policies, shown
 from nexusd.services.payments.ports import Chains, Health
@@ -34,7 +35,7 @@ from nexusd.services.payments.views import (
 from nexusd.services.payments.wallet import Kdf, Wallet
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
-from nexusd_protocols.payments import money, receipt
+from nexusd_protocols.payments import money, policy, receipt
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.faults import PaymentFault
@@ -240,7 +241,7 @@ class Payments:
             return Refusal("refused", f"The payment waits for nobody: it is {found.state}")
         row = await self._store.purchases.decide(params.id, approve, self._clock())
         if isinstance(row, Refuse):
-            return Refusal("payment_refused", str(row))
+            return objections.STOPPED if row.code == policy.STOPPED else Refusal("payment_refused", str(row))
         self.purse.decided(params.id)
         return purchase_view(row, self._tokens)
 

@@ -89,7 +89,7 @@ class Till:
                 return Refusal("invalid_params", "What costs nothing has no tab, and nobody to pay to")
             return msgspec.structs.replace(spec, amount="0", network=network_name(token.chain_id), asset=token.symbol)
         if spec.pay_to is None and own is None:
-            return Refusal("no_wallet", "There is nobody to pay to")
+            return Refusal("no_wallet", "There is no wallet to pay to, and no other address was named (`--pay-to`)")
         if self._chains.online(token.chain_id) and own is None:
             return Refusal("no_wallet", "Settling payments takes gas, which the wallet pays")
         try:

@@ -84,6 +84,9 @@ def tab_views(row: PurchaseRow, tabs: Iterable[Signed], tokens: Tokens) -> list[
 def explanation(row: PurchaseRow, *, online: bool, now: int) -> str:
     """What its state means, and what happens next, where that is not plain. `online`: there is a node to ask."""
     signed = row.signed
+    if row.state is PurchaseState.WAITING:
+        id_ = row.intent.id
+        return f"it waits for a person: `nexus pay approve {id_}` or `nexus pay reject {id_}`"
     if signed is None:
         return ""
     ended = now >= signed.authorization.valid_before * 1000

@@ -36,7 +36,7 @@ _ROWS: Final = (
         "invalid_params",
         -32602,
         "The parameters do not fit the method",
-        "see the message; all parameters are in `nexusd openrpc`",
+        "see `--help` of the command, or `nexusd openrpc`",
     ),
     ErrorCode("internal_error", -32603, "The daemon failed", "see its log, and report what it says"),
     # refusals

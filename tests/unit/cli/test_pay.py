@@ -182,7 +182,10 @@ def test_payments_for_a_spreadsheet(nexus, daemon):
 
 def test_what_waits_for_a_person_and_what_was_decided(nexus, daemon):
     daemon.script |= {"pay.approvals": schema.PurchaseList(purchases=[]), "pay.approve": BOUGHT, "pay.reject": BOUGHT}
-    assert nexus("pay", "approvals", tty=True).out == "nothing waits for you\n"
+    empty = nexus("pay", "approvals", tty=True)
+    assert (empty.out, empty.err) == ("nothing waits for you\n", "")
+    daemon.script["pay.approvals"] = schema.PurchaseList(purchases=[BOUGHT])
+    assert "`nexus pay approve ID`" in nexus("pay", "approvals", tty=True).err
     assert nexus("pay", "approve", "019aca5e", tty=True).out == "approved: 0.1 USDC\n"
     assert nexus("pay", "reject", "019aca5e", tty=True).out == "rejected: 0.1 USDC\n"
     assert daemon.params("pay.reject").id == "019aca5e"
@@ -265,7 +268,7 @@ known     1 in a tab  5 owed     at once
 
 all payers       50 owed
 without a chain  0.1 owed, by one and by all
-known            by name or list, or after 3 settled payments
+known            who was named here, written to or listed, or settled 3 payments
 trusted          nobody (trust_peers)
 
 nobody took a payment back

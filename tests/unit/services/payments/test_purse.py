@@ -15,6 +15,7 @@ import trio
 
 from nexusd.services.payments.policies import Policies
 from nexusd.services.payments.purse import Payment, Purse
+from nexusd.services.payments.views import explanation
 from nexusd.services.trade import Ended, Wish
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId
@@ -336,6 +337,14 @@ async def test_a_tab_is_chosen_among_tabs_and_a_price_among_prices(tmp_path: Pat
         alice.holds = {137: 799, 8453: 900}
         tab = await alice.purse.pay(alice.wish(demand, tab=True))
         assert chosen(tab) == "eip155:8453"
+        for offered, tab_allowed, word in (
+            (tabs, False, "(`nexus invoke --tab`)"),
+            ([price()], True, "without `--tab`"),
+        ):
+            demand = terms.required(offered, BOB.peer_id)
+            refused = await alice.purse.pay(alice.wish(demand, tab=tab_allowed))
+            assert isinstance(refused, Refusal)
+            assert refused.message.endswith(word)
 
 
 async def test_a_call_made_again_shows_the_payment_on_its_network(tmp_path: Path) -> None:
@@ -378,8 +387,9 @@ async def test_who_gives_up_waiting_for_a_person_has_bought_nothing(tmp_path: Pa
                 answers.append(await alice.purse.pay(alice.wish()))
 
             nursery.start_soon(one)
-            while not await alice.store.purchases.approvals(AGENT, 10):
+            while not (waiting := await alice.store.purchases.approvals(AGENT, 10)):
                 await trio.sleep(0.01)
+            assert "`nexus pay approve call-2`" in explanation(waiting[0], online=True, now=alice.now)
             await alice.store.purchases.decide("call-2", True, alice.now)
             alice.now += 60_000
             alice.purse.decided("call-2")
