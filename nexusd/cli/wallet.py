@@ -46,7 +46,7 @@ def new(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
     """
     _is_free()
     password = _password(password_file, new=True)
-    made: WalletShow = call("wallet.new", password=password)
+    made = _slowly("wallet.new", password=password)
     return Answer(
         made, _show, "keep a copy of it elsewhere (`nexus wallet backup FILE`); without its password it is lost"
     )
@@ -72,7 +72,7 @@ def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = No
             "that is neither a keystore nor 32 bytes of hexadecimal", "name what `nexus wallet backup` wrote, or a key"
         )
     password = _password(password_file, new=not keystore)
-    made: WalletShow = call(
+    made = _slowly(
         "wallet.import", password=password, keystore=text if keystore else None, key=None if keystore else text
     )
     return Answer(made, _show)
@@ -90,7 +90,7 @@ def unlock(*, password_file: PasswordFile = None) -> Answer[WalletShow]:
     shown: WalletShow = call("wallet.show")
     if shown.unlocked and password_file is None and VARIABLE not in os.environ:
         return Answer(shown, _show, "it is open already")
-    return Answer(call("wallet.unlock", password=_password(password_file, new=False)), _show)
+    return Answer(_slowly("wallet.unlock", password=_password(password_file, new=False)), _show)
 
 
 @app.command(help=summaries.of("wallet.show", "nexus wallet show"))
@@ -157,6 +157,14 @@ def _is_free() -> None:
             return
         raise
     raise NexusError.of("wallet_exists", f"There is a wallet in {shown.path}: move it away first, and keep it")
+
+
+def _slowly(method: str, **fields: str | None) -> WalletShow:
+    """Call what makes a key of the password, and tell a person who waits for it why."""
+    if current().out.isatty():
+        current().say("making a key of the password: some seconds, so that guessing takes years")
+    shown: WalletShow = call(method, **fields)
+    return shown
 
 
 def _password(file: Path | None, *, new: bool) -> str:

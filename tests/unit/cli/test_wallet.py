@@ -49,6 +49,7 @@ def test_a_new_wallets_password_is_typed_twice(nexus, daemon, person):
     person.answers = ["hunter22", "hunter22"]
     ran = nexus("wallet", "new", tty=True)
     assert ran.out == f"address  {ADDRESS}\nstate    open\nfile     /home/wallet.json\n"
+    assert ran.err.startswith("making a key of the password")
     assert "nexus wallet backup FILE" in ran.err
     assert person.asked == ["Choose a password for the wallet: ", "Once more: "]
     assert passwords(daemon, "wallet.new") == ["hunter22"]
@@ -78,7 +79,8 @@ def test_who_has_no_wallet_is_not_asked_for_its_password(nexus, daemon, person):
     assert (ran.code, ran.err, person.asked) == (0, "it is open already\n", [])
     daemon.script |= {"wallet.show": LOCKED, "wallet.unlock": OPEN}
     person.answers = ["hunter22"]
-    assert nexus("wallet", "unlock").code == 0
+    ran = nexus("wallet", "unlock")
+    assert (ran.code, ran.err) == (0, "")
     assert (person.asked, passwords(daemon, "wallet.unlock")) == (["Password of the wallet: "], ["hunter22"])
 
 
