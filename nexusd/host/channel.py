@@ -182,11 +182,12 @@ class StreamChannel(Generic[EventT, CommandT]):
 
     async def send(self, *commands: CommandT, timeout: float | None = None) -> None:
         """Carry out commands, as `ports.Channel.send`."""
-        if timeout is None:
-            await self._send(commands, float("inf"))
+        deadline = float("inf") if timeout is None else trio.current_time() + timeout
+        if timeout is None or not self._writing.taken:
+            await self._send(commands, deadline)
             return
-        with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
-            await self._send(commands, scope.deadline)
+        with trio.CancelScope(deadline=deadline) as scope:
+            await self._send(commands, deadline)
         if scope.cancelled_caught:
             raise DeadlineError(f"{self._peer} took nothing for {timeout:g} s")
 
@@ -224,19 +225,20 @@ class StreamChannel(Generic[EventT, CommandT]):
                     if trio.current_time() >= deadline:
                         raise DeadlineError(f"{self._peer} is too slow in taking what it asked for")
                 chunk = data[start : start + CHUNK_BYTES]
-                await self._write_chunk(chunk)
+                await self._write_chunk(chunk, deadline)
                 if self._sent is not None:
                     self._sent(len(chunk))
         except BaseException:
             await self.reset()
             raise
 
-    async def _write_chunk(self, chunk: bytes) -> None:
+    async def _write_chunk(self, chunk: bytes, deadline: float) -> None:
+        now = trio.current_time()
         try:
             if self._stream.room >= len(chunk):
                 await self._stream.write(chunk)
                 return
-            with trio.CancelScope(deadline=trio.current_time() + WRITE_SECONDS):
+            with trio.CancelScope(deadline=min(now + WRITE_SECONDS, deadline)):
                 await self._stream.write(chunk)
                 return
         except HostError as error:
@@ -244,6 +246,8 @@ class StreamChannel(Generic[EventT, CommandT]):
             raise
         except Exception as error:
             raise ConnectionLostError(self._break("broke while sending")) from error
+        if deadline < now + WRITE_SECONDS:
+            raise DeadlineError(f"{self._peer} took nothing for {deadline - now:.3g} s")
         raise ConnectionLostError(self._break("stopped taking bytes"))
 
     async def close_write(self) -> None:

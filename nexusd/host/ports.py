@@ -101,9 +101,11 @@ class Channel(Protocol[EventT_co, CommandT_contra]):
         """The events that came along with the last one, at once: whoever handles several together need not wait."""
         ...
 
-    async def send(self, command: CommandT_contra, *, timeout: float | None = None) -> None:
-        """Carry out a command: returns once the transport took the bytes. Raises ConnectionLostError, DeadlineError,
-        LocalProtocolError. Not torn by cancellation: either all of the bytes went, or the stream is reset."""
+    async def send(self, *commands: CommandT_contra, timeout: float | None = None) -> None:
+        """Carry out commands, in order and in as few writes as may be: returns once the transport took the bytes.
+        `timeout` is for a peer that takes none. Raises ConnectionLostError, DeadlineError, and LocalProtocolError where
+        the machine refuses one: those before it are carried out. Not torn by cancellation: either all of the bytes
+        went, or the stream is reset."""
         ...
 
     async def close_write(self) -> None:

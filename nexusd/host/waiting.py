@@ -17,18 +17,22 @@ class Turns:
     def __init__(self) -> None:
         self.taken = False
         self._queue = trio.lowlevel.ParkingLot()
+        self._waiting = 0
 
     async def take(self) -> None:
         """Have it. Cancelled, the caller does not."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.taken:
-            await self._queue.park()  # whoever releases hands it over
+            self._waiting += 1
+            try:
+                await self._queue.park()  # whoever releases hands it over
+            finally:
+                self._waiting -= 1
         self.taken = True
 
     def release(self) -> None:
         """Hand it to the next."""
-        if not self._queue.unpark():
-            self.taken = False
+        self.taken = bool(self._waiting and self._queue.unpark())
 
     async def __aenter__(self) -> None:
         await self.take()

@@ -164,9 +164,10 @@ class Calling:
 async def _open(channel: CHANNEL, opening: commands.Open, params: InvokeParams) -> Refusal | None:
     """Say what is called, with the input that is at hand; or why that cannot be said, without the stream then."""
     try:
-        await channel.send(opening)
         if params.input is not msgspec.UNSET or params.final:
-            await channel.send(commands.Chunk(params.input, params.final))
+            await channel.send(opening, commands.Chunk(params.input, params.final))
+        else:
+            await channel.send(opening)
     except BaseException as error:
         # whatever it was, also that nobody wants the call any more: only a call that began holds its stream
         await channel.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -493,3 +494,29 @@ async def test_a_machine_that_cannot_be_made_leaves_no_stream(pair):
         await alice.streams.open(bob.peer_id, [TOY], broken)
     assert (bob.peer_id, TOY) not in alice._slots._outbound
     await until(lambda: (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol)
+
+
+async def test_commands_go_in_order_and_together_up_to_the_one_that_is_refused(talk):
+    mine, theirs = await talk()
+    await mine.send("one", "two")
+    assert [await theirs.receive(timeout=5), await theirs.receive(timeout=5)] == ["one", "two"]
+    assert theirs.ready() == []
+    await mine.send("three", "four")
+    assert await theirs.receive(timeout=5) == "three"
+    assert theirs.ready() == ["four"], "in one piece"
+    with pytest.raises(LocalProtocolError):
+        await mine.send("five", "not\none", "six")
+    await mine.send("seven")
+    assert [await theirs.receive(timeout=5), await theirs.receive(timeout=5)] == ["five", "seven"]
+
+
+async def test_many_commands_are_no_more_on_their_way_than_a_few(talk):
+    mine, theirs = await talk()
+    lines = [f"{number}".ljust(1000, ".") for number in range(500)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(mine.send, *lines))
+        for line in lines:
+            assert await theirs.receive(timeout=5) == line
+    assert max(mine._machine.sent_sizes) <= CHUNK_BYTES
+    assert sum(mine._machine.sent_sizes) == 1001 * len(lines)
+    assert len(mine._machine.sent_sizes) <= 20

@@ -47,12 +47,13 @@ class FakeChannel:
         await trio.lowlevel.checkpoint()
         return self.heard.pop(0)
 
-    async def send(self, command: Any, *, timeout: float | None = None) -> None:
+    async def send(self, *commands: Any, timeout: float | None = None) -> None:
         if self.fault is not None:
             raise self.fault
         if self.stuck:
             await trio.sleep_forever()
-        self.sent += self.machine.send(command)
+        for command in commands:
+            self.sent += self.machine.send(command)
 
     async def reset(self) -> None:
         self.resets += 1
