@@ -172,7 +172,11 @@ def _pieces(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent]:
         if paid and error.code == "connection_lost":  # "try again" would pay again
             error.try_ = f"it may have been paid for: see `nexus pay explain {call.invocation}` before you call again"
         raise
-    except (KeyboardInterrupt, GeneratorExit):  # the second where it came while a piece was printed
+    except KeyboardInterrupt as error:
+        if paid:
+            error.add_note(given_up(call.invocation))  # said once the line of output has ended
+        raise
+    except GeneratorExit:  # it came while a piece was printed
         if paid:
             current().say(given_up(call.invocation))
         raise

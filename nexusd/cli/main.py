@@ -90,7 +90,9 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         usage.silence(sys.stdout)
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        for note in getattr(error, "__notes__", ()):
+            printer.say(note)
         return 1
 
 

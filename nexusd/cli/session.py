@@ -42,7 +42,7 @@ class Session:
 
     def say(self, sentence: str) -> None:
         """Tell people something that is no result."""
-        if not self.options.json:
+        if sentence and not self.options.json:
             print(sentence, file=self.err, flush=True)
 
     def close(self) -> None:

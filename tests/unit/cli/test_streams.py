@@ -15,6 +15,7 @@ from nexusd.cli import main, waiting
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
+from tests.harness.process import poll
 from tests.harness.scripted import Reply
 from tests.unit.cli.conftest import Text
 
@@ -370,6 +371,25 @@ def test_stream_ends_its_line_before_anything_is_said(nexus, daemon, monkeypatch
     paid = run(half, hang_up=True, options=("--max-price", "0.10"))
     assert "try again" not in paid
     assert "it may have been paid for: see `nexus pay explain i`" in paid
+
+
+def test_stream_ends_its_line_before_it_says_what_was_signed_for(nexus, daemon, monkeypatch):
+    signed = replace(waits("i"), state="signed", signed="0.02")
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=signed)
+
+    def interrupted():
+        yield piece("token", "half")
+        poll(lambda: "half" in both.text(), "it was printed")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        daemon.wait_for("pay.explain")
+
+    daemon.script["capability.invoke"] = lambda _: call_that(interrupted())
+    both = Text(True)
+    monkeypatch.setattr(sys, "stdout", both)
+    monkeypatch.setattr(sys, "stderr", both)
+    monkeypatch.setattr(sys, "stdin", Text(True))
+    assert main.run(["invoke", BOB, "x", "y", "--stream", "--max-price", "0.10"]) == 1
+    assert both.text().startswith("half\ngiven up; 0.02 USDC on base is signed for")
 
 
 def test_stream_as_json_lines_says_that_it_is_whole(nexus, daemon):
