@@ -311,6 +311,9 @@ class Sale:
         found = await self._shop.chains.check(payment)
         if isinstance(found, Funds):
             return told.Checked(found.balance)
+        row = await self._shop.ledger.row(key)
+        if row is not None and row.state is not State.RELEASED:
+            return told.Checked(0)  # shown twice at once, and the other was settled meanwhile: it is known, or refused
         self._detail = found.detail
         return told.Answered(Refused(found.code, found.detail))
 

@@ -317,6 +317,43 @@ async def test_shown_a_hundred_times_at_once_it_works_once(tmp_path: Path) -> No
         assert (total.charges, total.amount) == (1, 100_000)
 
 
+async def test_shown_twice_at_once_the_other_is_not_taken_for_somebody_elses(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = payment(shop.price)
+        both, settled, asked = trio.Event(), trio.Event(), 0
+        answer = shop.chains.check
+
+        async def slow(verified: Any) -> Funds | PaymentFault:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                both.set()
+            await settled.wait()
+            return PaymentFault(faults.TRANSACTION_STATE)
+
+        ended: dict[str, Closing] = {}
+
+        async def one(name: str, request: events.Opened) -> None:
+            ended[name] = await shop.sell(Call(shop, say_two), request, paid)
+
+        async with trio.open_nursery() as nursery:
+            shop.chains.check = slow  # type: ignore[method-assign]
+            nursery.start_soon(one, "the same", opened)
+            nursery.start_soon(one, "another", shop.opened("r2"))
+            await both.wait()
+            shop.chains.check = answer  # type: ignore[method-assign]
+            await one("first", opened)
+            settled.set()
+        assert {name: closing.outcome for name, closing in ended.items()} == {
+            "first": "ok",
+            "the same": "ok",
+            "another": faults.USED,
+        }
+        assert shop.works == 1
+        assert ended["the same"].key == ended["first"].key
+
+
 async def test_failed_work_is_released_and_may_be_tried_again(tmp_path: Path) -> None:
     async with market(tmp_path) as shop:
         opened = shop.opened()
