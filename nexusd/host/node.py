@@ -112,33 +112,15 @@ class Node:
         self._stopped = trio.Event()
         self._running = False
 
-        keys = key_pair_of(signer)
         figures = figures or Figures()
         self._slots = slots or StreamSlots(figures.peer_streams, figures.protocol_streams, figures.open_streams)
-        handlers: dict[str, Handler] = {}
-        guard = StreamGuard(handlers, self._allowed, self._slots, self.penalise)
-        upgrader = noise_only(keys, NEGOTIATE_SECONDS, Budget(figures.peer_bytes), self.penalise, guard.serve, bounds)
-        store = PeerStore()
-        store.add_key_pair(ID.from_string(signer.peer_id), keys)
         circuits = Circuits()
-        self._swarm = Swarm(
-            ID.from_string(signer.peer_id),
-            store,
-            upgrader,
-            # relayed addresses begin like others
-            [circuits, *(transports if transports is not None else (Tcp(), WebSockets()))],
-            connection_config=boundless(NEGOTIATE_SECONDS),
-        )
-        self._host = BasicHost(
-            self._swarm,
-            negotiate_timeout=NEGOTIATE_SECONDS,
-            addrs_factory=lambda _candidates: [Multiaddr(a) for a in self._advertised()],
-            disable_identify_address_discovery=True,
-        )
+        # relayed addresses begin like others
+        carriers = [circuits, *(transports if transports is not None else (Tcp(), WebSockets()))]
         # one table, in which py-libp2p's own parts register too
-        handlers.update(self._host.get_mux().handlers)
-        self._host.get_mux().handlers = handlers
-        dial_nobody(self._swarm)
+        handlers: dict[str, Handler] = {}
+        self._swarm = self._stock_swarm(handlers, carriers, Budget(figures.peer_bytes), bounds)
+        self._host = self._stock_host(handlers)
         self._gate = Gate(figures, self.balance)
         admission = Admission(self._swarm, self._gate, self._allowed, self._spawn)
         self._dialer = Dialer(self._swarm, signer.peer_id, self._allowed, self._homes, SystemRandom())
@@ -153,39 +135,80 @@ class Node:
         )
         self._direct = DirectPeers(direct, own=signer.peer_id, connect=self.connect, random=SystemRandom())
         self._gate.set_known(self.direct.__contains__)
-        self.topics = TopicMesh(
+        self.topics = self._topic_mesh()
+        self._peers = self._peer_table()
+        self.dht = self._dht(role, schema or NoRecords(), shelf, wall_clock)
+        self.exchange = Exchange(self.streams, signer.peer_id, self.penalise)
+        self._reservations = self._relay_places(relays, admission, wall_clock)
+        self._relayed = self._reservations.addresses
+        circuits.start(self.connect, self._opener)
+        self._listeners = Listeners([] if self._memory else self._listen, self._gate, admission.serve)
+        self._nursery: trio.Nursery | None = None
+
+    # --- the parts --------------------------------------------------------------------------------------------------
+    def _stock_swarm(
+        self, handlers: dict[str, Handler], transports: list[ITransport], budget: Budget, bounds: Bounds | None
+    ) -> Swarm:
+        """py-libp2p's, with our Noise and Yamux, and nothing that dials by itself."""
+        own, keys = ID.from_string(self.peer_id), key_pair_of(self._signer)
+        guard = StreamGuard(handlers, self._allowed, self._slots, self.penalise)
+        upgrader = noise_only(keys, NEGOTIATE_SECONDS, budget, self.penalise, guard.serve, bounds)
+        store = PeerStore()
+        store.add_key_pair(own, keys)
+        swarm = Swarm(own, store, upgrader, transports, connection_config=boundless(NEGOTIATE_SECONDS))
+        dial_nobody(swarm)
+        return swarm
+
+    def _stock_host(self, handlers: dict[str, Handler]) -> BasicHost:
+        host = BasicHost(
+            self._swarm,
+            negotiate_timeout=NEGOTIATE_SECONDS,
+            addrs_factory=lambda _candidates: [Multiaddr(a) for a in self._advertised()],
+            disable_identify_address_discovery=True,
+        )
+        handlers.update(host.get_mux().handlers)
+        host.get_mux().handlers = handlers
+        return host
+
+    def _topic_mesh(self) -> TopicMesh:
+        return TopicMesh(
             self._host,
             self._opener,
-            signer.peer_id,
+            self.peer_id,
             self.penalise,
             self._connection_of,
             chance=SystemRandom(),
             direct=self.direct,
         )
-        self._peers = PeerTable(
+
+    def _peer_table(self) -> PeerTable:
+        return PeerTable(
             self._swarm,
-            Duplicates(signer.peer_id, self._spawn),
+            Duplicates(self.peer_id, self._spawn),
             self._allowed,
             self._feed,
             self._spawn,
             self._arrived,
             self._left,
         )
-        self.dht = Dht(
-            signer.peer_id,
+
+    def _dht(self, role: Role, schema: RecordSchema, shelf: Shelf | None, now: Callable[[], int]) -> Dht:
+        return Dht(
+            self.peer_id,
             role,
-            schema or NoRecords(),
+            schema,
             streams=self.streams,
             connect=self._dialer.try_connect,
             remote=self._peers.remote,
             addresses=self._advertised,
             learned=self._dialer.remember,
             charge=self.penalise,
-            clock=wall_clock,
+            clock=now,
             shelf=shelf,
         )
-        self.exchange = Exchange(self.streams, signer.peer_id, self.penalise)
-        self._reservations = Reservations(
+
+    def _relay_places(self, relays: Sequence[str], admission: Admission, now: Callable[[], int]) -> Reservations:
+        places = Reservations(
             relays,
             opener=self._opener,
             connect=self.connect,
@@ -193,15 +216,13 @@ class Node:
             accept=admission.take,
             charge=self.penalise,
             changed=self._identify.changed,
-            now=wall_clock,
+            now=now,
             random=SystemRandom(),
         )
-        self._reservations.register(self._host)
-        self._relayed = self._reservations.addresses
-        circuits.start(self.connect, self._opener)
-        self._listeners = Listeners([] if self._memory else self._listen, self._gate, admission.serve)
-        self._nursery: trio.Nursery | None = None
+        places.register(self._host)
+        return places
 
+    # --- life -------------------------------------------------------------------------------------------------------
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, and serve until `aclose` or cancellation; started once listening. Raises ListenError."""
         if self._running:
