@@ -355,9 +355,10 @@ async def test_a_cancelled_negotiation_leaves_no_stream(scripted):
     alice, bob, script = scripted
     forget(alice, bob.peer_id)
     before = streams_between(alice, bob.peer_id)
-    with trio.move_on_after(0.05):
-        await alice._opener.open(bob.peer_id, [TOY])
-    theirs = await script.next()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alice._opener.open, bob.peer_id, [TOY])
+        theirs = await script.next()
+        nursery.cancel_scope.cancel()
     await until(lambda: theirs.reset_by == "peer")
     await until(lambda: streams_between(alice, bob.peer_id) <= before)
 
