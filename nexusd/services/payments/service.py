@@ -35,7 +35,7 @@ from nexusd.services.payments.views import (
 from nexusd.services.payments.wallet import Kdf, Wallet
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
-from nexusd_protocols.payments import money, policy, receipt
+from nexusd_protocols.payments import money, policy
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.faults import PaymentFault
@@ -44,6 +44,7 @@ from nexusd_protocols.payments.purchase import PurchaseRow, PurchaseState
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
+from nexusd_protocols.rpc.receipts import verified
 
 log = structlog.get_logger(__name__)
 
@@ -275,17 +276,7 @@ class Payments:
 
     async def verify(self, params: schema.PayVerifyParams) -> schema.PayVerified:
         """Whether a receipt is one."""
-        found = receipt.verify(params.receipt.strip())
-        if isinstance(found, PaymentFault):
-            return schema.PayVerified(valid=False, problem=str(found))
-        token = self._tokens.find(found.network, found.asset)
-        return schema.PayVerified(
-            valid=True,
-            amount=found.amount if token is None else money.show(int(found.amount), token.decimals),
-            asset=found.asset if token is None else token.symbol,
-            network=found.network if token is None else network_name(token.chain_id),
-            receipt=msgspec.to_builtins(found),
-        )
+        return verified(params.receipt, self._tokens)
 
     async def _find(self, params: schema.PayIdParams) -> PurchaseRow | Refusal:
         agent = self._agents.find(params.agent)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from nexusd.cli.terminal import clock
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
+from tests.harness.vectors import vectors
 
 BOB = Signer(bytes([3]) * 32).peer_id
 AT = 1_795_958_550_252
@@ -165,6 +166,18 @@ def test_what_a_receipt_says(nexus, daemon, tmp_path):
     ran = nexus("pay", "verify", str(file), tty=True)
     assert (ran.code, ran.out) == (1, "not valid: nexus_bad_receipt: forged\n")
     assert nexus("pay", "verify", str(tmp_path / "none")).error["try"] == "name a file with a receipt"
+
+
+def test_a_receipt_is_verified_where_no_daemon_runs(nexus, tmp_path):
+    case = vectors("payments")["receipts"]["nexus"][0]
+    file = tmp_path / "receipt.jws"
+    file.write_text(case["jws"])
+    ran = nexus("pay", "verify", str(file), tty=True)
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "valid: signed by the provider")
+    assert "USDC" in ran.out
+    head, _, signature = case["jws"].rpartition(".")
+    file.write_text(f"{head}.{'A' * len(signature)}")
+    assert nexus("pay", "verify", str(file)).code == 1
 
 
 def test_payments_for_a_spreadsheet(nexus, daemon):
