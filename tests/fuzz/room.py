@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nexusd_protocols import limits
-from nexusd_protocols.room.message import Chat, Ignored, Presence, read
+from nexusd_protocols.room.message import Ignored, read
+from nexusd_protocols.room.payloads import Chat, Presence
 from nexusd_protocols.room.topics import parse_topic
 from tests.harness.vectors import vectors
 

@@ -18,6 +18,7 @@ from nexusd.services.rooms.voice import Voice
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import uuid7
 from nexusd_protocols.room import message as wire
+from nexusd_protocols.room import payloads
 from nexusd_protocols.room.presence import (
     HeartbeatDue,
     HeartbeatSent,
@@ -71,7 +72,7 @@ class Attendance:
             with trio.move_on_after(min(wait_s, LONELY_S) if joined.unheard else wait_s):
                 await joined.changed.wait()
 
-    async def hear(self, joined: Joined, read: wire.RoomMessage, presence: wire.Presence) -> None:
+    async def hear(self, joined: Joined, read: wire.RoomMessage, presence: payloads.Presence) -> None:
         """Somebody says that it is there, or goes. What gossip brings late says nothing about now."""
         before = joined.roster.get(read.sender)
         event = PresenceReceived(sender=read.sender, presence=presence, timestamp=read.timestamp)
@@ -79,17 +80,17 @@ class Attendance:
         if presence.agent_name and joined.roster.get(read.sender) is not before:
             await self._learn_name(read.sender, presence.agent_name)
 
-    async def publish_all(self, rooms: Iterable[Joined], status: wire.Status) -> None:
+    async def publish_all(self, rooms: Iterable[Joined], status: payloads.Status) -> None:
         """Tell several rooms."""
         for joined in list(rooms):
             await self.publish(joined, status)
 
-    async def publish(self, joined: Joined, status: wire.Status) -> None:
+    async def publish(self, joined: Joined, status: payloads.Status) -> None:
         """Tell a room that the agent is there, or goes. One at a time, so that what is said last is what holds."""
         async with joined.speaking:
             await self._publish(joined, status)
 
-    async def _publish(self, joined: Joined, status: wire.Status) -> None:
+    async def _publish(self, joined: Joined, status: payloads.Status) -> None:
         persona = self._persona_of(joined.agent.id)
         now = self._clock()
         joined.spoke_at = max(now, joined.spoke_at + 1)  # of two in one millisecond, the second is the newer

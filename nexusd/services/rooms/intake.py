@@ -31,6 +31,7 @@ from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.history.bounds import placement
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
+from nexusd_protocols.room import payloads
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,7 @@ class Intake:
     def place(self, joined: Joined, message: SignedMessage, read: wire.RoomMessage, now: int) -> RoomRow | Turned:
         """A message that was read, as a row of the room's log, or why it is none. A row has its place in the budget
         from here on, so it must go to `keep`, or to `drop`."""
-        if not isinstance(read.payload, wire.HISTORY):
+        if not isinstance(read.payload, payloads.HISTORY):
             return Turned("not_history", read.timestamp, lie=True)
         if fault := placement(read.timestamp, now, joined.horizon(now)):
             return Turned(fault, read.timestamp)

@@ -24,6 +24,7 @@ from nexusd_protocols.history.bounds import placement
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
+from nexusd_protocols.room import payloads
 from nexusd_protocols.room.topics import META
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class Receiving:
         now = self._clock()
         if _is_over(joined, read, now):
             return "ignore"
-        if isinstance(read.payload, wire.HISTORY) and read.timestamp < now - FRESH_MS:
+        if isinstance(read.payload, payloads.HISTORY) and read.timestamp < now - FRESH_MS:
             return self._judge_old(joined, message, read)
         return self._accept(message, read)
 
@@ -112,12 +113,12 @@ class Receiving:
                 return
             read = again
         match read.payload:
-            case wire.Chat() | wire.Edit() | wire.Retract() | wire.Meta():
+            case payloads.Chat() | payloads.Edit() | payloads.Retract() | payloads.Meta():
                 while self._received_bytes > RECEIVED_BYTES:
                     await self._kept.wait()
                 self._received_bytes += len(message.data)
                 await self._received.send((joined, message, read))
-            case wire.Presence() as presence:
+            case payloads.Presence() as presence:
                 await self._attendance.hear(joined, read, presence)
             case _:
                 pass  # capability, sync: read and bounded, nothing here acts on them
@@ -166,7 +167,7 @@ class Receiving:
     async def deliver_meta(self, _: PeerId, message: SignedMessage) -> None:
         """Tell who listens; nothing of it is kept."""
         read = wire.read(META, message.data, message.sender, self._clock())
-        if isinstance(read, wire.RoomMessage) and isinstance(read.payload, wire.Meta):
+        if isinstance(read, wire.RoomMessage) and isinstance(read.payload, payloads.Meta):
             data = {"action": read.payload.action, "room": read.payload.room_id, "sender": read.sender}
             self._emit(LiveEvent(kind="room", type="announced", at=self._clock(), data=data, peer=read.sender))
 
@@ -190,11 +191,11 @@ class Receiving:
 
 def _is_over(joined: Joined, read: wire.RoomMessage, now: int) -> bool:
     """Whether a message is of a time that nothing is kept of, or says who was there once."""
-    if isinstance(read.payload, wire.HISTORY):
+    if isinstance(read.payload, payloads.HISTORY):
         return placement(read.timestamp, now, joined.horizon(now)) is not None
     if read.timestamp < now - limits.PRESENCE_AGE_MS:
         return True
-    if not isinstance(read.payload, wire.Presence):
+    if not isinstance(read.payload, payloads.Presence):
         return False
     member = joined.roster.get(read.sender)
     return member is not None and read.timestamp <= member.timestamp

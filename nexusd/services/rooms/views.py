@@ -13,6 +13,7 @@ from nexusd.store.room_rows import RoomKind, RoomRow
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room import message as wire
+from nexusd_protocols.room import payloads
 from nexusd_protocols.room.presence import Member
 from nexusd_protocols.rpc.schema import RoomMember, RoomStats
 
@@ -61,12 +62,12 @@ def stored(room: RoomId, message: SignedMessage, raw: bytes, read: wire.RoomMess
     format_: str = "text/plain"
     references: Sequence[str] = read.references
     match payload:
-        case wire.Chat():
+        case payloads.Chat():
             content, format_ = payload.content, payload.format
             reply_to, thread_id = payload.reply_to or "", payload.thread_id or ""
-        case wire.Edit():
+        case payloads.Edit():
             content, format_ = payload.content, payload.format
-        case wire.Meta():
+        case payloads.Meta():
             content = payload.action
             references = (payload.room_manifest,) if payload.room_manifest else ()
         case _:

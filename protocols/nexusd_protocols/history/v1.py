@@ -24,7 +24,8 @@ from nexusd_protocols.history.bounds import CLOSE_MS, HOUR_MS
 from nexusd_protocols.history.errors import HistoryError
 from nexusd_protocols.identity import Signer, verify
 from nexusd_protocols.ids import RoomId, uuid7
-from nexusd_protocols.room.message import Chat, RoomMessage
+from nexusd_protocols.room.message import RoomMessage
+from nexusd_protocols.room.payloads import Chat
 
 CHECKPOINT_BATCHES: Final = 100
 """Batch CIDs in one of our checkpoints; `previousCheckpoint` leads to those before."""

@@ -2,5 +2,6 @@
 
 topics    the names of topics, made and read
 message   JSON messages, built and judged
+payloads  what they carry
 presence  who is in a room
 """

@@ -10,102 +10,39 @@ blame; its author is, by `penalty`.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 
 import msgspec
 
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
-from nexusd_protocols.ids import MessageId, parse_capability_name, parse_message_id
-from nexusd_protocols.untrusted import printable
+from nexusd_protocols.ids import MessageId, parse_message_id
+from nexusd_protocols.room.payloads import (
+    DECODERS,
+    KINDS,
+    Chat,
+    Edit,
+    Format,
+    Meta,
+    Payload,
+    Presence,
+    Retract,
+    Status,
+    clean,
+    cleaned,
+    fault_of,
+)
 
 VERSION: Final = 1
-
-Format = Literal["text/plain", "text/markdown", "application/json"]
-Status = Literal["online", "idle", "busy", "offline"]
 
 _MAX_TIMESTAMP_MS: Final = (1 << 48) - 1  # as many bits as a UUIDv7 has for it
 
 
 class MessageTooLargeError(ValueError):
     """The message would be larger than any receiver takes."""
-
-
-class Chat(msgspec.Struct, frozen=True, rename="camel"):
-    """Something said. `reply_to` is a message id, `thread_id` whatever name the agents gave a thread."""
-
-    content: str
-    format: Format
-    reply_to: str | None = None
-    thread_id: str | None = None
-
-
-class Edit(msgspec.Struct, frozen=True, rename="camel"):
-    """What a message of the same author says from now on. The newest edit is shown, and all are kept."""
-
-    message_id: str
-    content: str
-    format: Format
-
-
-class Retract(msgspec.Struct, frozen=True, rename="camel"):
-    """The author takes a message back. It is kept, and not shown."""
-
-    message_id: str
-
-
-class Presence(msgspec.Struct, frozen=True, rename="camel"):
-    """Who is here. As read, the texts are shortened and cleaned for display; they are still the sender's words."""
-
-    status: Status
-    capabilities: tuple[str, ...] = ()
-    agent_name: str | None = ""
-    agent_type: str | None = ""
-    version: str | None = ""
-
-
-class Meta(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """News of the network, such as `room:created`; `room_manifest` is a CID."""
-
-    action: str
-    room_id: str | None = None
-    room_manifest: str | None = None
-
-
-class CapabilityDefinition(msgspec.Struct, frozen=True, rename="camel"):
-    """One capability in the words of its provider."""
-
-    name: str
-    protocol: str = ""
-    description: str = ""
-    pricing: str = ""
-    rate_limit: str = ""
-
-
-class Capabilities(msgspec.Struct, frozen=True, rename="camel"):
-    """What a provider offers."""
-
-    capabilities: tuple[CapabilityDefinition, ...]
-
-
-class Sync(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The published network's early form of catching up; timestamps in unix milliseconds."""
-
-    action: Literal["request", "response"]
-    since: int | None = None
-    limit: int | None = None
-    message_count: int | None = None
-    oldest_timestamp: int | None = None
-    newest_timestamp: int | None = None
-
-
-Payload = Chat | Edit | Retract | Presence | Meta | Capabilities | Sync
-HISTORY: Final = (Chat, Edit, Retract, Meta)
-"""What a room's history keeps. The rest is about now."""
 
 
 class NexusMessage(msgspec.Struct, frozen=True):
@@ -141,7 +78,7 @@ class RoomMessage:
     @property
     def kind(self) -> str:
         """The `type` that it travels under."""
-        return _TYPES[type(self.payload)]
+        return KINDS[type(self.payload)]
 
     @property
     def target(self) -> str:
@@ -161,24 +98,6 @@ class Ignored:
 
 _message: Final = msgspec.json.Decoder(NexusMessage)
 _head: Final = msgspec.json.Decoder(_Head)
-_PAYLOADS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    "chat": msgspec.json.Decoder(Chat),
-    "edit": msgspec.json.Decoder(Edit),
-    "retract": msgspec.json.Decoder(Retract),
-    "presence": msgspec.json.Decoder(Presence),
-    "meta": msgspec.json.Decoder(Meta),
-    "capability": msgspec.json.Decoder(Capabilities),
-    "sync": msgspec.json.Decoder(Sync),
-}
-_TYPES: Final[dict[type, str]] = {
-    Chat: "chat",
-    Edit: "edit",
-    Retract: "retract",
-    Presence: "presence",
-    Meta: "meta",
-    Capabilities: "capability",
-    Sync: "sync",
-}
 
 
 # --- building ---------------------------------------------------------------------------------------------------------
@@ -199,12 +118,12 @@ def build(
     parse_message_id(message_id)
     if not 0 <= timestamp <= _MAX_TIMESTAMP_MS:
         raise ValueError("a timestamp is in unix milliseconds of 48 bits")
-    fault = _references_fault(references) or _payload_fault(payload)
+    fault = _references_fault(references) or fault_of(payload)
     if fault:
         raise ValueError(fault)
     message = NexusMessage(
         version=VERSION,
-        type=_TYPES[type(payload)],
+        type=KINDS[type(payload)],
         id=message_id,
         timestamp=timestamp,
         sender=sender,
@@ -361,13 +280,13 @@ def _foreign(data: bytes) -> Ignored | None:
         return None
     if head.version != VERSION:
         return Ignored("bad_version", f"version {head.version}")
-    if head.type not in _PAYLOADS:
+    if head.type not in DECODERS:
         return Ignored("unknown_type", clean(head.type))
     return None
 
 
 def _read_payload(message: NexusMessage) -> Payload | Ignored:
-    decoder = _PAYLOADS.get(message.type)
+    decoder = DECODERS.get(message.type)
     if decoder is None:
         return Ignored("unknown_type", clean(message.type))
     try:
@@ -375,118 +294,15 @@ def _read_payload(message: NexusMessage) -> Payload | Ignored:
     except msgspec.MsgspecError as error:
         return Ignored("bad_payload", ndjson.explained(error), 1)
     if isinstance(payload, Presence):
-        return _cleaned(payload)
-    if fault := _payload_fault(payload):
+        return cleaned(payload)
+    if fault := fault_of(payload):
         return Ignored("bad_payload", fault, 1)
     return payload
 
 
-def _cleaned(payload: Presence) -> Presence:
-    """Presence is never refused for its words: what does not fit is left out."""
-    return Presence(
-        status=payload.status,
-        capabilities=tuple(filter(_is_capability_name, payload.capabilities[: limits.PROFILE_CAPABILITIES])),
-        agent_name=clean(payload.agent_name or ""),
-        agent_type=clean(payload.agent_type or ""),
-        version=clean(payload.version or ""),
-    )
-
-
-def _is_capability_name(text: str) -> bool:
-    try:
-        parse_capability_name(text)
-    except ValueError:
-        return False
-    return True
-
-
-def clean(name: str, max_chars: int = limits.DISPLAY_NAME_CHARS) -> str:
-    """A name fit for display: letters, marks and digits of any script, blank and `- _ .`; at most `max_chars`. What
-    moves a cursor, hides or reverses text is gone."""
-    # four characters in for one out: enough for decomposed scripts, and a bound on the work
-    text = unicodedata.normalize("NFC", printable(name[: 4 * max_chars]))
-    kept = "".join(
-        character if character in "-_." or unicodedata.category(character)[0] in "LMN" else " "
-        for character in text
-        if character.isspace() or character in "-_." or unicodedata.category(character)[0] in "LMN"
-    )
-    return " ".join(kept.split())[:max_chars].rstrip()
-
-
-# --- bounds that both sides keep ------------------------------------------------------------------------------------
 def _references_fault(references: Sequence[str]) -> str | None:
     if len(references) > limits.REFERENCES:
         return f"a message has at most {limits.REFERENCES} references"
     if not all(0 < len(reference) <= limits.REFERENCE_CHARS for reference in references):
         return f"a reference has 1 to {limits.REFERENCE_CHARS} characters"
     return None
-
-
-def _id_fault(field: str, text: str) -> str | None:
-    try:
-        parse_message_id(text)
-    except ValueError as error:
-        return f"{field}: {error}"
-    return None
-
-
-def _chat_fault(payload: Chat) -> str | None:
-    if payload.reply_to is not None and (fault := _id_fault("replyTo", payload.reply_to)):
-        return fault
-    thread = payload.thread_id
-    if thread is not None and not (0 < len(thread) <= limits.MESSAGE_ID_CHARS and thread.isprintable()):
-        return f"a thread id has 1 to {limits.MESSAGE_ID_CHARS} printable characters"
-    return None
-
-
-def _presence_fault(payload: Presence) -> str | None:
-    if len(payload.capabilities) > limits.PROFILE_CAPABILITIES:
-        return f"a profile names at most {limits.PROFILE_CAPABILITIES} capabilities"
-    for name in payload.capabilities:
-        try:
-            parse_capability_name(name)
-        except ValueError as error:
-            return str(error)
-    texts = (payload.agent_name, payload.agent_type, payload.version)
-    if any(text and len(text) > limits.DISPLAY_NAME_CHARS for text in texts):
-        return f"a name has at most {limits.DISPLAY_NAME_CHARS} characters"
-    return None
-
-
-def _meta_fault(payload: Meta) -> str | None:
-    if not 0 < len(payload.action) <= limits.MESSAGE_ID_CHARS:
-        return f"an action has 1 to {limits.MESSAGE_ID_CHARS} characters"
-    if payload.room_id is not None and len(payload.room_id) > limits.ROOM_ID_CHARS:
-        return f"a room id has at most {limits.ROOM_ID_CHARS} characters"
-    if payload.room_manifest is not None and len(payload.room_manifest) > limits.REFERENCE_CHARS:
-        return f"a CID has at most {limits.REFERENCE_CHARS} characters"
-    return None
-
-
-def _capabilities_fault(payload: Capabilities) -> str | None:
-    if len(payload.capabilities) > limits.PROFILE_CAPABILITIES:
-        return f"a provider names at most {limits.PROFILE_CAPABILITIES} capabilities"
-    for row in payload.capabilities:
-        if not 0 < len(row.name) <= limits.CAPABILITY_NAME_CHARS:
-            return f"a capability's name has 1 to {limits.CAPABILITY_NAME_CHARS} characters"
-        if any(
-            len(text) > limits.DESCRIPTION_CHARS
-            for text in (row.protocol, row.description, row.pricing, row.rate_limit)
-        ):
-            return f"a text has at most {limits.DESCRIPTION_CHARS} characters"
-    return None
-
-
-_FAULTS: Final[dict[type, Callable[[Any], str | None]]] = {
-    Chat: _chat_fault,
-    Edit: lambda edit: _id_fault("messageId", edit.message_id),
-    Retract: lambda retract: _id_fault("messageId", retract.message_id),
-    Presence: _presence_fault,
-    Meta: _meta_fault,
-    Capabilities: _capabilities_fault,
-    Sync: lambda _: None,
-}
-
-
-def _payload_fault(payload: Payload) -> str | None:
-    return _FAULTS[type(payload)](payload)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from nexusd_protocols import limits
 from nexusd_protocols.identity import PeerId
-from nexusd_protocols.room.message import Presence, Status
+from nexusd_protocols.room.payloads import Presence, Status
 
 _GREETING_MS = 10_000
 """A newcomer is greeted with a heartbeat before the next is due, but not more often than this: a room that fills up

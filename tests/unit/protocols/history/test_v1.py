@@ -12,6 +12,7 @@ from nexusd_protocols.content.json_blocks import encode_json
 from nexusd_protocols.history import v1
 from nexusd_protocols.history.errors import HistoryError
 from nexusd_protocols.room import message as wire
+from nexusd_protocols.room import payloads
 from tests.harness.people import ALICE, BOB, MALLORY
 from tests.harness.spoken import AT, HOUR, HOUR_MS, LAB, said
 
@@ -28,7 +29,7 @@ MESSAGES = [
     read(said("zweite\n\u2028\x01 é", timestamp=AT + 2, author=BOB, message_id="m2")),
     read(said("first", timestamp=AT + 1, message_id="m1")),
 ]
-EDIT = wire.RoomMessage("/nexus/room/lab", "m3", ALICE.peer_id, AT + 3, wire.Edit("m1", "other", "text/plain"))
+EDIT = wire.RoomMessage("/nexus/room/lab", "m3", ALICE.peer_id, AT + 3, payloads.Edit("m1", "other", "text/plain"))
 
 
 def rendered(messages=MESSAGES) -> Block:

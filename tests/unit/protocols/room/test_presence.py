@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from nexusd_protocols.identity import PeerId
-from nexusd_protocols.room.message import Presence
+from nexusd_protocols.room.payloads import Presence
 from nexusd_protocols.room.presence import (
     HeartbeatDue,
     HeartbeatSent,
