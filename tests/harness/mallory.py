@@ -36,6 +36,8 @@ MESHSUB = "/meshsub/1.1.0"
 KAD = "/nexus/kad/1.1.0"
 
 ANSWER_SECONDS = 20.0
+CLOSE_SECONDS = 10.0
+"""What it takes is 0.2 s for each victim."""
 
 
 class Line:
@@ -178,7 +180,7 @@ async def mallory(*victims: Daemon, name: str = "mallory", agent_version: str | 
                 await attacker.dial(victim)
             yield attacker
         finally:
-            with trio.move_on_after(2, shield=True):
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
                 await host.close()
 
 
