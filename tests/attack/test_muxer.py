@@ -102,7 +102,8 @@ async def test_every_frame_in_every_state(alice: Daemon, carol: JsPeer, state: s
                         await trio.sleep(0.001)
                 assert (answered in attacker.heard) is (code is None), (number, code, frames(octets))
             if code:
-                poll(lambda a=attacker, c=code: charges(alice, a.peer_id) == [c], f"{code} in the log")
+                # a stream that was half closed in the middle of its first word may be charged beside it
+                poll(lambda a=attacker, c=code: charges(alice, a.peer_id).count(c) == 1, f"{code} in the log")
 
 
 # --- floods -----------------------------------------------------------------------------------------------------------

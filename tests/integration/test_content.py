@@ -322,7 +322,7 @@ def test_what_messages_refer_to_is_kept_for_the_room(alice: Daemon, bob: Daemon,
         assert bob.cli("storage")["others"] >= report.stat().st_size
     alice.cli("content", "rm", cid)
     # its author has it no more, and can have it again
-    assert alice.cli("content", "stat", cid)["complete"] is False
+    poll(lambda: not alice.cli("content", "stat", cid)["complete"], "collected at alice's")
     assert alice.cli("content", "pin", cid)["cid"] == cid
     assert alice.cli("content", "stat", cid)["complete"] is True
 
