@@ -30,7 +30,14 @@ def test_what_honest_hosts_say_is_heard_in_time(scenario: Scenario, nodes: int) 
     assert seconds <= CPU_SECONDS
 
 
-@pytest.mark.parametrize(("name", "heard"), [("cold boot", 0.1), ("attack at dawn", 0.1), ("covert flash", 0.9)])
+@pytest.mark.parametrize(
+    ("name", "heard"),
+    [
+        ("cold boot", 0.1),
+        pytest.param("attack at dawn", 0.1, marks=pytest.mark.slow),
+        pytest.param("covert flash", 0.9, marks=pytest.mark.slow),
+    ],
+)
 def test_the_attackers_bite(name: str, heard: float) -> None:
     """What would be 1.0 hosts (no scores, no flood publishing, no gossip, no outbound quota) hear next to nothing where
     Sybils have taken the meshes, and of a covert flash nothing after it: it is the router that holds, not the attack

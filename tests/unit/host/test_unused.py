@@ -27,6 +27,7 @@ assert not real, real
     run(code)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_can_be_named_and_caught_but_not_made():
     code = """
 from nexusd.host import unused
