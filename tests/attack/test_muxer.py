@@ -154,7 +154,8 @@ FLOODS = {
     "goodbyes": Flood(lambda n: go_away(), "too_many_empty_frames", first=OPEN),
     "data on no stream": Flood(lambda n: data(2 * n + 1, bytes(1000)), "stray_data"),
     "data after a reset": Flood(lambda n: data(1, bytes(1000)), "stray_data", first=OPEN + window(1, 0, RST)),
-    "data after the end": Flood(lambda n: data(1, b"x"), "data_after_end", first=window(1, 0, SYN | FIN)),
+    # at once: a stream that is forgotten meanwhile has data that belongs to none
+    "data after the end": Flood(lambda n: window(2 * n + 1, 0, SYN | FIN) + data(2 * n + 1, b"x"), "data_after_end"),
     "data beyond the window": Flood(
         lambda n: data(1, bytes(10_000)), "window_exceeded", first=data(1, ECHO, SYN), together=30
     ),
