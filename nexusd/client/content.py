@@ -14,6 +14,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
@@ -75,8 +76,8 @@ def put_stream(
     format: Format = "file",  # noqa: A002 - the field's name
     progress: Callable[[int], None] = lambda _sent: None,
 ) -> schema.ContentPut:
-    """Put what a file object gives. With a `key` it can be resumed, and the file must be seekable. Raises NexusError,
-    OSError."""
+    """Put what a file object gives. With a `key` it can be resumed, and the file must be seekable; without, a put that
+    is broken off is given up. Raises NexusError, OSError."""
     begin = schema.ContentBeginParams(name=name, key=key, retention=retention, staged=staged, format=format)
     return _put(nexus, file, begin, progress, hand_over=False)
 
@@ -93,6 +94,24 @@ def _put(
     progress(upload.written)
     if upload.done is not None:
         return upload.done
+    try:
+        return _fill_up(nexus, file, begin, upload, progress, hand_over=hand_over)
+    except BaseException:
+        if not begin.key:  # nobody can go on with it, and it would hold on to what was stored for an hour
+            with suppress(NexusError, OSError):
+                nexus.call("content.abort", schema.ContentUploadParams(upload=upload.upload))
+        raise
+
+
+def _fill_up(
+    nexus: Caller,
+    file: IO[bytes],
+    begin: schema.ContentBeginParams,
+    upload: schema.ContentUpload,
+    progress: Callable[[int], None],
+    *,
+    hand_over: bool,
+) -> schema.ContentPut:
     if hand_over:
         try:
             _hand_over(nexus, file.fileno(), upload, progress)

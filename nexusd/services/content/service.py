@@ -278,7 +278,7 @@ class Content:
         if isinstance(cid, Refusal):
             return cid
         pins = await self._unpin(agent.id, cid)
-        gone = await self._blocks.remove(cid, before=self._collectable())
+        gone = await self._blocks.remove(cid, needed=self._uploads.needs)
         if not pins and not gone.blocks and await self._blocks.size(cid) is None:
             return Refusal("content_not_found", f"{cid} is not here")
         return schema.ContentCollected(blocks=gone.blocks, bytes=gone.bytes, pins=pins)

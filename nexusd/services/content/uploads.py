@@ -24,7 +24,8 @@ from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import ContentPut
 
 UPLOADS: Final = 256
-"""Puts under way. Each holds up to 1.3 MiB, and some kilobytes mostly."""
+"""Puts under way. Each holds up to 1.3 MiB, and some kilobytes mostly; and a digest for each block: 1/2000 of what is
+put."""
 IDLE_MS: Final = 3_600_000
 """A put that nobody went on with for so long is forgotten; its blocks go with a later collection."""
 AHEAD_BYTES: Final = 4 * limits.MIB
@@ -75,7 +76,8 @@ class JsonSink:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Upload:
-    """A put under way. `pending` blocks are built and not stored yet, because the disk had no room."""
+    """A put under way. `pending` blocks are built and not stored yet, because the disk had no room; `digests` are
+    those of all its blocks."""
 
     id: str
     agent: AgentId
@@ -88,6 +90,7 @@ class Upload:
     touched: int
     written: int = 0
     pending: list[Block] = field(default_factory=list)
+    digests: set[bytes] = field(default_factory=set)
     ended: tuple[Cid, int] | None = None
     lock: trio.Lock = field(default_factory=trio.Lock)
     moved: trio.Event = field(default_factory=trio.Event)
@@ -110,6 +113,10 @@ class Uploads:
     def oldest(self) -> int | None:
         """When the oldest one began: what was stored since then is needed, though nothing keeps it yet."""
         return min((upload.began for upload in self._by_id.values()), default=None)
+
+    def needs(self, digest: bytes) -> bool:
+        """Whether one under way has such a block, which nothing else may keep. Any thread may ask."""
+        return any(digest in upload.digests for upload in tuple(self._by_id.values()))
 
     def find(self, agent: AgentId, number: str) -> Upload | Refusal:
         """A put by its id."""
@@ -210,6 +217,8 @@ class Uploads:
 
     async def _store(self, upload: Upload) -> None:
         if upload.pending:
+            # before they are stored: a removal that comes after finds them here
+            upload.digests.update(block.cid.digest for block in upload.pending)
             await self._shelf.put(upload.pending)
             upload.pending.clear()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -202,14 +202,14 @@ class Blocks:
             pass
         return Collected(len(gone), sum(gone), pins)
 
-    async def remove(self, root: Cid, *, before: int) -> Collected:
-        """Remove a block and all below it, but for what a pin keeps and what was stored after `before`. In many small
-        commits, each of which makes sure that nothing kept goes."""
-        found = await self.database.read(lambda connection: collection.find_below(connection, root.digest, before))
+    async def remove(self, root: Cid, *, needed: Callable[[bytes], bool]) -> Collected:
+        """Remove a block and all below it, but for what a pin keeps, and digests that are `needed` without one: the
+        writer asks. In many small commits, each of which makes sure that nothing kept goes."""
+        found = await self.database.read(lambda connection: collection.find_below(connection, root.digest))
         gone: list[int] = []
         for start in range(0, len(found), collection.REMOVED_AT_ONCE):
             part = found[start : start + collection.REMOVED_AT_ONCE]
-            gone += await self.database.write(partial(collection.remove_unpinned, found=part, before=before))
+            gone += await self.database.write(partial(collection.remove_unpinned, found=part, needed=needed))
         while await self.database.write(collection.shrink):
             pass
         return Collected(len(gone), sum(gone), 0)

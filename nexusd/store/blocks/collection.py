@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,12 +46,12 @@ STILL_LOOSE: Final = (
 BELOW: Final = (
     "WITH RECURSIVE below(digest) AS (VALUES (?1)"
     " UNION SELECT l.child FROM below CROSS JOIN block_links AS l ON l.parent = below.digest)"
-    " SELECT b.digest, b.size FROM below CROSS JOIN blocks AS b ON b.digest = below.digest WHERE b.stored_at <= ?2"
+    " SELECT b.digest, b.size FROM below CROSS JOIN blocks AS b ON b.digest = below.digest"
 )
 STILL_UNPINNED: Final = (
     "WITH RECURSIVE above(digest) AS (VALUES (?1)"
     " UNION SELECT l.parent FROM above CROSS JOIN block_links AS l ON l.child = above.digest)"
-    " SELECT data FROM blocks WHERE digest = ?1 AND stored_at <= ?2 AND NOT EXISTS"
+    " SELECT data FROM blocks WHERE digest = ?1 AND NOT EXISTS"
     " (SELECT 1 FROM above CROSS JOIN pins ON pins.digest = above.digest)"
 )
 
@@ -114,17 +114,20 @@ def remove_loose(connection: apsw.Connection, found: Iterable[tuple[bytes, int]]
     return gone
 
 
-def find_below(connection: apsw.Connection, digest: bytes, before: int) -> list[tuple[bytes, int]]:
-    """A block and all below it that were stored by then, with their sizes."""
-    return list(connection.execute(BELOW, (digest, before)))
+def find_below(connection: apsw.Connection, digest: bytes) -> list[tuple[bytes, int]]:
+    """A block and all below it, with their sizes."""
+    return list(connection.execute(BELOW, (digest,)))
 
 
-def remove_unpinned(connection: apsw.Connection, found: Iterable[tuple[bytes, int]], before: int) -> list[int]:
-    """Remove blocks that no pin keeps, however lately they were used. Returns the sizes of those that went."""
+def remove_unpinned(
+    connection: apsw.Connection, found: Iterable[tuple[bytes, int]], needed: Callable[[bytes], bool]
+) -> list[int]:
+    """Remove blocks that no pin keeps and that are not `needed`, however lately they were used. Returns the sizes of
+    those that went."""
     gone = []
     for digest, size in found:
-        data = connection.execute(STILL_UNPINNED, (digest, before)).get
-        if data is None:
+        data = connection.execute(STILL_UNPINNED, (digest,)).get
+        if data is None or needed(digest):
             continue
         remove_block(connection, digest, int(data))
         gone.append(size)

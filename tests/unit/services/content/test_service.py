@@ -329,6 +329,23 @@ async def test_no_collection_takes_what_a_put_has_stored(hosts):
     assert await alice.get(put.cid) == data
 
 
+async def test_removing_spares_what_a_put_under_way_has_and_nothing_else(hosts):
+    """However long ago that put began: it may have been given up, and be remembered to be gone on with."""
+    alice = await hosts("alice")
+    data = os.urandom(600_000)
+    given_up = await alice.content.begin(schema.ContentBeginParams(key="k"))
+    params = schema.ContentWriteParams(upload=given_up.upload, offset=0, data=data[: unixfs.CHUNK_BYTES])
+    await alice.content.write(params)
+    whole, other = await alice.put(data), await alice.put(os.urandom(600_000))
+    assert (await alice.content.remove(schema.ContentParams(cid=other))).blocks == 4
+    gone = await alice.content.remove(schema.ContentParams(cid=whole))
+    assert (gone.pins, gone.blocks) == (1, 3), "all but the leaf that both have"
+    rest = schema.ContentWriteParams(upload=given_up.upload, offset=unixfs.CHUNK_BYTES, data=data[unixfs.CHUNK_BYTES :])
+    await alice.content.write(rest)
+    done = await alice.content.finish(schema.ContentUploadParams(upload=given_up.upload))
+    assert await alice.get(done.cid) == data
+
+
 async def test_removing_spares_what_others_keep(hosts):
     alice = await hosts("alice")
     data = os.urandom(600_000)

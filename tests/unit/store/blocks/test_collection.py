@@ -277,7 +277,7 @@ async def test_a_collection_finds_what_a_walk_of_everything_does(tmp_path_factor
                 case "unpin":
                     await store.blocks.unpin(ALICE, "user", blocks[number].cid)
                 case "remove":
-                    await store.blocks.remove(blocks[number].cid, before=now)
+                    await store.blocks.remove(blocks[number].cid, needed=lambda _digest: False)
                 case "wait":
                     now += number
                 case "collect":

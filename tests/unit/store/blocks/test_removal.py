@@ -8,6 +8,10 @@ from tests.unit.store.blocks.content import node, raw
 from tests.unit.store.people import ALICE
 
 
+def nothing(_digest: bytes) -> bool:
+    return False
+
+
 def pin(block: Block, **fields) -> Pin:
     return Pin(**({"agent": ALICE, "owner": "user", "cid": block.cid, "retention": "archival"} | fields))
 
@@ -17,14 +21,14 @@ async def test_all_below_it_goes_at_once_but_what_is_kept(store) -> None:
     root, other = node(node(own), shared), node(shared)
     await store.blocks.put([shared, own, beside, node(own), root, other], now=5)
     await store.blocks.pin(pin(other), now=5)
-    gone = await store.blocks.remove(root.cid, before=5)
+    gone = await store.blocks.remove(root.cid, needed=nothing)
     assert gone == Collected(3, len(own.data) + len(node(own).data) + len(root.data), 0)
     assert await store.blocks.has([shared.cid, own.cid, beside.cid, root.cid, other.cid]) == {
         shared.cid,
         beside.cid,
         other.cid,
     }
-    assert await store.blocks.remove(root.cid, before=5) == Collected(0, 0, 0)
+    assert await store.blocks.remove(root.cid, needed=nothing) == Collected(0, 0, 0)
 
 
 async def test_what_a_pin_above_keeps_does_not_go(store) -> None:
@@ -32,15 +36,15 @@ async def test_what_a_pin_above_keeps_does_not_go(store) -> None:
     above = node(node(leaf))
     await store.blocks.put([leaf, node(leaf), above], now=5)
     await store.blocks.pin(pin(above), now=5)
-    assert await store.blocks.remove(node(leaf).cid, before=5) == Collected(0, 0, 0)
+    assert await store.blocks.remove(node(leaf).cid, needed=nothing) == Collected(0, 0, 0)
 
 
-async def test_what_was_stored_since_does_not_go(store) -> None:
+async def test_what_is_needed_does_not_go(store) -> None:
     """A put under way has stored it, and pins it when it ends."""
     old, new = raw("old"), raw("new")
-    await store.blocks.put([old, node(old, new)], now=5)
-    await store.blocks.put([new], now=6)
-    assert (await store.blocks.remove(node(old, new).cid, before=5)).blocks == 2
+    await store.blocks.put([old, new, node(old, new)], now=5)
+    gone = await store.blocks.remove(node(old, new).cid, needed=lambda digest: digest == new.cid.digest)
+    assert gone.blocks == 2
     assert await store.blocks.has([old.cid, new.cid]) == {new.cid}
 
 
@@ -48,7 +52,7 @@ async def test_many_go_in_small_steps_and_leave_their_room(store) -> None:
     leaves = [raw(str(number), 20_000) for number in range(200)]
     await store.blocks.put([*leaves, node(*leaves)], now=5)
     commits = store.blocks.database.commits
-    assert (await store.blocks.remove(node(*leaves).cid, before=5)).blocks == 201
+    assert (await store.blocks.remove(node(*leaves).cid, needed=nothing)).blocks == 201
     assert store.blocks.database.commits - commits >= 4
     assert await store.blocks.free_bytes() >= 200 * 20_000
 
