@@ -27,7 +27,7 @@ from nexusd_protocols.payments.terms import PriceTerms
 from tests.harness.examples import examples
 from tests.harness.paying import NOW, tab_price
 from tests.unit.protocols.payments.charges import BOB, entry, result
-from tests.unit.protocols.payments.test_tab import fits, text, verified
+from tests.unit.protocols.payments.tabs import fits, text, verified
 
 WIDE = Exposure(payer=10**12, total=10**12)
 
