@@ -8,41 +8,14 @@ from functools import partial
 
 import pytest
 import trio
-from libp2p.peer.id import ID
 
 from nexusd.host.channel import CHUNK_BYTES
-from nexusd.host.ports import ConnectionLostError, DeadlineError, UnreachableError, UnsupportedError
+from nexusd.host.ports import ConnectionLostError, DeadlineError
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from tests.harness.memnet import MemoryNetwork
-from tests.harness.nodes import Bytes, loopback, signer, swarm, until
-from tests.unit.host.conftest import TOY, dial_stock, running_stock
-
-
-class Lines:
-    """Lines of text. `stop` is a breach of the protocol, and so is an end within a line."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self.sent_sizes: list[int] = []
-
-    def receive(self, data: bytes) -> list[str]:
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        if b"stop" in lines:
-            raise RemoteProtocolError("said_stop", "not allowed", reply=b"go on\n", penalty=7)
-        return [line.decode() for line in lines]
-
-    def receive_eof(self) -> list[str]:
-        if self._buffer:
-            raise RemoteProtocolError("cut_short", penalty=2)
-        return []
-
-    def send(self, command: str) -> bytes:
-        if "\n" in command:
-            raise LocalProtocolError("one line")
-        return command.encode() + b"\n"
-
-    def sent(self, size: int) -> None:
-        self.sent_sizes.append(size)
+from tests.harness.nodes import Bytes, signer, swarm, until
+from tests.unit.host.conftest import TOY
+from tests.unit.host.lines import Lines
 
 
 @asynccontextmanager
@@ -245,21 +218,6 @@ async def test_an_opener_has_no_deadline_for_the_first_byte(talk, monkeypatch):
     assert patience.cancelled_caught
 
 
-async def test_a_handler_that_waits_in_vain_gives_its_slot_back(pair, monkeypatch):
-    monkeypatch.setattr("nexusd.host.router.FIRST_BYTE_SECONDS", 0.05)
-    alice, bob = pair
-
-    async def listen(channel):
-        await channel.receive()
-
-    bob.streams.handle(TOY, lambda _peer: Lines(), listen)
-    channel = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Lines())
-    with pytest.raises(ConnectionLostError):
-        await channel.receive(timeout=5)
-    await channel.reset()
-    assert (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol
-
-
 async def test_a_breach_is_answered_charged_and_ended(pair, talk):
     alice, bob = pair
     mine, theirs = await talk()
@@ -334,58 +292,6 @@ async def test_cancelled_sends_do_not_tear_the_connection(pair):
     assert len(alice._swarm.get_connections()) == 1
 
 
-async def test_cancelled_opens_do_not_tear_the_connection_and_leak_nothing(pair):
-    alice, bob = pair
-
-    async def hold(channel):
-        await channel.receive()
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
-    muxer = alice._swarm.get_connections()[0].muxed_conn
-    await until(lambda: muxer.session.streams <= 2)
-    for number in range(60):
-        with trio.move_on_after(0.0003 * (number % 20)):
-            channel = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
-            await channel.reset()
-    assert len(alice._swarm.get_connections()) == 1
-    await until(lambda: muxer.session.streams <= 2)
-    await until(lambda: (bob.peer_id, TOY) not in alice._slots._outbound)
-    await until(lambda: (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol)
-    assert bob._accounts.balance(alice.peer_id, trio.current_time()) == 0, "giving up is no offence"
-
-
-async def test_streams_opened_and_closed_leave_nothing_on_either_side(pair):
-    alice, bob = pair
-
-    async def echo(channel):
-        while (data := await channel.receive()) is not None:
-            await channel.send(data)
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), echo)
-    mine, theirs = (node._swarm.get_connections()[0].muxed_conn for node in (alice, bob))
-    await until(lambda: mine.session.streams <= 2 and theirs.session.streams <= 2)
-    for _ in range(260):
-        async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
-            await channel.send(b"x")
-            assert await channel.receive(timeout=5) == b"x"
-    await until(lambda: mine.session.streams <= 2 and theirs.session.streams <= 2)
-
-
-async def test_a_peer_that_never_ends_its_side_is_reset(pair, monkeypatch):
-    monkeypatch.setattr("nexusd.host.lingering.LINGER_SECONDS", 0.1)
-    _alice, bob = pair
-
-    async def done(channel):
-        assert await channel.receive() == b"x"
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), done)
-    async with running_stock("mallory") as mallory:
-        await dial_stock(mallory, bob)
-        stream = await mallory.new_stream(ID.from_string(bob.peer_id), [TOY])
-        await stream.write(b"x")
-        await until(lambda: stream.muxed_stream.reset_received)
-
-
 async def test_leaving_by_an_exception_resets(talk):
     mine, theirs = await talk()
 
@@ -402,98 +308,6 @@ async def test_leaving_by_an_exception_resets(talk):
         await fail()
     with pytest.raises(ConnectionLostError):
         await read_all()
-
-
-async def test_the_first_protocol_that_the_peer_speaks(pair):
-    alice, bob = pair
-    asked = []
-
-    async def end(channel):
-        await channel.receive()
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), end)
-
-    def machine(protocol: str) -> Bytes:
-        asked.append(protocol)
-        return Bytes()
-
-    async with await alice.streams.open(bob.peer_id, ["/newer/2", TOY, "/older/0"], machine) as channel:
-        assert channel.protocol == TOY
-        assert asked == [TOY]
-        await channel.send(b"x")
-
-
-async def test_an_unknown_protocol(pair):
-    alice, bob = pair
-    with pytest.raises(UnsupportedError, match="does not speak /none/1"):
-        await alice.streams.open(bob.peer_id, ["/none/1"], lambda _protocol: Bytes())
-
-
-async def test_opening_dials_if_need_be():
-    async with loopback("alice", "bob") as (alice, bob):
-        bob.streams.handle(TOY, lambda _peer: Bytes(), lambda channel: channel.receive())
-        with pytest.raises(UnreachableError):
-            await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
-        alice.add_addresses(bob.peer_id, bob.addresses())
-        async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
-            await channel.send(b"x")
-
-
-async def test_a_seventeenth_stream_waits_its_turn(pair):
-    alice, bob = pair
-
-    async def hold(channel):
-        while await channel.receive() is not None:
-            pass
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
-    held = [await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) for _ in range(16)]
-    opened = trio.Event()
-    async with trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def _():
-            async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
-                opened.set()
-                await channel.send(b"x")
-
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        assert not opened.is_set()
-        for channel in held:
-            await channel.send(b"x")
-            await channel.aclose()
-    assert opened.is_set()
-    assert bob._slots.refused == 0
-
-
-async def test_who_is_cancelled_at_the_very_end_gives_the_place_back(pair):
-    alice, bob = pair
-
-    async def hold(channel):
-        while await channel.receive() is not None:
-            pass
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
-    for _ in range(17):
-        with trio.CancelScope() as scope:
-            async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
-                await channel.send(b"x")
-                scope.cancel()
-        assert scope.cancelled_caught
-        assert channel.ended
-
-
-async def test_a_machine_that_cannot_be_made_leaves_no_stream(pair):
-    alice, bob = pair
-    bob.streams.handle(TOY, lambda _peer: Bytes(), lambda channel: channel.receive())
-
-    def broken(_protocol: str) -> Bytes:
-        raise RuntimeError("a bug")
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        await alice.streams.open(bob.peer_id, [TOY], broken)
-    assert (bob.peer_id, TOY) not in alice._slots._outbound
-    await until(lambda: (alice.peer_id, TOY) not in bob._slots._inbound_by_protocol)
 
 
 async def test_commands_go_in_order_and_together_up_to_the_one_that_is_refused(talk):

@@ -11,7 +11,7 @@ from nexusd.host.ports import ConnectionLostError, DeadlineError, NotTakenError
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from tests.harness.nodes import until
 from tests.unit.host.conftest import TOY
-from tests.unit.host.test_channel import Lines
+from tests.unit.host.lines import Lines
 
 REQUESTS = 4
 
