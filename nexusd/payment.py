@@ -208,13 +208,15 @@ class Networks:
             return PaymentFault(faults.UNEXPECTED_VERIFY, "the provider's chain does not answer")
         return view.refusal(payment.authorization) or Funds(view.balance)
 
-    async def watch(self, payment: Presented) -> PaymentFault | None:
+    async def watch(self, payment: Presented) -> Funds | PaymentFault:
         """See `Chains`."""
         chain = self._chains.get(payment.token.chain_id)
         if chain is None:
-            return None
+            return Funds(None)
         view = await chain.check(payment)
-        return None if isinstance(view, ChainFault) else view.refusal(payment.authorization)
+        if isinstance(view, ChainFault):
+            return Funds(None)
+        return view.refusal(payment.authorization) or Funds(view.balance)
 
     async def fate(self, token: Token, authorization: Authorization, since_s: int) -> Fate | None:
         """See `Chains`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, clock, duration, pairs, short, table, who
+from nexusd_protocols.history.bounds import HISTORY_EPOCH_MS
 from nexusd_protocols.rpc.schema import RoomAgreement, RoomFault, RoomSynced, RoomSyncedPeer, RoomVerified
 
 
@@ -87,9 +88,16 @@ def _row(peer: RoomAgreement) -> list[str]:
         peer.peer_name or "",
         f"{holds}: {peer.detail}" if peer.detail else holds,
         str(peer.messages),
-        clock(peer.since) if peer.since else "",
+        _since(peer.since),
         str(peer.received),
     ]
+
+
+def _since(moment: int) -> str:
+    """From when on was compared. Where neither side forgets anything that is all there is, and no date."""
+    if not moment:
+        return ""
+    return "the beginning" if moment == HISTORY_EPOCH_MS else clock(moment)
 
 
 def _fault(fault: RoomFault) -> str:

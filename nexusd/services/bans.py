@@ -143,7 +143,7 @@ class Bans:
         if peer == self._network.peer_id:
             return Refusal("invalid_peer", "That is this daemon itself")
         async with self._keeping:
-            reason = params.reason or "banned by hand"
+            reason = params.reason or NO_REASON
             ban = self._policy.bans.sentence(peer, reason, self._clock(), length=params.duration_ms, by_hand=True)
             await self._store.bans.put(ban)
             forgotten = self._policy.bans.add(ban)

@@ -421,7 +421,7 @@ class Peers:
             return peer
         if peer == self._network.peer_id:
             return Refusal("invalid_peer", "That is this daemon itself")
-        reason = params.reason or "blocked by hand"
+        reason = params.reason or NO_REASON
         await self._store.peers.block(peer, reason, self._clock())
         self._policy.blocks[peer] = reason
         await self._network.disconnect(peer)

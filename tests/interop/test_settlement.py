@@ -209,7 +209,7 @@ async def test_a_tab_that_grows_while_its_transaction_is_made(process: LocalChai
         async def slow(*args, **options):
             rows = await due(*args, **options)
             if rows and rows[0].entry.amount == PRICE:
-                await bob.ledger.grow(low.key, 2 * PRICE, high.signature, bob.now(), exposure=WIDE)
+                await bob.ledger.grow(low.key, 2 * PRICE, high.signature, bob.now(), balance=None, exposure=WIDE)
             return rows
 
         bob.ledger.next_due = slow

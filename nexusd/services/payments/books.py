@@ -74,12 +74,9 @@ class Books:
                 return told.Committed(row)
             case wanted.Interrupt(key, _):
                 return told.Committed(await ledger.interrupt(key, now=now))
-            case wanted.Grow(key, amount, signature):
-                grown = await ledger.grow(key, amount, signature, now, exposure=self._exposure())
-                if isinstance(grown, Refused):
-                    self.detail = grown.detail
-                    return told.NotCommitted(grown.code)
-                return told.Committed(grown)
+            case wanted.Grow(key, amount, signature, balance):
+                grown = await ledger.grow(key, amount, signature, now, balance=balance, exposure=self._exposure())
+                return self._answered(grown) if isinstance(grown, Refused) else told.Committed(grown)
             case wanted.Release(key, reason):
                 return told.Committed(await ledger.release(key, reason, now))
         return None

@@ -58,9 +58,9 @@ class Chains(Protocol):
         through. A chain that does not answer is a fault: fail closed."""
         ...
 
-    async def watch(self, payment: Presented) -> PaymentFault | None:
-        """What the chain says by now against a payment that was good: used, cancelled, not covered any more. A chain
-        that does not answer says nothing."""
+    async def watch(self, payment: Presented) -> Funds | PaymentFault:
+        """What the chain says by now of a payment that was good: used, cancelled, not covered any more. A chain that
+        does not answer says nothing, of the balance neither."""
         ...
 
     async def fate(self, token: Token, authorization: Authorization, since_s: int) -> Fate | None:

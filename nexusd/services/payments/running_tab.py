@@ -147,7 +147,7 @@ class RunningTab:
 
     # --- the chain ----------------------------------------------------------------------------------------------------
     async def watch(self) -> None:
-        """Ask once whether the payer took anything back."""
+        """Ask once whether the payer took anything back, and what it has."""
         for key in list(self.payments):
             row = await self._row(key)
             if row is None:
@@ -156,10 +156,12 @@ class RunningTab:
                 self._stop(PaymentFault(faults.LOST, row.reason))
                 return
             if row.open_tab and key == self._newest.key:
-                fault = await self._chains.watch(self._newest)
-                if fault is not None:
-                    self._stop(fault)
+                found = await self._chains.watch(self._newest)
+                if isinstance(found, PaymentFault):
+                    self._stop(found)
                     return
+                if found.balance is not None:
+                    self._tell(told.Funded(found.balance))
 
 
 def least_window_s(terms: PriceTerms) -> int:

@@ -437,6 +437,7 @@ class Sale:
             return
         with trio.move_on_after(ROOM_S):
             await self._shop.chains.changed(self._gate.entry.key)
+        self._tell(Watch())  # what was settled is gone from the balance, too
         self._tell(told.Room())
 
     # --- what is known of it ------------------------------------------------------------------------------------------

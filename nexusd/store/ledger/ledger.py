@@ -150,7 +150,7 @@ class Ledger:
         return await self._database.write(write)
 
     async def grow(
-        self, key: str, amount: int, signature: bytes, now: int, *, balance: int | None = None, exposure: Exposure
+        self, key: str, amount: int, signature: bytes, now: int, *, balance: int | None, exposure: Exposure
     ) -> Charge | Refused:
         """A tab: the same nonce, signed for more."""
 

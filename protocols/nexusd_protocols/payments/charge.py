@@ -179,10 +179,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An expected "no", with a code of `faults.CODES`."""
+    """An expected "no", with a code of `faults.CODES`. `passes`: what is owed already is in the way, and some of that
+    may be settled soon."""
 
     code: str
     detail: str = ""
+    passes: bool = False
 
 
 class ChargeStateError(LocalProtocolError):
@@ -261,13 +263,18 @@ def _over(
 ) -> Refused | None:
     """`held` is what the charge takes already."""
     if balance is not None and owing.payer - held + amount > balance:
-        return Refused(faults.INSUFFICIENT_FUNDS, "the balance does not cover what is owed already and this")
+        # a settlement takes as much of the balance as of what is owed, and is seen in the balance first
+        return Refused(
+            faults.INSUFFICIENT_FUNDS,
+            "the balance does not cover what is owed already and this",
+            passes=amount <= balance,
+        )
     if max(owing.payer, owing.peer) - held + amount > exposure.payer:
-        return Refused(faults.EXPOSURE, "too much is not settled yet of this payer")
+        return Refused(faults.EXPOSURE, "too much is not settled yet of this payer", passes=True)
     if owing.total - held + amount > exposure.total:
-        return Refused(faults.EXPOSURE, "too much is not settled yet")
+        return Refused(faults.EXPOSURE, "too much is not settled yet", passes=True)
     if owing.charges + new > exposure.charges:
-        return Refused(faults.BUSY, "too many charges of this payer are not settled yet")
+        return Refused(faults.BUSY, "too many charges of this payer are not settled yet", passes=True)
     return None
 
 

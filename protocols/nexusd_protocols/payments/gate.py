@@ -47,6 +47,7 @@ from nexusd_protocols.payments.gate_inputs import (
     Committed,
     Failed,
     Finished,
+    Funded,
     Gone,
     Input,
     LookedUp,
@@ -162,7 +163,7 @@ class Gate:
                 return self._stop("cancelled", by_caller=True)
             case Gone():
                 return self._leave()
-            case Raised() | Rolled() | Room():
+            case Raised() | Rolled() | Funded() | Room():
                 raise LocalProtocolError("only a tab grows")
             case Committed(charge):
                 return self._committed(charge, now)

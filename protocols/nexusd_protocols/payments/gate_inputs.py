@@ -23,7 +23,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Answers Reserve and Roll with what the ledger said, and Check with Refused where the chain speaks against it."""
+    """Answers Reserve and Roll with what the ledger said; Check with Refused where the chain speaks against it, and
+    Grow where the ledger does."""
 
     answer: Reserved | Known | Refused
 
@@ -83,6 +84,13 @@ class Rolled:
 
 
 @dataclass(frozen=True, slots=True)
+class Funded:
+    """A tab: the chain was asked again, and has nothing against the newest one. `balance` of its payer."""
+
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """Answers AwaitRoom: something was settled; or, with a `code`, nothing was in time."""
 
@@ -98,7 +106,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class NotCommitted:
-    """Answers the same, and Reserve: the disk failed, and nothing of it is stored; or the ledger refused."""
+    """Answers the same, and Reserve and Roll: the disk failed, and nothing of it is stored."""
 
     code: str
 
@@ -130,6 +138,7 @@ Input = (
     | Gone
     | Raised
     | Rolled
+    | Funded
     | Room
     | Committed
     | NotCommitted

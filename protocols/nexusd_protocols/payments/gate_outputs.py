@@ -84,6 +84,7 @@ class Grow:
     key: str
     amount: int
     signature: bytes
+    balance: int | None
 
 
 @dataclass(frozen=True, slots=True)

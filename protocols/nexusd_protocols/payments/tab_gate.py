@@ -12,7 +12,6 @@ is owed to let the next tab begin, or this one grow, the call waits until someth
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError
@@ -23,8 +22,8 @@ from nexusd_protocols.payments.gate_inputs import (
     Answered,
     Checked,
     Finished,
+    Funded,
     Input,
-    NotCommitted,
     Produced,
     Raised,
     Rolled,
@@ -44,9 +43,6 @@ from nexusd_protocols.payments.gate_outputs import (
     StopWork,
 )
 
-CROWDED: Final = frozenset({faults.EXPOSURE, faults.BUSY})
-"""Refusals that pass when something is settled."""
-
 
 class TabGate(Gate):
     """See `Gate`. `units` says how many units an amount under one tab buys."""
@@ -65,6 +61,8 @@ class TabGate(Gate):
         self._raised: dict[str, Raised] = {}
         """By key: what is signed and not committed yet."""
         self._growing: Raised | None = None
+        self._balance: int | None = None
+        """Of the payer, as it was last seen; None where there is no chain to ask."""
         self._rolled: Rolled | None = None
         """The tab that is to follow."""
         self._crowded = False
@@ -93,14 +91,16 @@ class TabGate(Gate):
             case Room(code):
                 self._crowded = False
                 return self._stop(code, by_caller=False) if code else self._pass_on(now)
-            case Checked(balance) if self._rolled is not None:
-                return self._roll(self._rolled, balance)
+            case Funded(balance):
+                self._balance = balance
+                return []
+            case Checked(balance):
+                self._balance = balance
+                return super().handle(input_, now) if self._rolled is None else self._roll(self._rolled, balance)
+            case Answered(Refused() as refused) if self._growing is not None:
+                return self._not_grown(self._growing, refused)
             case Answered(answer) if self._rolled is not None:
                 return self._rolled_over(self._rolled, answer, now)
-            case NotCommitted(code) if code in CROWDED and self._growing is not None and self._end is None:
-                self._asked = False
-                self._raised.setdefault(self._growing.key, self._growing)
-                return self._wait_for_room(code)
             case _:
                 return super().handle(input_, now)
 
@@ -120,7 +120,7 @@ class TabGate(Gate):
         raised = self._raised.pop(self.entry.key, None)
         if raised is not None and raised.amount > self.charge.entry.amount:
             self._growing, self._asked = raised, True
-            return [*outputs, Grow(raised.key, raised.amount, raised.signature)]
+            return [*outputs, Grow(raised.key, raised.amount, raised.signature, self._balance)]
         if self._finished is not None and not self._held and (self._rolled is None or self._delivered <= self._covered):
             return outputs + self._commit_result(now)
         if self._rolled is not None:
@@ -186,12 +186,22 @@ class TabGate(Gate):
                 return self._pass_on(now)
             case Known():
                 return self._stop(faults.USED, by_caller=False)
-            case Refused(code):
-                return self._wait_for_room(code) if code in CROWDED else self._stop(code, by_caller=False)
+            case Refused():
+                return self._wait_for_room(answer)
 
-    def _wait_for_room(self, code: str) -> list[Output]:
+    def _not_grown(self, raised: Raised, refused: Refused) -> list[Output]:
+        self._asked, self._growing = False, None
+        if self._end is not None:
+            return self._give_up(self._end, by_caller=self._by_caller)
+        self._raised.setdefault(raised.key, raised)  # unless more was signed meanwhile
+        return self._wait_for_room(refused)
+
+    def _wait_for_room(self, refused: Refused) -> list[Output]:
+        """Unless there will be none."""
+        if not refused.passes:
+            return self._stop(refused.code, by_caller=False)
         self._crowded = True
-        return [AwaitRoom(code)]
+        return [AwaitRoom(refused.code)]
 
     # --- what is committed, and the end -------------------------------------------------------------------------------
     def _committed(self, charge: Charge, now: int) -> list[Output]:

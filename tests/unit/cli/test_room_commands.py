@@ -238,6 +238,14 @@ def test_a_member_that_holds_something_else_ends_with_1(nexus, daemon) -> None:
     assert ran.out.endswith("sound here, and a member holds something else\n")
 
 
+def test_what_is_kept_for_ever_was_compared_from_the_beginning(nexus, daemon) -> None:
+    member = replace(SOUND.peers[0], since=HISTORY_EPOCH_MS)
+    daemon.script["room.verify"] = replace(SOUND, peers=[member])
+    shown = nexus("room", "verify", "lab", tty=True).out
+    assert "  120       the beginning  3\n" in shown
+    assert "2024" not in shown
+
+
 def test_nobody_is_asked_and_nothing_is_sealed(nexus, daemon) -> None:
     daemon.script["room.verify"] = replace(SOUND, head=None, peers=[])
     ran = nexus("room", "verify", "lab", "--peers", "0", tty=True)

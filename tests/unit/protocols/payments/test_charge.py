@@ -77,6 +77,21 @@ def test_what_is_owed_already_counts(balance, owing, expected) -> None:
     assert expected is None if isinstance(answer, Reserved) else code(answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("balance", "owing", "passes"),
+    [
+        (100, Owing(1, 1, 1), True),  # a settlement may have taken that of the balance already
+        (99, Owing(0, 0, 0), False),
+        (None, Owing(901, 1, 901), True),
+        (None, Owing(5, 5, 5), True),
+    ],
+)
+def test_what_is_in_the_way_of_a_payment_passes_unless_it_is_the_payment_itself(balance, owing, passes) -> None:
+    answer = reserve(balance=balance, owing=owing, exposure=Exposure(payer=1000, total=5000, charges=5))
+    assert isinstance(answer, Refused)
+    assert answer.passes is passes
+
+
 def test_an_authorisation_that_cannot_be_settled_in_time_is_refused() -> None:
     assert isinstance(reserve(now=(UNTIL - rules.SETTLE_MARGIN_S) * 1000 - 1), Reserved)
     assert code(reserve(now=(UNTIL - rules.SETTLE_MARGIN_S) * 1000)) == faults.VALID_BEFORE

@@ -303,7 +303,7 @@ class Gates(RuleBasedStateMachine):
             case Release(_, reason):
                 assert row is not None
                 self._commit(call, rules.release(row, reason=reason, now=self.now), fails)
-            case Grow(key, amount, signature):
+            case Grow(key, amount, signature, _):
                 grown = rules.grow(
                     self.rows[key],
                     amount=amount,
@@ -314,7 +314,7 @@ class Gates(RuleBasedStateMachine):
                     exposure=WIDE,
                 )
                 if isinstance(grown, Refused):
-                    self._say(call, NotCommitted(grown.code))
+                    self._say(call, Answered(grown))
                 else:
                     self._commit(call, grown, fails)
             case Send(data):

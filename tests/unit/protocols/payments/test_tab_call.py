@@ -104,10 +104,10 @@ class Call:
                 self.say(told.Answered(answer))
             case wanted.MarkDue(key, amount, kept, receipt):
                 self.commit(rules.due(self.rows[key], amount=amount, result=kept, receipt=receipt, now=now))
-            case wanted.Grow(key, amount, signature):
+            case wanted.Grow(key, amount, signature, _):
                 grown = rules.grow(self.rows[key], amount=amount, signature=signature, **options)
                 if isinstance(grown, Refused):
-                    self.say(told.NotCommitted(grown.code))
+                    self.say(told.Answered(grown))
                 else:
                     self.commit(grown)
             case wanted.Roll(key, one, _):

@@ -18,6 +18,7 @@ from nexusd_protocols.payments.gate_inputs import (
     Committed,
     Failed,
     Finished,
+    Funded,
     Gone,
     LookedUp,
     NotCommitted,
@@ -100,15 +101,15 @@ def rolled() -> TabGate:
 def test_it_hands_over_what_is_signed_and_committed() -> None:
     one = begun()
     assert say(one, piece(b"b", 20), piece(b"c", 20), piece(b"d", 30)) == [AskMore(20)]
-    assert say(one, Raised(KEY, 20, b"s")) == [Grow(KEY, 20, b"s")]
+    assert say(one, Raised(KEY, 20, b"s")) == [Grow(KEY, 20, b"s", 500)]
     assert say(one, Raised(KEY, 25, b"t")) == [], "one at a time"
-    assert say(one, Committed(grown(20))) == [Send(b"b", 10), Send(b"c", 10), Grow(KEY, 25, b"t")]
+    assert say(one, Committed(grown(20))) == [Send(b"b", 10), Send(b"c", 10), Grow(KEY, 25, b"t", 500)]
     assert say(one, Committed(grown(25))) == [AskMore(30)]
     assert say(one, Raised(KEY, 24, b"old")) == [], "what is lower is nothing"
     assert say(one, Raised(SECOND.key, 99, b"old")) == [], "and so is what is of no tab"
     assert say(one, DONE) == [], "the last piece is not signed yet"
     assert say(one, Raised(KEY, 30, b"u"), Committed(grown(30))) == [
-        Grow(KEY, 30, b"u"),
+        Grow(KEY, 30, b"u", 500),
         Send(b"d", 10),
         Finish(KEY, result(), b"receipt"),
     ]
@@ -132,7 +133,7 @@ def test_what_goes_on_credit_goes_behind_the_charge_point() -> None:
 def test_of_which_nothing_was_signed_asks_first() -> None:
     one = working()
     assert say(one, piece(b"a", 11)) == [AskMore(11)]
-    assert say(one, Raised(KEY, 11, b"s")) == [Grow(KEY, 11, b"s")]
+    assert say(one, Raised(KEY, 11, b"s")) == [Grow(KEY, 11, b"s", 500)]
     assert say(one, Committed(grown(11, RESERVED))) == [MarkDue(KEY, 11, None, b"")]
 
 
@@ -155,12 +156,30 @@ def test_one_that_stops_is_shut_and_its_last_piece_is_not_handed_over(given) -> 
 def test_one_that_waits_for_room_grows_when_there_is_some() -> None:
     one = begun()
     say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
-    assert say(one, NotCommitted(faults.EXPOSURE)) == [AwaitRoom(faults.EXPOSURE)]
+    assert say(one, Answered(Refused(faults.EXPOSURE, passes=True))) == [AwaitRoom(faults.EXPOSURE)]
     assert say(one, Raised(KEY, 20, b"s"), piece(b"c", 20)) == []
-    assert say(one, Room()) == [Grow(KEY, 20, b"s")]
-    assert say(one, NotCommitted(faults.BUSY)) == [AwaitRoom(faults.BUSY)]
-    assert say(one, Room(faults.BUSY)) == [StopWork(), Finish(KEY, None, b"")]
-    assert say(one, Committed(OPEN)) == [End(faults.BUSY, OPEN)]
+    # what was settled is gone from the balance, too
+    assert say(one, Funded(80), Room()) == [Grow(KEY, 20, b"s", 80)]
+    assert say(one, Answered(Refused(faults.INSUFFICIENT_FUNDS, passes=True))) == [AwaitRoom(faults.INSUFFICIENT_FUNDS)]
+    assert say(one, Room(faults.INSUFFICIENT_FUNDS)) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Committed(OPEN)) == [End(faults.INSUFFICIENT_FUNDS, OPEN)]
+
+
+def test_one_that_is_not_covered_any_more_ends_the_call() -> None:
+    one = begun()
+    assert say(one, Funded(19), piece(b"b", 20)) == [AskMore(20)]
+    assert say(one, Raised(KEY, 20, b"s")) == [Grow(KEY, 20, b"s", 19)]
+    assert say(one, Answered(Refused(faults.INSUFFICIENT_FUNDS))) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Committed(OPEN)) == [End(faults.INSUFFICIENT_FUNDS, OPEN)]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_one_that_was_given_up_while_it_grew(passes) -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
+    assert say(one, Cancelled()) == [StopWork()]
+    assert say(one, Answered(Refused(faults.BUSY, passes=passes))) == [Finish(KEY, None, b"")]
+    assert say(one, Committed(OPEN)) == [End("cancelled", OPEN)]
 
 
 def test_a_disk_that_fails_ends_it() -> None:
@@ -191,7 +210,7 @@ def test_the_next_one_covers_what_the_first_does_not() -> None:
     assert say(one, piece(b"c", 30)) == []
     assert say(one, Answered(Reserved(due(SECOND)))) == [Send(b"b", 10), AskMore(30)]
     assert say(one, Raised(KEY, 20, b"s")) == []
-    assert say(one, Raised(SECOND.key, 20, b"s")) == [Grow(SECOND.key, 20, b"s")]
+    assert say(one, Raised(SECOND.key, 20, b"s")) == [Grow(SECOND.key, 20, b"s", 490)]
     second = grown(20, due(SECOND))
     assert say(one, Committed(second)) == [Send(b"c", 10)]
     assert one.charges == (OPEN, second)
@@ -210,7 +229,7 @@ def test_what_is_signed_for_the_next_one_waits_until_that_is_due() -> None:
     assert say(one, Checked(None), Answered(Reserved(due(SECOND)))) == [
         Roll(KEY, SECOND, None),
         Send(b"b", 10),
-        Grow(SECOND.key, 20, b"s"),
+        Grow(SECOND.key, 20, b"s", None),
     ]
 
 
@@ -222,11 +241,11 @@ def test_what_is_covered_goes_while_the_next_one_is_checked() -> None:
     assert say(one, Checked(None), Answered(Reserved(due(SECOND)))) == [Roll(KEY, SECOND, None), Send(b"d", 10)]
 
 
-@pytest.mark.parametrize("code", [faults.EXPOSURE, faults.BUSY])
+@pytest.mark.parametrize("code", [faults.EXPOSURE, faults.BUSY, faults.INSUFFICIENT_FUNDS])
 def test_the_next_one_waits_until_there_is_room(code) -> None:
     one = begun()
     say(one, piece(b"b", 20), Rolled(SECOND, 10), Checked(490))
-    assert say(one, Answered(Refused(code))) == [AwaitRoom(code)]
+    assert say(one, Answered(Refused(code, passes=True))) == [AwaitRoom(code)]
     assert say(one, piece(b"c", 20)) == []
     assert say(one, Room()) == [Check(SECOND.key)]
     assert say(one, Checked(480), Answered(Reserved(due(SECOND)))) == [
@@ -277,7 +296,7 @@ def test_a_call_that_ends_between_two_tabs(stage, given) -> None:
     if stage != "checking":
         say(one, Checked(490))
     if stage == "waiting":
-        say(one, Answered(Refused(faults.EXPOSURE)))
+        say(one, Answered(Refused(faults.EXPOSURE, passes=True)))
     if stage == "rolled":
         say(one, Answered(Reserved(due(SECOND))))
     outputs = say(one, given)

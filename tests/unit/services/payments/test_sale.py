@@ -60,9 +60,8 @@ class FakeChains:
     async def balance(self, token: Any, holder: Any) -> int:
         return 0
 
-    async def watch(self, payment: Any) -> PaymentFault | None:
-        await trio.lowlevel.checkpoint()
-        return self.answer if isinstance(self.answer, PaymentFault) else None
+    async def watch(self, payment: Any) -> Funds | PaymentFault:
+        return await self.check(payment)
 
     async def fate(self, token: Any, authorization: Any, since_s: int) -> Fate | None:
         return None

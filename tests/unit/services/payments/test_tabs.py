@@ -17,7 +17,7 @@ from nexusd.services.payments import running_tab, sale
 from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies
-from nexusd.services.payments.ports import Fate
+from nexusd.services.payments.ports import Fate, Funds
 from nexusd.services.payments.purse import Payment, Purse
 from nexusd.services.payments.sale import Sale
 from nexusd.services.payments.trust import Allowance, Level, Payers, Trust
@@ -347,6 +347,33 @@ async def test_what_a_stranger_may_owe_bounds_nothing_but_the_time(tmp_path: Pat
             nursery.cancel_scope.cancel()
         assert (closing.outcome, len(call.came)) == ("ok", 1000)
         assert len(await call.rows()) >= 5
+
+
+async def test_no_more_is_taken_of_an_account_than_it_has(tmp_path: Path) -> None:
+    """The tabs before count as long as they are not settled; from then on the balance is less by them."""
+    async with fair(tmp_path) as market:
+        has = 2 * CAP + 500
+
+        async def settle() -> None:
+            nonlocal has
+            ledger = market.seller.ledger
+            while True:
+                for row in await ledger.next_due(market.bob.now, 9):
+                    has -= row.entry.amount  # the chain is ahead of the ledger
+                    market.chains.answer = Funds(has)
+                    await trio.sleep(0.01)
+                    await ledger.settled(row.entry.key, "0x" + "ab" * 32, 1, market.bob.now)
+                await trio.sleep(0.01)
+
+        market.chains.answer = Funds(has)
+        call = Call(market, pieces(1000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(settle)
+            closing = await call.run()
+            nursery.cancel_scope.cancel()
+        assert closing.outcome == faults.INSUFFICIENT_FUNDS
+        assert CAP < closing.amount <= 2 * CAP + 500
+        assert len(call.came) * 5 <= closing.amount
 
 
 async def test_without_a_chain_the_call_ends_at_what_may_be_owed(tmp_path: Path) -> None:
