@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from nexusd.host.ports import Network
-from nexusd.services.policy import BanTable, Policy
+from nexusd.services.policy import NO_REASON, BanTable, Policy
 from nexusd.services.ports import Emit, LiveEvent, Resolve, WallClock
 from nexusd.store import Store
 from nexusd.store.bans import Ban

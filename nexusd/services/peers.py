@@ -27,7 +27,7 @@ from nexusd.host.ports import (
     PeerDisconnected,
     PeerIdentified,
 )
-from nexusd.services.policy import Policy
+from nexusd.services.policy import NO_REASON, Policy
 from nexusd.services.ports import Emit, LiveEvent, WallClock, refusal_of
 from nexusd.store import Store
 from nexusd.store import bans as kept

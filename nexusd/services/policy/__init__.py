@@ -7,6 +7,6 @@ Pure: it decides; cutting off, storing and telling are for those that ask it.
 
 from nexusd.services.policy.bans import BanTable
 from nexusd.services.policy.lists import TrustList, TrustLists
-from nexusd.services.policy.policy import Policy
+from nexusd.services.policy.policy import NO_REASON, Policy
 
-__all__ = ["BanTable", "Policy", "TrustList", "TrustLists"]
+__all__ = ["NO_REASON", "BanTable", "Policy", "TrustList", "TrustLists"]

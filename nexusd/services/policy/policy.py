@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from nexusd.services.policy.bans import BanTable
 from nexusd.services.policy.lists import Rule, TrustLists
 from nexusd.services.ports import WallClock
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.rpc.codes import Refusal
+
+NO_REASON: Final = "no reason given"
+"""What a person's block or ban is for who did not say why. It stands behind `blocked:` and `banned until …:`."""
 
 
 class Policy:

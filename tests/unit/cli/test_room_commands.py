@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from nexusd.cli import content, times
 from nexusd.cli.outcome import Answer
 from nexusd.cli.usage import UsageError
+from nexusd_protocols.history.bounds import HISTORY_EPOCH_MS
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 

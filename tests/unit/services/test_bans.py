@@ -186,6 +186,15 @@ async def test_a_person_bans_and_unbans(memory: MemoryBans, autojump_clock: Mock
         assert refusal.message.endswith("is not banned")
 
 
+async def test_a_ban_without_a_reason_says_that_it_is_one_once(memory: MemoryBans, autojump_clock: MockClock) -> None:
+    async with alice(memory) as running:
+        await running.bans.ban(schema.PeersBanParams(peer=MALLORY, duration_ms=90_000))
+        refusal = running.policy.refuses_peer(MALLORY)
+        assert isinstance(refusal, Refusal)
+        assert refusal.message.endswith(" UTC: no reason given")
+        assert refusal.message.count("banned") == 1
+
+
 @pytest.mark.parametrize(("peer", "code"), [(ALICE, "invalid_peer"), ("nobody", "unknown_peer")])
 async def test_whom_nobody_can_ban(memory: MemoryBans, autojump_clock: MockClock, peer: str, code: str) -> None:
     async with alice(memory) as running:

@@ -264,6 +264,17 @@ async def test_a_blocked_peer_is_cut_off_and_neither_dialled_nor_admitted(
         assert (await running.shown(MALLORY)).connected
 
 
+async def test_a_block_without_a_reason_says_that_it_is_one_once(
+    memory: MemoryPeers, autojump_clock: MockClock
+) -> None:
+    async with alice(memory) as running:
+        await running.peers.offer(MALLORY, AT, "mdns")
+        await running.peers.block(schema.PeersBlockParams(peer=MALLORY))
+        refusal = running.peers.admit(MALLORY)
+        assert isinstance(refusal, Refusal)
+        assert refusal.message == f"{MALLORY} is blocked: no reason given"
+
+
 async def test_who_is_not_blocked_cannot_be_unblocked(memory: MemoryPeers, autojump_clock: MockClock) -> None:
     async with alice(memory) as running:
         refusal = await running.peers.unblock(schema.PeersUnblockParams(peer=BOB))
