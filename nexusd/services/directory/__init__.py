@@ -3,9 +3,9 @@
     sources -> offers -> publisher -> sequence (on disk), keep (the document), DHT (the pointer, the meeting place)
     request -> finder -> DHT (who, and their pointers) -> fetch (the document) -> handshake (is it available?)
 
-ports     what the composition root hands over          sequence  numbers that never go back
-offers    what is to be published now                   publisher brings what is told in line with it
-finder    pointers and documents of others              shopping  capabilities: who takes calls, and who is best
+ports     what the composition root hands over          offers    what is to be published now
+publisher brings what is told in line with it           finder    pointers and documents of others
+shopping  capabilities: who takes calls, and who is best
 service   the requests of the doors
 """
 

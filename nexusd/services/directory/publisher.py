@@ -24,8 +24,8 @@ from nexusd.agents import Agent
 from nexusd.host.ports import HostError
 from nexusd.services.directory.offers import Offer, offers
 from nexusd.services.directory.ports import Keep, Names, Sources
-from nexusd.services.directory.sequence import Sequence
 from nexusd.services.ports import WallClock
+from nexusd.services.sequence import Sequence
 from nexusd.store import Store
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import Cid
@@ -86,7 +86,7 @@ class Publisher:
         self._random = random
         self._keep = keep
         self._sources = sources
-        self._sequence = Sequence(store, clock)
+        self._sequence = Sequence(store, clock, "directory/seq", per_ms=1, block=1000)
         self._since = 0
         self._checkpoints: dict[RoomId, Cid] = {}
         self._told: dict[Key, _Told | None] = {}

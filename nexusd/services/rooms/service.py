@@ -30,12 +30,12 @@ from nexusd.services.rooms.posting import Posting
 from nexusd.services.rooms.published import Published
 from nexusd.services.rooms.receiving import Receiving
 from nexusd.services.rooms.sealing import Sealing
-from nexusd.services.rooms.sequence import Sequence
 from nexusd.services.rooms.sync import Sync
 from nexusd.services.rooms.verification import Verification
 from nexusd.services.rooms.views import room_stats
 from nexusd.services.rooms.voice import Voice
 from nexusd.services.screening import Screen
+from nexusd.services.sequence import Sequence
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import RoomId
@@ -108,7 +108,7 @@ class Rooms:
         self._name_of = name_of
         self._errands = Errands()
         self._screen = screen or Screen()
-        self._sequence = Sequence(store, clock)
+        self._sequence = Sequence(store, clock, "pubsub/seqno", per_ms=1_000_000, block=1 << 20)
         voice = Voice(topics, self._sequence)
         self._attendance = Attendance(
             topics=topics,

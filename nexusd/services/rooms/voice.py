@@ -6,7 +6,7 @@ import structlog
 
 from nexusd.host.ports import HostError, Topics
 from nexusd.services.rooms.joined import Joined
-from nexusd.services.rooms.sequence import Sequence
+from nexusd.services.sequence import Sequence
 from nexusd_protocols.pubsub.signed import SignedMessage
 
 log = structlog.get_logger(__name__)
