@@ -16,13 +16,13 @@ from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer, Stream
 from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import current
-from nexusd.cli.terminal import clean, counted, duration, piece, short, size
+from nexusd.cli.terminal import clean, counted, duration, piece, size
 from nexusd.cli.usage import UsageError
 from nexusd.cli.waiting import PaymentNotice, given_up
 from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
-from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary, PurchaseView
+from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
 
 if TYPE_CHECKING:
     from nexusd.client.stream import CallStream
@@ -99,8 +99,6 @@ def invoke(
         raise UsageError("--tab needs --max-price", "say what the call may cost at most")
     if again is not None and (tab or max_price is None):
         raise UsageError("--again needs --max-price, and goes without --tab", "a tab is not taken up again")
-    if again is not None:
-        _was_paid_for(again, peer, capability)
     if max_duration is None:
         max_duration = limits.INVOKE_MAX_DURATION_MS / 1000 if max_price is None else PAID_DURATION_S
     call = current().nexus.stream(
@@ -119,16 +117,6 @@ def invoke(
     if stream:
         return Stream(_events(call, paid=max_price is not None), _Live().text, _closing)
     return Answer(_whole(call, paid=max_price is not None), _result)
-
-
-def _was_paid_for(purchase: str, peer: str, capability: str) -> None:
-    """Raises NexusError or UsageError where that id paid for nothing, or for another call: a new one would be paid."""
-    one: PurchaseView = current().call("pay.explain", id=purchase).purchase
-    if one.capability != capability or not one.peer.endswith(peer):
-        raise UsageError(
-            f"{one.id} paid for {clean(one.capability)} of {short(one.peer)}",
-            "make the same call, or a new one without --again",
-        )
 
 
 def _input(given: str | None, *, as_text: bool) -> Any:

@@ -176,13 +176,15 @@ class Nexus(_Asking):
         max_output_bytes: int = limits.INVOKE_MAX_OUTPUT_BYTES,
         max_price: str | None = None,
         tab: bool = False,
+        id: str | None = None,  # noqa: A002 - the field's name on the wire
         again: str | None = None,
         anyway: bool = False,
         agent: str | None = None,
     ) -> CallStream:
         """Call a capability and iterate over its output as it comes. `input` is the whole input; `pieces` are sent one
         by one, from a thread of their own, as the provider takes them. `max_price` is what it may cost, in whole tokens
-        ("0.10"); without it nothing is paid; with `tab` it is paid as it comes. Raises NexusError."""
+        ("0.10"); without it nothing is paid; with `tab` it is paid as it comes. A call made twice under one `id` is
+        paid for once; `again` is the id of one that must have been. Raises NexusError."""
         params, split = invoke_params(
             peer,
             capability,
@@ -195,6 +197,7 @@ class Nexus(_Asking):
             max_output_bytes=max_output_bytes,
             max_price=max_price,
             tab=tab,
+            id=id,
             again=again,
             anyway=anyway,
             agent=agent,

@@ -260,3 +260,7 @@ class Purse(Protocol):
         """Decide, reserve the budget, sign, keep; waits for a person where the policy says so. Cancelled, the purchase
         is closed."""
         ...
+
+    async def not_again(self, id_: str, agent: AgentId, peer: PeerId, capability: CapabilityName) -> Refusal | None:
+        """Why nothing that was paid under this id can be asked for again by such a call; None where it can."""
+        ...

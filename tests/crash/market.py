@@ -144,7 +144,7 @@ class Load:
                 str(task.number),
                 stream=task.stream,
                 max_price="0.01",
-                again=task.id,
+                id=task.id,
                 max_duration_ms=DURATION_MS,
             )
             with call:

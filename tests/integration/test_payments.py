@@ -381,6 +381,11 @@ def test_a_caller_whose_daemon_is_killed_makes_the_call_again_and_pays_once(allo
     assert (row["state"], row["capability"]) == ("signed", "steady")
     other = allowed.refused("steady", "hello", "--max-price", "0.10", "--again", row["id"], "--max-duration", "20")
     assert other["code"] == "payment_refused"
+    # what paid for nothing, or for another call, is no reason to pay for a new one
+    paying = ("hello", "--max-price", "0.10", "--again")
+    assert allowed.refused("steady", *paying, row["id"][:-1])["code"] == "payment_unknown"
+    allowed.serve("other", "cat")
+    assert allowed.refused("other", *paying, row["id"])["message"] == f"It paid for steady of {peer}"
     for _ in range(2):
         done = allowed.buy("steady", "hello", "--again", row["id"])
         assert (done["output"], done["payment"]["id"], done["payment"]["receipt"]) == ("hello", row["id"], "verified")

@@ -78,10 +78,10 @@ class Calling:
         if isinstance(checked, Refusal):
             return checked
         params = checked
-        if refusal := self._not_again(params):
+        if refusal := await self._made_before(params, agent, peer, name):
             return refusal
         opening = commands.Open(
-            request_id=params.again or self._new_id(),
+            request_id=params.id or params.again or self._new_id(),
             capability=name,
             input_format=params.input_format,
             output_mode="stream" if params.stream else "unary",
@@ -112,15 +112,24 @@ class Calling:
         screened = self._screen.data(params.input, meant=params.anyway)
         return screened if isinstance(screened, Refusal) else replace(params, input=screened)
 
-    def _not_again(self, params: InvokeParams) -> Refusal | None:
-        """Why a call that was made before cannot be made again."""
-        if params.again is None:
+    async def _made_before(
+        self, params: InvokeParams, agent: Agent, peer: PeerId, name: CapabilityName
+    ) -> Refusal | None:
+        """Why a call cannot be made under the id that it names."""
+        again = params.again
+        if again is not None:
+            if params.id is not None:
+                return Refusal("invalid_params", "`again` is the id")
+            if params.max_price is None or params.tab:
+                return Refusal("invalid_params", "What is asked for again was paid for, and not by a tab")
+        id_ = params.id or again
+        if id_ is not None and any(call.invocation == id_ for call in self._calls):
+            return Refusal("busy", f"The call {id_!r} is under way")
+        if again is None:
             return None
-        if params.max_price is None or params.tab:
-            return Refusal("invalid_params", "What is asked for again was paid for, and not by a tab")
-        if any(call.invocation == params.again for call in self._calls):
-            return Refusal("busy", f"The call {params.again!r} is under way")
-        return None
+        if self._purse is None:
+            return Refusal("payment_unknown", "This daemon pays for nothing")
+        return await self._purse.not_again(again, agent.id, peer, name)
 
     def _call(
         self,

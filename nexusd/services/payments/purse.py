@@ -26,7 +26,8 @@ from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import NeedsApproval, Resumed
 from nexusd_protocols import limits, ndjson
-from nexusd_protocols.identity import PeerId
+from nexusd_protocols.identity import AgentId, PeerId
+from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands
 from nexusd_protocols.payments import advertised, binding, faults, policy, published, receipt, x402
 from nexusd_protocols.payments.address import Address, checksummed
@@ -137,11 +138,11 @@ class Purse:
     ) -> Payment | Refusal:
         """What paid for the same call before: nothing is signed, so that no more is paid, whatever is asked now."""
         was, signed = known.intent, known.signed
-        same = (was.agent, was.peer, was.capability, was.request)
-        if was.tab or same != (wish.agent, wish.peer, wish.capability, wish.request):
-            return Refusal("payment_refused", "Another call was paid for under this id")
-        if signed is None:
-            return Refusal("payment_refused", "Nothing was signed for this call: make a new one")
+        if refusal := _of_another(known, wish.agent, wish.peer, wish.capability):
+            return refusal
+        assert signed is not None
+        if was.request != wish.request:
+            return Refusal("payment_refused", "What was paid for under this id was asked for with other bounds")
         if await self._purchases.stopped():
             return objections.STOPPED
         for offer in demand.offers:
@@ -155,6 +156,13 @@ class Purse:
                     )
                 return Payment(self, wish, Chosen(demand, offer, bare=bare), pay, signed, account, None)
         return Refusal("payment_refused", "The provider takes another asset now, or another account's payments")
+
+    async def not_again(self, id_: str, agent: AgentId, peer: PeerId, capability: CapabilityName) -> Refusal | None:
+        """See `trade.Purse`."""
+        known = await self._purchases.get(id_)
+        if known is None:
+            return Refusal("payment_unknown", f"There is no payment {id_!r}")
+        return _of_another(known, agent, peer, capability)
 
     def is_under_way(self, purchase: str) -> bool:
         """Whether the call that it was signed for goes on, and may sign more."""
@@ -392,6 +400,18 @@ class Purse:
             tabs=len(signed) if wish.tab else 0,
             **_used(jws),
         )
+
+
+def _of_another(known: PurchaseRow, agent: AgentId, peer: PeerId, capability: CapabilityName) -> Refusal | None:
+    """Why what was paid cannot be shown for such a call."""
+    was = known.intent
+    if (was.agent, was.peer, was.capability) != (agent, peer, capability):
+        return Refusal("payment_refused", f"It paid for {was.capability} of {was.peer}")
+    if was.tab:
+        return Refusal("payment_refused", "A tab paid for it: it is not taken up again")
+    return (
+        Refusal("payment_refused", "Nothing was signed for this call: make a new one") if known.signed is None else None
+    )
 
 
 def _cheapest_first(offers: Iterable[Offer], *, tab: bool) -> list[Offer]:

@@ -245,15 +245,12 @@ def test_invoke_does_not_say_that_a_tab_is_settled_first(nexus, daemon, monkeypa
 def test_a_call_that_was_not_paid_for_is_not_made_again(nexus, daemon):
     again = ("--max-price", "0.10", "--again", "i")
     daemon.script["capability.invoke"] = lambda _: call(piece("result", "LOUD"), ended())
-    daemon.script["pay.explain"] = Refusal("payment_unknown")
-    assert nexus("invoke", BOB, "upper", "x", *again).error["code"] == "payment_unknown"
-    daemon.script["pay.explain"] = schema.PayExplained(purchase=waits("i"))
-    other = nexus("invoke", BOB, "lower", "x", *again).error
-    assert other["message"] == f"i paid for upper of {BOB[-8:]}"
-    assert nexus("invoke", BOB[:-1] + "x", "upper", "x", *again).error["code"] == "usage"
-    assert [name for name, _ in daemon.asked if name == "capability.invoke"] == []
-    assert nexus("invoke", BOB[-8:], "upper", "x", *again).data["output"] == "LOUD"
-    assert daemon.params("capability.invoke").again == "i"
+    assert nexus("invoke", BOB, "upper", "x", *again).data["output"] == "LOUD"
+    assert (daemon.params("capability.invoke").again, daemon.params("capability.invoke").id) == ("i", None)
+    daemon.script["capability.invoke"] = Refusal("payment_unknown", "There is no payment 'i'")
+    error = nexus("invoke", BOB, "upper", "x", *again).error
+    assert (error["code"], error["message"]) == ("payment_unknown", "There is no payment 'i'")
+    assert "nexus pay history" in error["try"]
 
 
 def test_invoke_asks_nobody_about_what_is_free_and_ends_well_where_the_daemon_cannot_tell(nexus, daemon, monkeypatch):

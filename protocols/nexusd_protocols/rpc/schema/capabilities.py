@@ -88,6 +88,10 @@ class CapabilityNameParams(Acting, frozen=True, kw_only=True):
     name: str
 
 
+CallId = Annotated[str, Meta(min_length=1, max_length=limits.REQUEST_ID_CHARS, pattern="^[!-~]+$")]
+"""Printable ASCII, without spaces."""
+
+
 class InvokeParams(Acting, frozen=True, kw_only=True):
     """Call a capability. The result says that the call is under way; `invoke.event` notifications carry the output and
     one `invoke.end` closes it. `input` is sent at once when given; else, and while `final` is false, `invoke.input`
@@ -108,9 +112,12 @@ class InvokeParams(Acting, frozen=True, kw_only=True):
     """What the call may cost in all, in whole tokens; without it nothing is paid. The policy has its own word."""
     tab: bool = False
     """Pay as the output comes, where the provider asks for that."""
-    again: Annotated[str, Meta(min_length=1, max_length=limits.REQUEST_ID_CHARS, pattern="^[!-~]+$")] | None = None
-    """Id of an earlier call, and of what paid for it: the same call is made again and shows the same payment, so that
-    it costs nothing more. The rest must be as it was. Not with `tab`; needs `max_price`."""
+    id: CallId | None = None
+    """Of the call, and of what pays for it; by default the daemon's choice. Whoever chooses it can make the same call
+    again, whatever became of it, and it is paid for once."""
+    again: CallId | None = None
+    """In place of `id`, of an earlier call that was paid for: the same call is made again and shows the same payment,
+    so that it costs nothing more. The rest must be as it was. Not with `tab`; needs `max_price`."""
     anyway: bool = False
     """Send it though it holds what looks like key material, where the policy leaves that to the sender."""
 

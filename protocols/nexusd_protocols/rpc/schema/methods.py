@@ -203,7 +203,7 @@ METHODS: Final[dict[str, Method]] = {
         Method("capability.register", CapabilityRegisterParams, Done, "Serve a capability on this connection", "", ("invalid_name", "capability_taken", "not_allowed")),
         Method("capability.serve", CapabilityServeParams, Capability, "Let the daemon serve a command or a chat endpoint", "nexus capability serve", ("invalid_name", "capability_taken", "not_allowed", "refused")),
         Method("capability.unregister", CapabilityNameParams, Done, "Stop serving a capability", "nexus capability remove", ("capability_unknown",)),
-        Method("capability.invoke", InvokeParams, Invocation, "Call a capability", "nexus invoke", (*_REACH, "invalid_name", "too_large")),
+        Method("capability.invoke", InvokeParams, Invocation, "Call a capability", "nexus invoke", (*_REACH, "invalid_name", "too_large", "payment_unknown", "payment_refused")),
         Method("invoke.input", InvokeInputParams, Done, "Send more input", "", ("invocation_unknown", "out_of_credit")),
         Method("invoke.credit", InvokeCreditParams, Done, "Grant more bytes, as caller or as provider", "", ("invocation_unknown",)),
         Method("invoke.cancel", InvokeCancelParams, Done, "Give up a call", "", ("invocation_unknown",)),

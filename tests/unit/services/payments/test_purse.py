@@ -16,6 +16,7 @@ from nexusd.services.payments.purse import Payment
 from nexusd.services.payments.views import explanation
 from nexusd.services.trade import Wish
 from nexusd_protocols.identity import AgentId
+from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments import policy, published, terms, verify
 from nexusd_protocols.payments.advertised import Price
@@ -339,7 +340,7 @@ async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path
             demand = terms.required([price()], changes.get("peer", BOB.peer_id))
             refused = await alice.purse.pay(alice.wish(demand, id="one", **changes))
             assert isinstance(refused, Refusal)
-            assert "Another call" in refused.message
+            assert ("other bounds" if "request" in changes else "It paid for summarize of") in refused.message
         elsewhere = terms.required([price(pay_to=THIEF.address)], BOB.peer_id)
         assert isinstance(await alice.purse.pay(alice.wish(elsewhere, id="one")), Refusal)
         # what was delivered once stays so, whatever is said later
@@ -396,6 +397,28 @@ async def test_of_two_calls_at_once_with_one_id_one_is_paid(tmp_path: Path) -> N
         assert len(refused) == 7
 
 
+async def test_what_can_be_asked_for_again_is_what_was_paid_for(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        wish = alice.wish(id="one")
+
+        async def why_not(
+            id_: str = "one", agent: Any = AGENT, peer: Any = BOB.peer_id, name: Any = wish.capability
+        ) -> Any:
+            refusal = await alice.purse.not_again(id_, agent, peer, name)
+            return refusal and (refusal.code, refusal.message)
+
+        assert await why_not() == ("payment_unknown", "There is no payment 'one'")
+        assert isinstance(await alice.purse.pay(wish), Payment)
+        assert await why_not() is None
+        other = "payment_refused", f"It paid for summarize of {BOB.peer_id}"
+        assert await why_not(name=CapabilityName("translate")) == other
+        assert await why_not(peer=AGENT) == other
+        assert await why_not(agent=BOB.peer_id) == other
+        demand = terms.required([tab_price(amount=1000, ahead=100)], BOB.peer_id)
+        assert isinstance(await alice.purse.pay(alice.wish(demand, id="tab", tab=True)), Payment)
+        assert await why_not("tab") == ("payment_refused", "A tab paid for it: it is not taken up again")
+
+
 async def test_what_was_never_signed_is_not_shown_again(tmp_path: Path) -> None:
     async with shopper(tmp_path, approve_above="0.01") as alice:
         with trio.move_on_after(0.2):
@@ -403,6 +426,7 @@ async def test_what_was_never_signed_is_not_shown_again(tmp_path: Path) -> None:
         refused = await alice.purse.pay(alice.wish(id="one"))
         assert isinstance(refused, Refusal)
         assert "Nothing was signed" in refused.message
+        assert await alice.purse.not_again("one", AGENT, BOB.peer_id, CapabilityName("summarize")) == refused
 
 
 @pytest.mark.parametrize(("ahead", "signs"), [(100, True), (350, True), (351, False), (700, False)])
