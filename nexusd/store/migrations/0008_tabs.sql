@@ -13,7 +13,9 @@ CREATE INDEX offences_by_offender ON offences (offender);
 CREATE INDEX offences_by_account ON offences (account);
 INSERT INTO offences (charge, offender, account)
     SELECT position, peer, substr(key, -105, 40) FROM charges
-    WHERE state = 'lost' AND (reason LIKE 'cancelled%' OR reason LIKE 'the payer had%' OR reason LIKE '%would fail%');
+    WHERE state = 'lost' AND (
+        reason LIKE 'cancelled%' OR reason LIKE 'the payer had%' OR reason LIKE '%would fail: %balance%'
+    );
 
 -- Tabs of a call that were followed by another, with what was signed last. The newest one is in `purchases`.
 ALTER TABLE purchases ADD COLUMN tabs INTEGER NOT NULL DEFAULT 0; -- how many there are here
