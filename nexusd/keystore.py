@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from nexusd import durable
 from nexusd_protocols.identity import Signer
 
 _PREFIX: Final = "nexusd-ed25519"
@@ -36,7 +37,8 @@ def load_or_create(path: Path) -> Signer:
     except FileNotFoundError:
         signer = Signer(secrets.token_bytes(32))
         try:
-            _write(path, f"{_PREFIX} {base64.b64encode(signer.seed()).decode()} {signer.peer_id}\n")
+            line = f"{_PREFIX} {base64.b64encode(signer.seed()).decode()} {signer.peer_id}\n"
+            durable.write_secret(path, line, replace=True)
         except OSError as error:
             raise KeyFileError(f"The key file {path} cannot be written: {error.strerror}") from error
         return signer
@@ -84,24 +86,3 @@ def _parse(raw: bytes, path: Path) -> Signer:
     if len(seed) != 32 or (signer := Signer(seed)).peer_id.encode() != words[2]:
         raise damaged
     return signer
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a new file so that after a power cut there is the whole of it or nothing."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import apsw
 import trio
 
+from nexusd import durable
 from nexusd.store.errors import StorageClosedError, StorageCorruptError, StorageError, StorageFailedError
 from nexusd.store.schema import Layout, Migration, check_version, migrate, shipped_migrations, version_of
 from nexusd.store.watermark import Watermark
@@ -190,7 +191,7 @@ def _open_all(
         migrate(writer, version, layout)  # what it sorts may be larger than memory
         writer.pragma("temp_store", "memory")
         if new and not vfs:
-            _sync_directory(path.parent)
+            durable.sync_directory(path.parent)
         if not exclusive:
             connections += [_open_reader(path) for _ in range(READERS)]
         mark = watermark.measure(writer)
@@ -259,15 +260,6 @@ def _copy(connection: apsw.Connection, target: Path) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(target)
-        _sync_directory(target.parent)
+        durable.sync_directory(target.parent)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import structlog
 import trio
 
+from nexusd import durable
 from nexusd.recursion import limit_kept
 from nexusd_protocols import ndjson
 from nexusd_protocols.payments.address import Address, checksummed, read_address
@@ -182,23 +183,9 @@ def _decrypt(text: str, password: str) -> bytes | Refusal:
 
 
 def _write_new(path: Path, text: str) -> Refusal | None:
-    """Write it whole or not at all, and never over another: a key that is lost is lost with its money."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Never over another: a key that is lost is lost with its money."""
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.link(temporary, path)  # unlike a rename it replaces nothing
+        durable.write_secret(path, text, replace=False)
     except FileExistsError:
         return Refusal("wallet_exists", f"There is a wallet in {path}: move it away first, and keep it")
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
     return None
