@@ -14,9 +14,8 @@ from typing import Final
 
 import trio
 
-from nexusd_protocols import limits
+from nexusd_protocols import limits, varint
 from nexusd_protocols.gossipsub.outputs import Priority
-from nexusd_protocols.pubsub.framing import length_prefix
 
 PEER_BYTES: Final = 4 * limits.MIB
 """For one peer: sixteen of the largest messages, or two seconds of a busy room over 20 Mbit/s."""
@@ -133,7 +132,7 @@ class Outbox:
             queue = self._queues[priority]
             while queue and len(batch) < BATCH_BYTES:
                 frame = self._packed(queue, priority)
-                batch += length_prefix(len(frame))
+                batch += varint.encode(len(frame))
                 batch += frame
         self.taken += len(batch)
         self._room.set()

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from google.protobuf.message import DecodeError
 
-from nexusd_protocols import limits, varint
+from nexusd_protocols import delimited, limits, varint
 from nexusd_protocols.bitswap import message_pb2 as pb
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.errors import RemoteProtocolError
@@ -149,7 +149,7 @@ class MessageStream:
         at = 0
         self._needed = 0
         while len(found) < limits.LINES_PER_READ:
-            bounds = self._bounds(buffer, at)
+            bounds = delimited.bounds(buffer, at, self._max)
             if bounds is None or bounds[1] > len(buffer):
                 self._needed = len(buffer) - at + 1 if bounds is None else bounds[1] - at
                 break
@@ -158,18 +158,6 @@ class MessageStream:
         self._chunks = [buffer[at:]]
         self._size = len(buffer) - at
         return found
-
-    def _bounds(self, buffer: bytes, at: int) -> tuple[int, int] | None:
-        """Where the message begins and ends; None if its length is not there yet."""
-        try:
-            length, start = varint.read(buffer, at)
-        except varint.IncompleteError:
-            return None
-        except ValueError as error:
-            raise RemoteProtocolError("bad_length", str(error), penalty=10) from error
-        if length > self._max:
-            raise RemoteProtocolError("too_large", f"over {self._max} bytes", penalty=10)
-        return start, start + length
 
     def receive_eof(self) -> list[Message]:
         """As `StreamMachine.receive_eof`. Raises `cut_short`."""

@@ -28,6 +28,7 @@ from nexusd_protocols.chatsync.index import DIGEST_BYTES, FINGERPRINT_BYTES, Ite
 from nexusd_protocols.chatsync.ranges import Batches, Fingerprint, Items, Range, Ranges, Skip
 from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.cid import DAG_CBOR, Cid
+from nexusd_protocols.delimited import FrameCutter
 from nexusd_protocols.errors import LimitExceededError, RemoteProtocolError
 from nexusd_protocols.history.batch import BatchRef
 from nexusd_protocols.ids import RoomId, parse_room_id
@@ -121,38 +122,29 @@ def decode(data: bytes, *, max_bytes: int = limits.SYNC_FRAME_BYTES) -> Frame:
     return read(value)
 
 
-class FrameBuffer:
-    """Cuts a byte stream into frames. Holds no more than one and what came behind it in the same read."""
+class FrameBuffer(FrameCutter):
+    """Cuts a byte stream into frames. Raises `frame_too_large`, `bad_length`."""
 
     def __init__(self, max_frame: int = limits.SYNC_FRAME_BYTES) -> None:
-        self._max_frame = max_frame
-        self._buffer = bytearray()
+        super().__init__(max_frame)
 
-    def __len__(self) -> int:
-        """Bytes of a frame that is not complete."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are now complete. Raises RemoteProtocolError `frame_too_large`, `bad_length`."""
-        self._buffer += data
-        frames = []
-        start = 0
+    def _bounds(self, start: int) -> tuple[int, int] | None:
+        head = self._buffer[start : start + _LENGTH_BYTES]
         try:
-            while start < len(self._buffer):
-                length, begin = varint.read(self._buffer[start : start + _LENGTH_BYTES], 0)
-                if length > self._max_frame:
-                    raise RemoteProtocolError("frame_too_large", f"over {self._max_frame} bytes", penalty=10)
-                if len(self._buffer) - start - begin < length:
-                    break
-                frames.append(bytes(self._buffer[start + begin : start + begin + length]))
-                start += begin + length
+            length, size = varint.read(head, 0)
         except varint.IncompleteError as error:
-            if len(self._buffer) - start >= _LENGTH_BYTES:
-                raise RemoteProtocolError("frame_too_large", f"over {self._max_frame} bytes", penalty=10) from error
+            if len(head) == _LENGTH_BYTES:
+                raise self._too_large() from error
+            return None
         except ValueError as error:
             raise RemoteProtocolError("bad_length", str(error), penalty=10) from error
-        del self._buffer[:start]
-        return frames
+        if length > self._max_frame:
+            raise self._too_large()
+        begin = start + size
+        return begin, begin + length
+
+    def _too_large(self) -> RemoteProtocolError:
+        return RemoteProtocolError("frame_too_large", f"over {self._max_frame} bytes", penalty=10)
 
 
 def _bad(detail: str) -> RemoteProtocolError:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from google.protobuf.message import DecodeError
 
-from nexusd_protocols import limits, varint
+from nexusd_protocols import delimited, limits, varint
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import peer_id_bytes
 from nexusd_protocols.kad import kademlia_pb2 as pb
@@ -94,18 +94,11 @@ class MessageStream:
         self._buffer += data
         found: list[Message] = []
         while self._buffer and len(found) < limits.LINES_PER_READ:
-            try:
-                length, start = varint.read(self._buffer, 0)
-            except varint.IncompleteError:
+            bounds = delimited.bounds(self._buffer, 0, self._max)
+            if bounds is None or bounds[1] > len(self._buffer):
                 break
-            except ValueError as error:
-                raise RemoteProtocolError("bad_length", str(error), penalty=10) from error
-            if length > self._max:
-                raise RemoteProtocolError("too_large", f"over {self._max} bytes", penalty=10)
-            if len(self._buffer) < start + length:
-                break
-            found.append(decode(bytes(self._buffer[start : start + length])))
-            del self._buffer[: start + length]
+            found.append(decode(bytes(self._buffer[slice(*bounds)])))
+            del self._buffer[: bounds[1]]
         return found
 
     def receive_eof(self) -> list[Message]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from nexusd_protocols import limits
+from nexusd_protocols import limits, varint
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 
 HEADER: Final = "/multistream/1.0.0"
@@ -24,22 +24,13 @@ def encode(text: str) -> bytes:
     octets = text.encode() + b"\n"
     if len(octets) > limits.MULTISTREAM_MESSAGE_BYTES or octets.find(b"\n") != len(octets) - 1:
         raise LocalProtocolError(f"not a protocol id: {text[:100]!r}")
-    return _length(len(octets)) + octets
+    return varint.encode(len(octets)) + octets
 
 
 def encode_list(protocols: Iterable[str]) -> bytes:
     """The answer to `ls`: one message that holds a message for each protocol."""
     body = b"".join(encode(protocol) for protocol in protocols) + b"\n"
-    return _length(len(body)) + body
-
-
-def _length(value: int) -> bytes:
-    octets = bytearray()
-    while value >= 0x80:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    octets.append(value)
-    return bytes(octets)
+    return varint.encode(len(body)) + body
 
 
 class MessageReader:

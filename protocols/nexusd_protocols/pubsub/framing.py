@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from nexusd_protocols import limits
+from nexusd_protocols.delimited import FrameCutter
 from nexusd_protocols.errors import RemoteProtocolError
 
 RPC_BYTES: Final = 4 * limits.MIB
@@ -15,42 +16,13 @@ _HEADER_BYTES: Final = 4
 """Of the length: 2^28 and more is over any limit."""
 
 
-def length_prefix(length: int) -> bytes:
-    """The varint that goes before so many bytes."""
-    head = bytearray()
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head)
-
-
-class FrameBuffer:
-    """Cuts a byte stream into frames."""
+class FrameBuffer(FrameCutter):
+    """Cuts a byte stream into RPCs. Raises `rpc_too_large`, `bad_length`; lengths may be longer than they need be."""
 
     def __init__(self, max_frame: int = RPC_BYTES) -> None:
-        self._max_frame = max_frame
-        self._buffer = bytearray()
+        super().__init__(max_frame)
 
-    def __len__(self) -> int:
-        """Bytes of a frame that is not complete."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are now complete. Raises RemoteProtocolError `rpc_too_large`, `bad_length`."""
-        self._buffer += data
-        frames = []
-        start = 0
-        while (header := self._header(start)) is not None:
-            begin, length = header
-            if len(self._buffer) - begin < length:
-                break
-            frames.append(bytes(self._buffer[begin : begin + length]))
-            start = begin + length
-        del self._buffer[:start]
-        return frames
-
-    def _header(self, start: int) -> tuple[int, int] | None:
+    def _bounds(self, start: int) -> tuple[int, int] | None:
         length = 0
         for index in range(_HEADER_BYTES):
             if start + index >= len(self._buffer):
@@ -60,5 +32,6 @@ class FrameBuffer:
             if length > self._max_frame:
                 raise RemoteProtocolError("rpc_too_large", f"over {self._max_frame} bytes", penalty=10)
             if byte < 0x80:
-                return start + index + 1, length
+                begin = start + index + 1
+                return begin, begin + length
         raise RemoteProtocolError("bad_length", "a varint over four bytes", penalty=10)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from nexusd_protocols import limits, varint
-from nexusd_protocols.errors import RemoteProtocolError
+from nexusd_protocols import delimited, limits, varint
 
 
 class OneFrame:
@@ -21,17 +20,10 @@ class OneFrame:
     def receive(self, data: bytes) -> bytes | None:
         """The frame, once it is complete. Raises RemoteProtocolError: `bad_length`, `too_large`."""
         self._buffer += data
-        try:
-            length, start = varint.read(self._buffer, 0)
-        except varint.IncompleteError:
+        bounds = delimited.bounds(self._buffer, 0, self._max)
+        if bounds is None or bounds[1] > len(self._buffer):
             return None
-        except ValueError as error:
-            raise RemoteProtocolError("bad_length", str(error), penalty=10) from error
-        if length > self._max:
-            raise RemoteProtocolError("too_large", f"over {self._max} bytes", penalty=10)
-        if len(self._buffer) < start + length:
-            return None
-        frame, self._buffer = self._buffer[start : start + length], self._buffer[start + length :]
+        frame, self._buffer = self._buffer[slice(*bounds)], self._buffer[bounds[1] :]
         return frame
 
 
