@@ -12,9 +12,10 @@ from multiaddr import Multiaddr
 
 from nexusd.host.admission import BOUNDLESS
 from nexusd.host.limits.figures import Figures
-from nexusd.host.ports import UnreachableError
-from tests.harness.nodes import loopback, until
-from tests.unit.host.conftest import address_of, running_stock
+from nexusd.host.node import Node
+from nexusd.host.ports import Channel, UnreachableError
+from tests.harness.nodes import Bytes, loopback, until
+from tests.unit.host.conftest import TOY, address_of, running_stock
 
 TIGHT = ConnectionConfig(max_connections=3, min_connections=0, low_watermark=0, high_watermark=3)
 
@@ -74,12 +75,31 @@ async def test_a_peer_that_comes_back_at_once_is_let_in_each_time():
         assert bob.connection_usage().refused == 0
 
 
+async def hold_stream(node: Node, other: Node) -> None:
+    """Have a stream that the other side serves, for as long as the connection is there."""
+    served = trio.Event()
+
+    async def serve(channel: Channel[bytes, bytes]) -> None:
+        await channel.receive()
+        served.set()
+        await trio.sleep_forever()
+
+    other.streams.handle(TOY, lambda _peer: Bytes(), serve)
+    channel = await node.streams.open(other.peer_id, [TOY], lambda _protocol: Bytes())
+    await channel.send(b"here")
+    with trio.fail_after(10):
+        await served.wait()
+
+
 async def test_a_stranger_makes_room_for_a_stranger_and_a_known_peer_has_its_place():
     figures = replace(Figures.scaled(4, 3), reserved=1)
     names = ("alice", "carol", "dave", "erin")
     async with loopback("bob", figures=figures) as (bob,), loopback(*names) as (alice, carol, dave, erin):
         bob.set_known(lambda peer: peer == erin.peer_id)
-        for node in (alice, carol, dave, erin):
+        await alice.connect(bob.peer_id, bob.addresses())
+        # the older of two who have a stream is safe: what is opened for a moment, to identify, decides nothing
+        await hold_stream(alice, bob)
+        for node in (carol, dave, erin):
             await node.connect(bob.peer_id, bob.addresses())
             await until(lambda node=node: node.peer_id in bob.connected())
         await until(lambda: len(bob.connected()) == 3)
