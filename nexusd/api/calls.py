@@ -155,4 +155,6 @@ def _error_member(error: CallError) -> dict[str, Any]:
     member: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.remote_code is not None:
         member["remoteCode"] = error.remote_code
+    if error.reason:
+        member["reason"] = error.reason
     return member

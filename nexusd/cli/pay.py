@@ -20,6 +20,7 @@ from nexusd.cli.times import iso
 from nexusd.cli.usage import UsageError
 from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
+from nexusd_protocols.payments import faults
 from nexusd_protocols.rpc.schema import (
     PayExplained,
     PayPolicy,
@@ -338,12 +339,17 @@ def _policy(shown: PayPolicy) -> str:
     return pairs(row for row in rows if row != ("", ""))
 
 
+def _state(one: PurchaseView) -> str:
+    """Where a payment stands, and why."""
+    return f"{one.state}: {faults.CODES.get(one.outcome, one.outcome)}" if one.outcome else one.state
+
+
 def _purchases(found: PurchaseList, empty: str) -> str:
     rows = [
         [
             one.id,
             clock(one.at),
-            one.state if not one.outcome else f"{one.state}: {one.outcome}",
+            _state(one),
             f"{one.signed if one.tabs else one.amount} {one.asset}"
             + (f" in {counted(one.tabs, 'tab')}" if one.tabs > 1 else ""),
             one.network,
@@ -361,7 +367,7 @@ def _explained(found: PayExplained) -> str:
     rows = [
         ("id", one.id),
         ("at", clock(one.at)),
-        ("state", one.state if not one.outcome else f"{one.state}: {one.outcome}"),
+        ("state", _state(one)),
         *([("that is", clean(found.explanation))] if found.explanation else []),
         ("for", f"{one.capability} of {one.peer}"),
         ("at most" if one.tabs else "price", f"{one.amount} {one.asset} on {one.network}"),
@@ -384,8 +390,9 @@ def _said(response: dict[str, Any]) -> str:
     """A provider's SettlementResponse, in short; whole it is in the JSON."""
     if response.get("success") is True:
         return "it takes this as paid"
-    words = [text for text in (response.get("errorReason"), response.get("errorMessage")) if isinstance(text, str)]
-    return ": ".join(words) or "nothing that makes sense"
+    reason, message = response.get("errorReason"), response.get("errorMessage")
+    means = faults.CODES.get(reason, reason) if isinstance(reason, str) else ""
+    return (message if isinstance(message, str) else "") or means or "nothing that makes sense"
 
 
 def _verified(found: PayVerified) -> str:

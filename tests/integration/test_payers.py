@@ -199,7 +199,8 @@ def test_a_clock_ten_minutes_wrong_costs_nothing(place: Home, chain: LocalChain,
         bob.cli("pay", "policy", "set", "--per-request", "1", "--allow-network", "base", "--approve-above", "none")
         refused = bob.cli_error("invoke", shop.daemon.peer_id, "upper", "x", "--max-price", "0.10")
         assert refused["code"] == "payment_invalid"
-        assert faults.VALID_BEFORE in refused["message"]
+        assert refused["data"]["reason"] == faults.VALID_BEFORE
+        assert faults.CODES[faults.VALID_BEFORE] in refused["message"]
         assert refused["data"]["payment"]["state"] == "unused"
         assert shop.charges() == []
         # it is out of hand all the same

@@ -149,7 +149,7 @@ def test_a_payer_that_takes_a_tab_back_is_found_out_and_gets_no_other(fair: Fair
     fair.chain.cancel(PAYER, bytes.fromhex(row["key"].rpartition("/")[2]))
     fair.chain.mine(100)  # nothing undoes that block any more
     ended = call.item(lambda item: "error" in item)["error"]
-    assert "invalid_transaction_state" in ended["message"]
+    assert ended["data"]["reason"] == "invalid_transaction_state"
     poll(lambda: fair.charges("steady")[0]["state"] == "lost", "the charge was given up")
     refused = fair.refused("steady", "--tab", "--max-price", "0.50")
     assert refused["code"] == "invoke_refused"

@@ -20,7 +20,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.frames import PROTOCOL, Code
-from nexusd_protocols.payments import published
+from nexusd_protocols.payments import faults, published
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import Required, read_required
 from nexusd_protocols.payments.tokens import Tokens
@@ -42,6 +42,9 @@ _CODES: Final = {
     Code.CANCELLED: "invoke_cancelled",
 }
 """A provider's word to a row of our table; any other is `invoke_failed`."""
+
+_REFUSED: Final = frozenset({Code.NOT_FOUND, Code.FORBIDDEN, Code.BUSY})
+"""What a provider says of itself: read without its name it would be about this node."""
 
 _TOKENS: Final = Tokens()
 """For telling a price; what is paid is for whoever pays to know."""
@@ -152,10 +155,7 @@ class OutgoingCall:
                     reached = self.payment.reached() if self.payment is not None else ""
                     if code == Code.PAYMENT_REQUIRED and reached:
                         return await self._end(CallError("price_reached", reached, code))
-                    words = (
-                        f"The provider did not take the payment: {message}" if code == Code.PAYMENT_INVALID else message
-                    )
-                    return await self._end(CallError(_CODES.get(code, "invoke_failed"), words or code, code))
+                    return await self._end(self._failed(code, message))
                 case events.Cancelled(reason):
                     return await self._end(CallError("invoke_cancelled", f"The provider gave up: {reason}"))
                 case events.PaymentDemanded() as demanded:
@@ -168,6 +168,18 @@ class OutgoingCall:
                     if refused is not None:
                         await self._say(commands.Cancel(refused.message))
                         return await self._end(refused)
+
+    def _failed(self, code: str, message: str) -> CallError:
+        """What the provider said was wrong, for people; its codes go along for programs."""
+        told = self._response.get("errorReason") if isinstance(self._response, dict) else None
+        reason = told if isinstance(told, str) else ""
+        # other providers put the name of the fault before their words, or say nothing else
+        words = message.removeprefix(reason).removeprefix(": ") or faults.CODES.get(reason, reason) or code
+        if code == Code.PAYMENT_INVALID:
+            words = f"The provider did not take the payment: {words}"
+        elif code in _REFUSED:
+            words = f"{self._channel.peer} says: {words}"
+        return CallError(_CODES.get(code, "invoke_failed"), words, code, reason)
 
     def ready(self) -> list[Output]:
         """See `ports.Call`."""
@@ -184,7 +196,7 @@ class OutgoingCall:
         if self.payment is not None:
             refused = self.payment.received(event.size)
             if refused is not None:
-                self._objection = CallError(refused.code, refused.message)
+                self._objection = _objection(refused)
             self._pieces += 1
             self._result.update(line_of(event.event, event.data))
         return Output(event.seq, event.event, event.data)
@@ -271,7 +283,7 @@ class OutgoingCall:
         if paid is None:
             return self._failure or CallError("timeout", "Nobody decided about the payment in time")
         if isinstance(paid, Refusal):
-            return CallError(paid.code, paid.message)
+            return _objection(paid)
         self.payment = paid
         try:
             await self._channel.send(paid.pay)
@@ -288,7 +300,7 @@ class OutgoingCall:
         except OSError as error:
             more = Refusal("payment_refused", f"The payment could not be kept: {error}")
         if isinstance(more, Refusal):
-            return CallError(more.code, more.message)
+            return _objection(more)
         try:
             await self._channel.send(more)
         except (HostError, LocalProtocolError):
@@ -335,6 +347,12 @@ class OutgoingCall:
         end = End(error, usage.input_bytes, usage.output_bytes, elapsed, summary)
         self._ended(self, end)
         return end
+
+
+def _objection(refusal: Refusal) -> CallError:
+    """Why this node does not pay."""
+    reason = refusal.data.get("reason") if isinstance(refusal.data, dict) else None
+    return CallError(refusal.code, refusal.message, reason=reason if isinstance(reason, str) else "")
 
 
 async def dial(streams: Streams, local: PeerId, peer: PeerId) -> tuple[CHANNEL, Caller]:

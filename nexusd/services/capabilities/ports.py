@@ -24,11 +24,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class CallError:
-    """Why a call did not end well: `code` of the error table, `remote_code` the provider's own word."""
+    """Why a call did not end well: `code` of the error table, `remote_code` the provider's own word, `reason` the name
+    of what there is against the payment."""
 
     code: str
     message: str
     remote_code: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,8 @@ _CODES: Final = {
 
 def refused(fault: PaymentFault, terms: PriceTerms) -> Closing:
     """A payment that pays nothing. Other programs know some of the codes at most: words go along."""
-    words = fault.detail or faults.CODES.get(fault.code, "")
-    response = Settlement(network=terms.token.network, error=fault.code, message=words)
-    return Closing(command=commands.Error(Code.PAYMENT_INVALID, str(fault), response.wire()), outcome=fault.code)
+    response = Settlement(network=terms.token.network, error=fault.code, message=fault.words)
+    return Closing(command=commands.Error(Code.PAYMENT_INVALID, fault.words, response.wire()), outcome=fault.code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ class Ending:
         if code in _CODES:
             return _CODES[code], self.detail or faults.CODES[code]
         if code in faults.CODES:
-            return Code.PAYMENT_INVALID, str(PaymentFault(code, self.detail))
+            return Code.PAYMENT_INVALID, PaymentFault(code, self.detail).words
         if code == "output_too_large":
             return Code.OUTPUT_TOO_LARGE, "more output than is held back until it is paid: ask for it as a stream"
         return Code.INTERNAL, "the provider failed"
@@ -99,7 +98,7 @@ class Ending:
                 network=network,
                 payer=self.payer,
                 error=code if known else faults.UNEXPECTED_SETTLE,
-                message=self.detail if known else NOT_CHARGED,
+                message=PaymentFault(code, self.detail).words if known else NOT_CHARGED,
             )
         first = charges[0]
         return Settlement(

@@ -270,11 +270,11 @@ def _over(
             passes=amount <= balance,
         )
     if max(owing.payer, owing.peer) - held + amount > exposure.payer:
-        return Refused(faults.EXPOSURE, "too much is not settled yet of this payer", passes=True)
+        return Refused(faults.EXPOSURE, "by this payer", passes=True)
     if owing.total - held + amount > exposure.total:
-        return Refused(faults.EXPOSURE, "too much is not settled yet", passes=True)
+        return Refused(faults.EXPOSURE, "by all payers together", passes=True)
     if owing.charges + new > exposure.charges:
-        return Refused(faults.BUSY, "too many charges of this payer are not settled yet", passes=True)
+        return Refused(faults.BUSY, passes=True)
     return None
 
 

@@ -84,6 +84,11 @@ class PaymentFault:
     def __str__(self) -> str:
         return f"{self.code}: {self.detail or CODES[self.code]}"
 
+    @property
+    def words(self) -> str:
+        """What is wrong, for people: without the code, which is for programs."""
+        return f"{CODES[self.code]} ({self.detail})" if self.detail else CODES[self.code]
+
 
 class PaymentError(ValueError):
     """How a fault leaves the depth of a parser. Functions that others use return `fault` instead."""

@@ -14,7 +14,7 @@ def verified(text: str, tokens: Tokens) -> PayVerified:
     """Whether `text` is a receipt, and what it says; amounts in whole tokens where the token is among `tokens`."""
     found = receipt.verify(text.strip())
     if isinstance(found, PaymentFault):
-        return PayVerified(valid=False, problem=str(found))
+        return PayVerified(valid=False, problem=found.detail or found.words)
     token = tokens.find(found.network, found.asset)
     return PayVerified(
         valid=True,

@@ -119,8 +119,9 @@ def test_a_policy_is_changed_by_what_is_given(nexus, daemon):
     ("response", "said"),
     [
         ({"success": True, "transaction": "0xcd", "amount": "100000"}, "it takes this as paid"),
-        ({"success": False, "errorReason": "insufficient_funds"}, "insufficient_funds"),
-        ({"success": False, "errorReason": "x", "errorMessage": "\x1b[31mred"}, "x: red"),
+        ({"success": False, "errorReason": "insufficient_funds"}, "the payer has less than it has authorised"),
+        ({"success": False, "errorReason": "x"}, "x"),
+        ({"success": False, "errorReason": "x", "errorMessage": "\x1b[31mred"}, "red"),
         ({"success": "yes", "errorReason": 7}, "nothing that makes sense"),
     ],
 )
@@ -135,6 +136,15 @@ def test_all_that_is_known_of_a_payment(nexus, daemon, response, said):
     daemon.script["pay.explain"] = schema.PayExplained(purchase=replace(BOUGHT, receipt=False))
     assert nexus("pay", "explain", "019aca5e", tty=True).out.splitlines()[-1] == "receipt          none"
     assert nexus("pay", "explain", "019aca5e", "--receipt").error["message"] == "there is no receipt for that payment"
+
+
+def test_why_a_payment_came_to_nothing_is_told_in_words(nexus, daemon):
+    closed = replace(BOUGHT, state="closed", outcome="nexus_exposure")
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[closed])
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=closed)
+    assert "  closed: too much is owed already that is not settled  " in nexus("pay", "history", tty=True).out
+    assert "nexus_exposure" not in nexus("pay", "explain", "019aca5e", tty=True).out
+    assert nexus("pay", "history").data["purchases"][0]["outcome"] == "nexus_exposure"
 
 
 def test_what_a_receipt_says(nexus, daemon, tmp_path):
@@ -162,9 +172,9 @@ def test_what_a_receipt_says(nexus, daemon, tmp_path):
         ],
     )
     assert daemon.params("pay.verify").receipt == JWS
-    daemon.script["pay.verify"] = schema.PayVerified(valid=False, problem="nexus_bad_receipt: forged")
+    daemon.script["pay.verify"] = schema.PayVerified(valid=False, problem="forged")
     ran = nexus("pay", "verify", str(file), tty=True)
-    assert (ran.code, ran.out) == (1, "not valid: nexus_bad_receipt: forged\n")
+    assert (ran.code, ran.out) == (1, "not valid: forged\n")
     assert nexus("pay", "verify", str(tmp_path / "none")).error["try"] == "name a file with a receipt"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from nexusd.client.invocation import failure_of
@@ -22,6 +23,13 @@ def ended(state: str | None, code: str = "connection_lost", *, tabs: int = 0) ->
         )
     error = {"code": code, "message": "gone"}
     return schema.InvokeEnd(invocation="1", error=error, input_bytes=0, output_bytes=0, duration_ms=0, payment=paid)
+
+
+def test_what_programs_test_comes_beside_the_words() -> None:
+    error = {"code": "payment_invalid", "message": "no", "remoteCode": "PAYMENT_INVALID", "reason": "nexus_exposure"}
+    failure = failure_of(msgspec.structs.replace(ended(None), error=error))
+    assert failure is not None
+    assert failure.data == {"remoteCode": "PAYMENT_INVALID", "reason": "nexus_exposure"}
 
 
 @pytest.mark.parametrize("state", ["unknown", "pending", "paid"])

@@ -58,7 +58,8 @@ class InvokeEnd(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     output_bytes: int
     duration_ms: int
     error: dict[str, Any] | None = None
-    """{"code", "message", "remoteCode"?}: `code` of the error table, `remoteCode` the provider's own word."""
+    """{"code", "message", "remoteCode"?, "reason"?}: `code` of the error table, `remoteCode` the provider's own word,
+    `reason` the name of what there is against the payment."""
     payment: PaymentSummary | None = None
     """What was paid; none where nothing was signed."""
 

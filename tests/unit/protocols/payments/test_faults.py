@@ -44,4 +44,6 @@ def test_the_vectors_show_every_name_that_a_check_gives():
 
 def test_what_a_fault_says():
     assert str(PaymentFault(faults.VALID_AFTER)) == f"{faults.VALID_AFTER}: {CODES[faults.VALID_AFTER]}"
+    assert PaymentFault(faults.VALID_AFTER).words == CODES[faults.VALID_AFTER]
+    assert PaymentFault(faults.EXPOSURE, "of this payer").words == f"{CODES[faults.EXPOSURE]} (of this payer)"
     assert str(PaymentError(faults.UNBOUND, "random nonce")) == "nexus_unbound: random nonce"

@@ -1,0 +1,100 @@
+"""What a caller is told of a call that the provider does not answer: words for people, codes for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from nexusd.services.capabilities.outgoing import OutgoingCall
+from nexusd.services.capabilities.ports import CallError, End
+from nexusd_protocols.invoke import events
+from nexusd_protocols.invoke.caller import Caller
+from nexusd_protocols.payments import faults
+from nexusd_protocols.rpc.codes import Refusal
+from tests.harness.nodes import signer
+
+ALICE, BOB = signer("alice").peer_id, signer("bob").peer_id
+PRICE = faults.CODES[faults.EXPOSURE]
+
+
+class Says:
+    """A stream on which bob says these."""
+
+    peer = BOB
+
+    def __init__(self, *said: events.CallerEvent) -> None:
+        self.said = list(said)
+
+    def ready(self) -> list[events.CallerEvent]:
+        return []
+
+    async def receive(self) -> events.CallerEvent:
+        await trio.lowlevel.checkpoint()
+        return self.said.pop(0)
+
+    async def send(self, *_: Any, timeout: float | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def reset(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def error_of(said: events.CallerEvent, refusal: Refusal | None = None) -> CallError:
+    """How a call ends for its caller, who does not pay for that reason."""
+
+    async def pay(_: events.PaymentDemanded) -> Refusal:
+        await trio.lowlevel.checkpoint()
+        assert refusal is not None
+        return refusal
+
+    channel: Any = Says(said)
+    call = OutgoingCall("i", channel, Caller(ALICE, BOB), 1000, lambda *_: None, pay)
+    end = await call.receive()
+    assert isinstance(end, End)
+    assert end.error is not None
+    return end.error
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (f"{PRICE} (of this payer)", f"{PRICE} (of this payer)"),
+        ("nexus_exposure: too much", "too much"),
+        ("nexus_exposure", PRICE),
+        ("", PRICE),
+    ],
+)
+async def test_why_a_payment_was_not_taken_is_a_sentence_and_its_code_stands_apart(message: str, told: str) -> None:
+    error = await error_of(events.Failed("PAYMENT_INVALID", message, {"errorReason": "nexus_exposure"}))
+    assert error == CallError(
+        "payment_invalid",
+        f"The provider did not take the payment: {told}",
+        "PAYMENT_INVALID",
+        "nexus_exposure",
+    )
+
+
+@pytest.mark.parametrize("response", [None, {"errorReason": 7}, "no object"])
+async def test_a_payment_that_was_not_taken_for_no_known_reason(response: Any) -> None:
+    error = await error_of(events.Failed("PAYMENT_INVALID", "", response))
+    assert (error.message, error.reason) == ("The provider did not take the payment: PAYMENT_INVALID", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("NOT_FOUND", "no capability 'loud' here"), ("FORBIDDEN", "not for you"), ("BUSY", "try again later")],
+)
+async def test_what_a_provider_says_of_itself_names_it(code: str, message: str) -> None:
+    assert (await error_of(events.Failed(code, message, None))).message == f"{BOB} says: {message}"
+
+
+async def test_what_the_capability_itself_says_is_told_as_it_is() -> None:
+    assert (await error_of(events.Failed("COMMAND_FAILED", "exit status 3", None))).message == "exit status 3"
+
+
+async def test_why_this_node_does_not_pay_is_told_for_programs_too() -> None:
+    refusal = Refusal("payment_refused", "more than this call may cost", {"reason": "over_what_the_call_allows"})
+    error = await error_of(events.PaymentDemanded(None, None), refusal)
+    assert (error.code, error.reason) == ("payment_refused", "over_what_the_call_allows")
