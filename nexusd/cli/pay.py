@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import App, Parameter
 
 from nexusd.cli import payers, stdin, summaries
-from nexusd.cli.options import STDIN, FilePath
+from nexusd.cli.options import FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, clock, counted, pairs, short, table
@@ -44,6 +43,7 @@ Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 PAGE: Final = limits.PAGE_ROWS
 NONE: Final = "none"
+RECEIPT: Final = "what `nexus pay explain ID --receipt` printed"
 
 
 # --- policy ---------------------------------------------------------------------------------------------------------
@@ -232,21 +232,15 @@ def verify(file: FilePath, /) -> Answer[PayVerified]:
     file
         File with the receipt, as `nexus pay explain --receipt` prints it; - for standard input.
     """
-    if file == STDIN:
-        text = stdin.read(limits.RECEIPT_BYTES)
-    else:
-        try:
-            with Path(file).open("rb") as source:
-                text = stdin.decode(source.read(limits.RECEIPT_BYTES + 1), limits.RECEIPT_BYTES, file)
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}", "name a file with a receipt") from None
+    text = stdin.read_file(file, limits.RECEIPT_BYTES, wanted=RECEIPT)
     try:
         found: PayVerified = call("pay.verify", receipt=text.strip())
     except NexusError as error:
         if error.code not in ("daemon_unreachable", "ambiguous_daemon"):
             raise
         found = _alone(text)
-    return Answer(found, _verified, exit_code=0 if found.valid else 1)
+    hint = "" if found.valid or text.count(".") == 2 else f"a receipt is {RECEIPT}"
+    return Answer(found, _verified, hint, exit_code=0 if found.valid else 1)
 
 
 def _alone(text: str) -> PayVerified:
@@ -309,7 +303,7 @@ def _all() -> list[PurchaseView]:
 
 def _cell(field: str, value: Any) -> str:
     """A field as a spreadsheet may have it: what a peer wrote must not become a formula."""
-    text = iso(value) if field == "at" else str(value)
+    text = iso(value) if field == "at" else str(value).lower() if isinstance(value, bool) else str(value)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 

@@ -1,9 +1,10 @@
-"""Text given as arguments, or on standard input."""
+"""Text given as arguments, on standard input, or in a file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from nexusd.cli.options import STDIN
 from nexusd.cli.session import current
@@ -22,19 +23,35 @@ def text(arguments: Sequence[str], *, limit: int) -> str:
     return found
 
 
-def read(limit: int) -> str:
-    """All of standard input. Raises UsageError."""
-    return decode(binary(limit + 1), limit, "standard input")
+def read(limit: int, *, wanted: str = "") -> str:
+    """All of standard input. Raises UsageError; `wanted` as with `decode`."""
+    return decode(binary(limit + 1), limit, "standard input", wanted=wanted)
 
 
-def decode(raw: bytes, limit: int, source: str) -> str:
-    """Text from bytes of which one more than `limit` was asked for. Raises UsageError."""
+def read_file(path: str | Path, limit: int, *, wanted: str) -> str:
+    """All of a file that is to hold one thing, or of standard input where its name is `-`. Raises UsageError."""
+    if path == STDIN:
+        return read(limit, wanted=wanted)
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", f"give {wanted}") from None
+    return decode(raw, limit, str(path), wanted=wanted)
+
+
+def decode(raw: bytes, limit: int, source: str, *, wanted: str = "") -> str:
+    """Text from bytes of which one more than `limit` was asked for. Raises UsageError, which says what is `wanted`
+    where only one thing is: no other way of sending helps then."""
     if len(raw) > limit:
-        raise UsageError(f"{source} has more than {limit} bytes", "send less, or in parts")
+        raise UsageError(
+            f"{source} has more than {limit} bytes", f"give {wanted}" if wanted else "send less, or in parts"
+        )
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8 (byte {error.start})", "encode it, in base64 for example") from None
+        advice = f"give {wanted}" if wanted else "encode it, in base64 for example"
+        raise UsageError(f"{source} is not UTF-8 (byte {error.start})", advice) from None
 
 
 def binary(count: int) -> bytes:

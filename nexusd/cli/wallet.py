@@ -139,13 +139,7 @@ def _key_text(file: str | None) -> str:
         raise UsageError(
             "there is no key", "name a file, or pipe it in; a key in the command would stay in its history"
         )
-    if file is None or file == STDIN:
-        return stdin.read(_KEYSTORE_BYTES)
-    try:
-        with Path(file).open("rb") as source:
-            return stdin.decode(source.read(_KEYSTORE_BYTES + 1), _KEYSTORE_BYTES, file)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}", "name a keystore, or a file with a key") from None
+    return stdin.read_file(STDIN if file is None else file, _KEYSTORE_BYTES, wanted="a keystore, or a file with a key")
 
 
 def _is_free() -> None:
@@ -170,11 +164,7 @@ def _slowly(method: str, **fields: str | None) -> WalletShow:
 def _password(file: Path | None, *, new: bool) -> str:
     """The password: from the file, the environment, or the person at the terminal."""
     if file is not None:
-        try:
-            with file.open("rb") as source:
-                text = stdin.decode(source.read(_PASSWORD_BYTES + 1), _PASSWORD_BYTES, str(file))
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}", "name a file with the password") from None
+        text = stdin.read_file(file, _PASSWORD_BYTES, wanted="a file with the password")
         password = (text.splitlines() or [""])[0]
     elif VARIABLE in os.environ:
         password = os.environ[VARIABLE]

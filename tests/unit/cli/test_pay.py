@@ -175,7 +175,26 @@ def test_what_a_receipt_says(nexus, daemon, tmp_path):
     daemon.script["pay.verify"] = schema.PayVerified(valid=False, problem="forged")
     ran = nexus("pay", "verify", str(file), tty=True)
     assert (ran.code, ran.out) == (1, "not valid: forged\n")
-    assert nexus("pay", "verify", str(tmp_path / "none")).error["try"] == "name a file with a receipt"
+    assert nexus("pay", "verify", str(file), tty=True).err == ""
+
+
+@pytest.mark.parametrize("content", [None, b"x" * 20_000, b"\xff\xfe"], ids=["none", "large", "binary"])
+def test_what_can_be_no_receipt_is_refused_with_where_to_get_one(nexus, daemon, tmp_path, content):
+    file = tmp_path / "receipt.jws"
+    if content is not None:
+        file.write_bytes(content)
+    assert nexus("pay", "verify", str(file)).error["try"] == "give what `nexus pay explain ID --receipt` printed"
+
+
+def test_a_text_that_is_no_receipt_is_told_what_one_is(nexus, daemon, tmp_path):
+    file = tmp_path / "receipt.jws"
+    file.write_text("hello")
+    daemon.script["pay.verify"] = schema.PayVerified(valid=False, problem="not a compact JWS")
+    ran = nexus("pay", "verify", str(file), tty=True)
+    assert (ran.out, ran.err) == (
+        "not valid: not a compact JWS\n",
+        "a receipt is what `nexus pay explain ID --receipt` printed\n",
+    )
 
 
 def test_a_receipt_is_verified_where_no_daemon_runs(nexus, tmp_path):
@@ -198,6 +217,7 @@ def test_payments_for_a_spreadsheet(nexus, daemon):
     assert [(row["id"], row["at"], row["amount"], row["network"]) for row in rows] == [
         ("019aca5e", "2026-11-29T13:22:30.252Z", "0.1", "base")
     ] * 2
+    assert {row["receipt"] for row in rows} == {"true"}
     assert (rows[1]["note"], rows[1]["outcome"]) == ('\'=cmd|"/c calc"', "'-1")
     daemon.script["pay.history"] = schema.PurchaseList(purchases=[BOUGHT])
     assert [line["id"] for line in nexus("pay", "export").lines] == ["019aca5e"]
