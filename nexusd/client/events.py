@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import AWAY, FIRST_RETRY_S, LONGEST_RETRY_S, Feed
+from nexusd.client.exchange import Absence, Feed
 from nexusd.client.link import Link, Links
 from nexusd_protocols.rpc.schema import NodeEvent
 
@@ -18,10 +18,8 @@ class EventStream:
     def __init__(self, links: Links, feed: Feed, patience: float) -> None:
         self._links = links
         self._feed = feed
-        self._patience = patience
+        self._absence = Absence(patience)
         self._link: Link | None = None
-        self._gone_since: float | None = None
-        self._pause = FIRST_RETRY_S
         self._subscribe()
 
     def __iter__(self) -> Self:
@@ -33,18 +31,14 @@ class EventStream:
                 event = self._next()
             except NexusError as error:
                 self.close()
-                now = time.monotonic()
-                self._gone_since = now if self._gone_since is None else self._gone_since
-                away = now + self._pause - self._gone_since
-                if error.code not in AWAY or self._links.closed or away > self._patience:
+                if not self._absence.bears(error, time.monotonic()) or self._links.closed:
                     raise
             else:
                 if event is not None:
-                    self._gone_since, self._pause = None, FIRST_RETRY_S
+                    self._absence.over()
                     return event
                 self.close()
-            time.sleep(self._pause)
-            self._pause = min(2 * self._pause, LONGEST_RETRY_S)
+            time.sleep(self._absence.next_pause())
 
     def _next(self) -> NodeEvent | None:
         """The next event; None where the daemon ended the subscription."""

@@ -27,14 +27,10 @@ from nexusd_protocols.rpc.connection import (
 Params = msgspec.Struct | Mapping[str, Any] | None
 
 READ_BYTES: Final = 64 * limits.KIB
-IDLE_LINKS: Final = 4
-"""Connections kept for the next request; opening one costs about as much as a request."""
-BROKEN: Final = frozenset({"connection_lost", "timeout"})
-"""After these a connection is of no more use: a late answer would meet the next request."""
-AWAY: Final = frozenset({"connection_lost", "daemon_unreachable", "shutting_down"})
+_AWAY: Final = frozenset({"connection_lost", "daemon_unreachable", "shutting_down"})
 """After these an event stream tries again."""
-FIRST_RETRY_S: Final = 0.05
-LONGEST_RETRY_S: Final = 1.0
+_FIRST_RETRY_S: Final = 0.05
+_LONGEST_RETRY_S: Final = 1.0
 """Pauses between attempts to reach a daemon that went away: it may be restarting."""
 RESTART: Final = "restart it in this version: `nexus stop`, then `nexusd run --detach`"
 _NOTHING: Final[dict[str, Any]] = {}
@@ -150,3 +146,27 @@ class Feed:
 
     def _move(self, cursor: int) -> None:
         self.params = msgspec.structs.replace(self.params, cursor=cursor)
+
+
+class Absence:
+    """How long an event stream waits for a daemon that went away: `patience` seconds in all, in pauses that grow."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._pause = _FIRST_RETRY_S
+
+    def bears(self, error: NexusError, now: float) -> bool:
+        """Whether to try again after that."""
+        self._since = now if self._since is None else self._since
+        return error.code in _AWAY and now + self._pause - self._since <= self._patience
+
+    def over(self) -> None:
+        """The daemon is back."""
+        self._since, self._pause = None, _FIRST_RETRY_S
+
+    def next_pause(self) -> float:
+        """Seconds until the next attempt."""
+        pause = self._pause
+        self._pause = min(2 * pause, _LONGEST_RETRY_S)
+        return pause

@@ -7,14 +7,13 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import BROKEN, IDLE_LINKS, READ_BYTES, Exchange, Params, result_of
+from nexusd.client.exchange import READ_BYTES, Exchange, Params, result_of
 from nexusd.client.finding import unreachable
+from nexusd.client.pool import IDLE_LINKS, Pool, is_silent
 from nexusd_protocols.rpc.connection import Event, Response
 
 _NOT_HANDED_OVER: Final = frozenset({errno.EBADF, errno.ETOOMANYREFS})
@@ -97,12 +96,9 @@ class Link:
             return False
         try:
             self._sock.setblocking(False)
-            self._sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
         except OSError:
             return False
-        return False
+        return is_silent(self._sock)
 
     def close(self) -> None:
         """Hang up. A thread that reads finds the connection lost."""
@@ -114,8 +110,8 @@ class Link:
             self._sock.close()
 
 
-class Links:
-    """Every connection of one client."""
+class Links(Pool[Link]):
+    """See `Pool`."""
 
     def __init__(self, path: Path, timeout: float | None) -> None:
         self._path = path
@@ -156,20 +152,6 @@ class Links:
         with self._lock:
             self._open.discard(link)
         link.close()
-
-    @contextmanager
-    def one(self) -> Iterator[Link]:
-        """A connection that is kept after a clean use, or a refusal, and dropped otherwise."""
-        link = self.take()
-        try:
-            yield link
-        except NexusError as error:
-            (self.drop if error.code in BROKEN else self.give_back)(link)
-            raise
-        except BaseException:
-            self.drop(link)
-            raise
-        self.give_back(link)
 
     def close(self) -> None:
         """Close every connection, also those in use."""

@@ -18,7 +18,7 @@ from nexusd.client import asks
 from nexusd.client.asks import Ask
 from nexusd.client.errors import NexusError
 from nexusd.client.events import EventStream
-from nexusd.client.exchange import BROKEN, Feed, Params
+from nexusd.client.exchange import Feed, Params
 from nexusd.client.finding import find_socket
 from nexusd.client.invocation import CallerSide, invoke_params
 from nexusd.client.link import Links
@@ -206,11 +206,8 @@ class Nexus(_Asking):
         try:
             begun: schema.Invocation = link.call("capability.invoke", params)
             link.set_timeout(None)  # how long a call may take was said in it
-        except NexusError as error:
-            (self._links.drop if error.code in BROKEN else self._links.give_back)(link)
-            raise
-        except BaseException:
-            self._links.drop(link)
+        except BaseException as error:
+            self._links.failed(link, error)
             raise
         return CallStream(self._links, link, CallerSide(begun, params.credit), pieces if split is None else split)
 

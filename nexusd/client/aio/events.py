@@ -9,7 +9,7 @@ import anyio
 
 from nexusd.client.aio.link import Link, Links
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import AWAY, FIRST_RETRY_S, LONGEST_RETRY_S, Feed
+from nexusd.client.exchange import Absence, Feed
 from nexusd_protocols.rpc.schema import NodeEvent
 
 
@@ -20,10 +20,8 @@ class EventStream:
     def __init__(self, links: Links, feed: Feed, patience: float) -> None:
         self._links = links
         self._feed = feed
-        self._patience = patience
+        self._absence = Absence(patience)
         self._link: Link | None = None
-        self._gone_since: float | None = None
-        self._pause = FIRST_RETRY_S
 
     def __aiter__(self) -> Self:
         return self
@@ -34,21 +32,17 @@ class EventStream:
                 event = await self._next()
             except NexusError as error:
                 await self.aclose()
-                now = anyio.current_time()
-                self._gone_since = now if self._gone_since is None else self._gone_since
-                away = now + self._pause - self._gone_since
-                if error.code not in AWAY or self._links.closed or away > self._patience:
+                if not self._absence.bears(error, anyio.current_time()) or self._links.closed:
                     raise
             except BaseException:
                 await self.aclose()  # what was read and not handed out is read again from the cursor
                 raise
             else:
                 if event is not None:
-                    self._gone_since, self._pause = None, FIRST_RETRY_S
+                    self._absence.over()
                     return event
                 await self.aclose()
-            await anyio.sleep(self._pause)
-            self._pause = min(2 * self._pause, LONGEST_RETRY_S)
+            await anyio.sleep(self._absence.next_pause())
 
     async def _next(self) -> NodeEvent | None:
         """The next event; None where the daemon ended the subscription."""

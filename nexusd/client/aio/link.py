@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +12,9 @@ import anyio
 import anyio.lowlevel
 
 from nexusd.client.errors import NexusError
-from nexusd.client.exchange import BROKEN, IDLE_LINKS, READ_BYTES, Exchange, Params, result_of
+from nexusd.client.exchange import READ_BYTES, Exchange, Params, result_of
 from nexusd.client.finding import unreachable
+from nexusd.client.pool import IDLE_LINKS, Pool, is_silent
 from nexusd_protocols.rpc.connection import Event, Response
 
 _CLOSED: Final = (anyio.ClosedResourceError, OSError, ValueError)
@@ -127,15 +126,7 @@ class Link:
 
     def usable(self) -> bool:
         """Whether the daemon still holds the other end, and has said nothing that nobody read."""
-        if self._events:
-            return False
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not self._events and is_silent(self._sock)
 
     def close(self) -> None:
         """Hang up. A task that reads finds the connection lost."""
@@ -144,8 +135,8 @@ class Link:
             self._sock.close()
 
 
-class Links:
-    """Every connection of one client."""
+class Links(Pool[Link]):
+    """See `Pool`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -177,20 +168,6 @@ class Links:
         """Close a connection."""
         self._open.discard(link)
         link.close()
-
-    @contextmanager
-    def one(self) -> Iterator[Link]:
-        """A connection that is kept after a clean use, or a refusal, and dropped otherwise."""
-        link = self.take()
-        try:
-            yield link
-        except NexusError as error:
-            (self.drop if error.code in BROKEN else self.give_back)(link)
-            raise
-        except BaseException:
-            self.drop(link)
-            raise
-        self.give_back(link)
 
     def close(self) -> None:
         """Close every connection, also those in use."""

@@ -12,8 +12,6 @@ from anyio.abc import TaskGroup
 
 from nexusd.client.aio.closing import closing_after
 from nexusd.client.aio.link import Link, Links
-from nexusd.client.errors import NexusError
-from nexusd.client.exchange import BROKEN
 from nexusd.client.invocation import CallerSide, failure_of
 from nexusd_protocols.rpc import schema
 
@@ -55,11 +53,8 @@ class CallStream:
         link = self._links.take()
         try:
             begun: schema.Invocation = await link.call("capability.invoke", self._params, timeout=self._timeout)
-        except NexusError as error:
-            (self._links.drop if error.code in BROKEN else self._links.give_back)(link)
-            raise
-        except BaseException:
-            self._links.drop(link)
+        except BaseException as error:
+            self._links.failed(link, error)
             raise
         self._link, self._side = link, CallerSide(begun, self._params.credit)
         if self._pieces is not None:
