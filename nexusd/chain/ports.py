@@ -119,6 +119,10 @@ class SettlementLedger(Protocol):
         """The chain took a settlement back."""
         ...
 
-    async def settled_since(self, network: str, block: int, limit: int) -> Sequence[Charge]:
-        """What was settled in a block behind `block`, the lowest first."""
+    async def unsure(self, network: str, limit: int) -> Sequence[Charge]:
+        """What was settled and is not `sure` yet, the lowest block first."""
+        ...
+
+    async def sure(self, keys: Sequence[str]) -> object:
+        """These were seen settled in blocks that nothing can undo."""
         ...

@@ -264,6 +264,27 @@ async def test_a_reorganisation_takes_it_back_and_it_is_settled_again(
     assert [state for _, state in bob.told] == [State.SETTLED, State.DUE, State.SETTLED]
 
 
+async def test_a_reorganisation_while_the_provider_is_away_is_found_however_long_that_is(
+    process: LocalChain, chain: EvmChain, tmp_path: Path
+):
+    async with provider(tmp_path / "store", chain, token=process.token) as bob:
+        before = process.snapshot()
+        key = await bob.owe(call(process))
+        async with running(bob):
+            await bob.until(keys=[key])
+    process.revert(before)
+    process.mine(100)
+    async with provider(tmp_path / "store", chain, token=process.token) as bob, running(bob):
+        await bob.until(lambda: bob.told[-2:] == [(key, State.DUE), (key, State.SETTLED)], [key])
+        assert process.balance(PAYEE) == PRICE
+        process.mine(100)
+        await bob.until(lambda: bob.settlement.status().block > 100, [key])
+        bob.settlement.wake()
+        with trio.fail_after(20):
+            while await bob.ledger.unsure(process.token.network, 1):  # seen where nothing can undo it
+                await trio.sleep(0.05)
+
+
 @on_anvil
 async def test_a_large_payment_waits_until_its_block_is_safe(process: LocalChain, chain: EvmChain, tmp_path: Path):
     policy = Policy(large=PRICE, max_fee=10**11)

@@ -57,10 +57,6 @@ class Policy:
         """Whether nothing but a disaster undoes that block."""
         return block <= survey.safe if survey.safe is not None else survey.head.number - block + 1 >= self.deep
 
-    def watched_from(self, survey: Survey) -> int:
-        """Blocks behind this one may be undone, so that what was settled in them is looked at again."""
-        return max(0, survey.head.number - self.deep if survey.safe is None else survey.safe)
-
     def gas_of(self, payments: int) -> int:
         """What a transaction for so many may use. One for none only uses its nonce up."""
         return payments * self.gas or EMPTY_GAS

@@ -27,7 +27,7 @@ from nexusd.chain.ports import Question
 from nexusd.chain.settlement.memory import Memory
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.slots import Slots
-from nexusd.chain.settlement.steps import Inquire, Lose, Owed, Postpone, Reopen, Settle, Step
+from nexusd.chain.settlement.steps import Inquire, Lose, Owed, Postpone, Reopen, Settle, Step, Sure
 from nexusd.chain.views import Canceled, ChainFault, Evidence, Paid, SendResult, Survey, Unused
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import State
@@ -98,7 +98,7 @@ class Queue:
         if undone:
             self._slots.forget()  # what was in a block may be nowhere
         checked = [found for each in watched if (found := self._still(each, survey))]
-        steps: list[Step] = [each for each in checked if isinstance(each, Reopen)]
+        steps: list[Step] = [each for each in checked if isinstance(each, Reopen | Sure)]
         waiting: list[Owed] = []
         done: set[str] = set()
         for each in owed:
@@ -120,11 +120,12 @@ class Queue:
     def learn(self, each: Owed, found: Evidence | ChainFault, survey: Survey, now: int) -> list[Step]:
         """What an inquiry found."""
         if each.charge.state is State.SETTLED:
-            same = isinstance(found, Paid) and (found.transaction, found.block) == (
-                each.charge.transaction,
-                each.charge.block,
-            )
-            return [] if same or isinstance(found, ChainFault) else [Reopen(each.key, UNDONE)]
+            if isinstance(found, ChainFault):
+                return []
+            was = each.charge.transaction, each.charge.block
+            if not isinstance(found, Paid) or (found.transaction, found.block) != was:
+                return [Reopen(each.key, UNDONE)]
+            return [Sure(each.key)] if self.policy.is_safe(found.block, survey) else []
         match found:
             case Paid():
                 return self._paid(each, found, survey, now)
@@ -147,9 +148,9 @@ class Queue:
         self._tries.pop(key, None)
 
     # --- what was settled ---------------------------------------------------------------------------------------------
-    def _still(self, each: Owed, survey: Survey) -> Reopen | Inquire | None:
-        """Whether what was settled is as it was. By a stranger's transaction is found out by logs alone: its receipt
-        may be of any size."""
+    def _still(self, each: Owed, survey: Survey) -> Reopen | Inquire | Sure | None:
+        """Whether what was settled is as it was; None: it is, and may be undone. By a stranger's transaction is found
+        out by logs alone: its receipt may be of any size."""
         if survey.used.get(each.key) is False:
             return Reopen(each.key, UNDONE)
         receipt = survey.receipts.get(each.charge.transaction)
@@ -159,7 +160,9 @@ class Queue:
             return Reopen(each.key, UNDONE)
         # one of several payments may fail in a transaction that succeeds
         amount = eip3009.paid(each.charge.entry.authorization, each.token.address, receipt.logs)
-        return None if amount is not None and amount >= each.amount else Reopen(each.key, UNDONE)
+        if amount is None or amount < each.amount:
+            return Reopen(each.key, UNDONE)
+        return Sure(each.key) if self.policy.is_safe(receipt.block, survey) else None
 
     def _in_turn(self, inquiries: Sequence[Inquire]) -> list[Inquire]:
         start = self._turn % len(inquiries) if inquiries else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ from nexusd.chain.multicall3 import Inner
 from nexusd.chain.ports import Chain, SettlementLedger
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.queue import Queue
-from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Step
+from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Step, Sure
 from nexusd.chain.views import ChainFault, Survey
 from nexusd.clock import now_ms
 from nexusd_protocols.errors import LocalProtocolError
@@ -151,15 +151,13 @@ class Settlement:
             for charge in await self._ledger.next_due(now, self._charges, network=network)
             if self._token(charge)
         ]
-        if self._survey is None and not (due or await self._ledger.settled_since(network, 0, 1)):
+        if self._survey is None and not (due or await self._ledger.unsure(network, 1)):
             return False  # who was never paid here asks no node, not even whether it is there
         if self._survey is None and not await self._first_sight(account, queue):
             return False
-        assert self._survey is not None
-        floor = self._policy.watched_from(self._survey)
         watched = [
             await self._owed(charge)
-            for charge in await self._ledger.settled_since(network, floor, self._charges)
+            for charge in await self._ledger.unsure(network, self._charges)
             if self._token(charge)
         ]
         slots: Sequence[Transaction] = ()
@@ -177,6 +175,7 @@ class Settlement:
             return False
         rows = {each.key: each for each in (*due, *watched)}
         steps = queue.look(survey, due, slots, watched, now)
+        await self._keep_sure(steps)
         inquiries = 0
         for step in steps:
             if not isinstance(step, Inquire):
@@ -189,9 +188,11 @@ class Settlement:
                 found = await self._chain.evidence(
                     each.token, entry.authorization, since_s=each.charge.created_at // 1000, timeout=SURVEY_S
                 )
-                for further in queue.learn(each, found, survey, self._clock()):
+                learned = queue.learn(each, found, survey, self._clock())
+                await self._keep_sure(learned)
+                for further in learned:
                     await self._do(further, rows)
-        return any(not isinstance(step, Postpone) for step in steps)
+        return any(not isinstance(step, Postpone | Sure) for step in steps)
 
     # --- seeing -------------------------------------------------------------------------------------------------------
     async def _first_sight(self, account: Account | None, queue: Queue) -> bool:
@@ -262,11 +263,16 @@ class Settlement:
                     await self._send(transaction)
                 case Make(keys, nonce, fees):
                     await self._make([rows[key] for key in keys], nonce, fees)
-                case Inquire():
+                case Inquire() | Sure():
                     pass
         except (LocalProtocolError, LookupError) as error:
             # somebody else changed the charge since the look began: the next one sees it
             log.debug("a step of settlement came too late", step=type(step).__name__, error=str(error))
+
+    async def _keep_sure(self, steps: Iterable[Step]) -> None:
+        """All at once: in a busy hour there are many."""
+        if keys := [step.key for step in steps if isinstance(step, Sure)]:
+            await self._ledger.sure(keys)
 
     def _end(self, key: str, state: State, **facts: object) -> None:
         self._queue.forget(key)

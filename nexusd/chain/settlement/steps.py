@@ -53,6 +53,13 @@ class Reopen:
 
 
 @dataclass(frozen=True, slots=True)
+class Sure:
+    """It is as it was, in a block that nothing can undo: it need not be looked at again."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inquire:
     """The authorisation is over, and not by a transaction of ours that succeeded: ask how, and tell `Queue.learn`."""
 
@@ -84,4 +91,4 @@ class Make:
     fees: Fees
 
 
-Step = Settle | Lose | Reopen | Inquire | Postpone | Send | Make
+Step = Settle | Lose | Reopen | Sure | Inquire | Postpone | Send | Make

@@ -273,11 +273,14 @@ class Ledger:
             lambda connection: settlements.account_transactions(connection, network, account, from_nonce, limit)
         )
 
-    async def settled_since(self, network: str, block: int, limit: int) -> Sequence[Charge]:
-        """What was settled behind that block, the lowest block first: to be looked at again, for chains reorganise."""
-        return await self._database.read(
-            lambda connection: settlements.charges_settled(connection, network, block, limit)
-        )
+    async def unsure(self, network: str, limit: int) -> Sequence[Charge]:
+        """What was settled, and not `sure` yet, the lowest block first: to be looked at again, for chains
+        reorganise."""
+        return await self._database.read(lambda connection: settlements.charges_unsure(connection, network, limit))
+
+    async def sure(self, keys: Sequence[str]) -> None:
+        """These were seen settled in blocks that nothing can undo."""
+        await self._database.write(lambda connection: settlements.mark_sure(connection, keys))
 
     # --- reading ------------------------------------------------------------------------------------------------------
     async def row(self, key: str) -> Charge | None:

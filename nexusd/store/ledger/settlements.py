@@ -22,8 +22,9 @@ DUE: Final = (
 OF_ACCOUNT: Final = (
     _SELECT + " WHERE network = ? AND account = ? AND account_nonce >= ? ORDER BY account_nonce, position LIMIT ?"
 )
-SETTLED: Final = (
-    CHARGE_SELECT + " WHERE state = 'settled' AND block > ? AND +key >= ? AND +key < ? ORDER BY block LIMIT ?"
+UNSURE: Final = (
+    CHARGE_SELECT
+    + " WHERE state = 'settled' AND sure = 0 AND block >= 0 AND +key >= ? AND +key < ? ORDER BY block LIMIT ?"
 )
 
 
@@ -81,10 +82,15 @@ def charges_due(connection: apsw.Connection, network: str | None, now: int, urge
     return sorted(rows, key=lambda row: row.entry.authorization.valid_before)
 
 
-def charges_settled(connection: apsw.Connection, network: str, block: int, limit: int) -> list[Charge]:
-    """What was settled behind that block, the lowest first."""
-    found: Any = connection.execute(SETTLED, (block, *_keys_of(network), limit))
+def charges_unsure(connection: apsw.Connection, network: str, limit: int) -> list[Charge]:
+    """What was settled, and not seen yet in a block that nothing can undo: the lowest first."""
+    found: Any = connection.execute(UNSURE, (*_keys_of(network), limit))
     return [charge_row(*columns) for columns in found]
+
+
+def mark_sure(connection: apsw.Connection, keys: Iterable[str]) -> None:
+    """These need not be looked at again."""
+    connection.executemany("UPDATE charges SET sure = 1 WHERE key = ? AND state = 'settled'", [(key,) for key in keys])
 
 
 def account_transactions(

@@ -12,7 +12,7 @@ from nexusd.chain.settlement import memory, slots
 from nexusd.chain.settlement import queue as rules
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.queue import Queue
-from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle
+from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Send, Settle, Sure
 from nexusd.chain.views import Canceled, ChainFault, Head, Paid, Receipt, Survey, Unused
 from nexusd_protocols.payments.charge import Charge, State
 from nexusd_protocols.payments.tokens import USDC_BASE
@@ -330,6 +330,12 @@ def test_a_reorganisation_of_what_was_settled():
         (Unused(0), reopen),
     ):
         assert queue.learn(settled, found, survey(settled), NOW) == steps
+    # until nothing can undo its block
+    assert again(used={one.key: True}, receipts=there, safe=99) == []
+    assert again(used={one.key: True}, receipts=there, safe=100) == [Sure(one.key)]
+    assert again(used={one.key: False}, receipts=there, safe=100) == reopen
+    assert queue.learn(settled, same, survey(settled, safe=100), NOW) == [Sure(one.key)]
+    assert queue.learn(settled, ChainFault("deadline"), survey(settled, safe=100), NOW) == []
 
 
 def test_after_a_reorganisation_nothing_is_made_before_the_slots_are_seen():

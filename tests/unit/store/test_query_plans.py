@@ -52,7 +52,7 @@ QUERIES = {
     "offences of a peer": standings.BY_PEER,
     "offences of an account": standings.BY_PAYER,
     "charges due": settlements.DUE,
-    "charges settled": settlements.SETTLED,
+    "charges unsure": settlements.UNSURE,
     "transactions of a charge": settlements.OF_CHARGE,
     "a transaction": settlements.BY_HASH,
     "transactions of an account": settlements.OF_ACCOUNT,
