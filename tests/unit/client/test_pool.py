@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 
 import pytest
 
@@ -39,13 +40,10 @@ class Taken(Pool[str]):
 )
 def test_a_connection_is_kept_after_a_clean_use_or_a_refusal(error: BaseException | None, said: str) -> None:
     pool = Taken()
-    try:
-        with pool.one() as link:
-            assert (link, pool.said) == ("link", [])
-            if error is not None:
-                raise error
-    except BaseException as raised:
-        assert raised is error
+    with nullcontext() if error is None else pytest.raises(type(error)), pool.one() as link:
+        assert (link, pool.said) == ("link", [])
+        if error is not None:
+            raise error
     assert pool.said == [said]
 
 
