@@ -24,7 +24,7 @@ from nexusd.services.payments.receipts import verdict
 from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
 from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
-from nexusd.store.ledger.purchases import NeedsApproval, Resumed
+from nexusd.store.ledger.purchases import Intended, NeedsApproval, Resumed
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
@@ -178,8 +178,34 @@ class Purse:
         self, wish: Wish, chosen: Chosen, rules: policy.Policy, account: Account, held: dict[Token, int | None]
     ) -> Payment | Refusal:
         """`held` is what is known of the wallet: a demand may name one token many times."""
-        terms = chosen.terms
-        if terms.pay_to == account.address:
+        terms, now = chosen.terms, self._clock()
+        wanted = self._wanted(wish, terms, account.address)
+        if isinstance(wanted, Refusal):
+            return wanted
+        # what is refused whatever was spent needs no look at the chain
+        if isinstance(verdict := policy.decide(rules, Spent(), wanted, now // 1000), Refuse):
+            return objections.against(terms, verdict.code, objections.of_policy(verdict.code, rules, wanted))
+        needed = terms.ahead if wish.tab else wanted.amount
+        if refusal := await self._not_funded(terms, account.address, needed, held):
+            return refusal
+        intended = await self._intend(wish, chosen, wanted, rules, now)
+        if isinstance(intended, Refusal):
+            return intended
+        try:
+            if isinstance(intended, NeedsApproval):
+                refusal = await self._wait(intended.row, terms)
+                if refusal is not None:
+                    return refusal
+            payment = await self._sign(wish, chosen, account, wanted.amount)
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            await self._give_up(wish.id)
+            raise
+        return payment
+
+    def _wanted(self, wish: Wish, terms: PriceTerms, own: Address) -> policy.Purchase | Refusal:
+        """What would be bought; or what speaks against the offer, whatever the policy says."""
+        if terms.pay_to == own:
             return objections.against(terms, "own_wallet", "it is paid to this wallet: who pays itself moves nothing")
         said = self._prices_of(wish.peer, wish.capability)
         if said and not advertised.keeps(terms, said):
@@ -201,27 +227,28 @@ class Purse:
             return objections.against(
                 terms, "far_ahead", f"the tab wants {terms.token.show(terms.ahead)} signed before anything comes"
             )
-        wanted = policy.Purchase(
+        if measured(amount, terms.token.decimals) >= _MOST_COST:
+            return Refusal("payment_refused", "No purse holds that much")
+        return policy.Purchase(
             provider=wish.peer, capability=wish.capability, terms=terms, amount=amount, max_price=most
         )
-        cost = measured(amount, terms.token.decimals)
-        if cost >= _MOST_COST:
-            return Refusal("payment_refused", "No purse holds that much")
-        now = self._clock()
-        # what is refused whatever was spent needs no look at the chain
-        if isinstance(verdict := policy.decide(rules, Spent(), wanted, now // 1000), Refuse):
-            return objections.against(terms, verdict.code, objections.of_policy(verdict.code, rules, wanted))
-        needed = terms.ahead if wish.tab else amount
+
+    async def _not_funded(
+        self, terms: PriceTerms, own: Address, needed: int, held: dict[Token, int | None]
+    ) -> Refusal | None:
         if terms.token not in held:
-            held[terms.token] = await self._holds(terms.token, account.address)
+            held[terms.token] = await self._holds(terms.token, own)
         have = held[terms.token]
-        if have is not None and have < needed:
-            words = f"the wallet holds {terms.token.show(have)} there, and needs {terms.token.show(needed)}"
-            return objections.against(terms, faults.INSUFFICIENT_FUNDS, f"{words} (send it some: `nexus wallet show`)")
+        if have is None or have >= needed:
+            return None
+        words = f"the wallet holds {terms.token.show(have)} there, and needs {terms.token.show(needed)}"
+        return objections.against(terms, faults.INSUFFICIENT_FUNDS, f"{words} (send it some: `nexus wallet show`)")
 
-        def judge(spent: Spent) -> Decision:
-            return policy.decide(rules, spent, wanted, now // 1000)
-
+    async def _intend(
+        self, wish: Wish, chosen: Chosen, wanted: policy.Purchase, rules: policy.Policy, now: int
+    ) -> Intended | NeedsApproval | Refusal:
+        """The policy's word, with the budget taken in the same transaction."""
+        terms = chosen.terms
         intent = Intent(
             id=wish.id,
             agent=wish.agent,
@@ -230,11 +257,15 @@ class Purse:
             request=wish.request,
             asset=f"{terms.token.network}/{terms.token.address.hex()}",
             pay_to=terms.pay_to,
-            amount=amount,
-            cost=cost,
+            amount=wanted.amount,
+            cost=measured(wanted.amount, terms.token.decimals),
             tab=wish.tab,
             note=chosen.demand.error[:_NOTE_CHARS],
         )
+
+        def judge(spent: Spent) -> Decision:
+            return policy.decide(rules, spent, wanted, now // 1000)
+
         try:
             with trio.CancelScope(shield=True):  # who gives up must know whether the budget was taken
                 intended = await self._purchases.intend(intent, judge, now=now)
@@ -245,17 +276,8 @@ class Purse:
                 return objections.against(terms, code, objections.of_policy(code, rules, wanted))
             case Resumed():
                 return Refusal("payment_refused", "This call was paid for before")
-        try:
-            if isinstance(intended, NeedsApproval):
-                refusal = await self._wait(intended.row, terms)
-                if refusal is not None:
-                    return refusal
-            payment = await self._sign(wish, chosen, account, amount)
-            await trio.lowlevel.checkpoint_if_cancelled()
-        except BaseException:
-            await self._give_up(wish.id)
-            raise
-        return payment
+            case _:
+                return intended
 
     async def _give_up(self, id_: str) -> None:
         """Nothing of it was shown, so that it can cost nothing: its budget is free again."""
