@@ -21,7 +21,8 @@ Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 @app.default
-def bare(
+@app.command(name="list", help=summaries.of("peers.list", "nexus peers list --full"))
+def list_(
     *,
     connected: Flag = False,
     blocked: Flag = False,
@@ -47,33 +48,6 @@ def bare(
     shown = _scores if scores else _bans if banned else _table
     found = call("peers.list", connected=connected, blocked=blocked, banned=banned, scores=scores)
     return Answer(found, lambda found: shown(found.peers, full))
-
-
-@app.command(name="list", help=summaries.of("peers.list", "nexus peers list --full"))
-def list_(
-    *,
-    connected: Flag = False,
-    blocked: Flag = False,
-    banned: Flag = False,
-    scores: Flag = False,
-    full: Flag = False,
-) -> Answer[PeersList]:
-    """Peers seen.
-
-    Parameters
-    ----------
-    connected
-        Only those connected now.
-    blocked
-        Only the blocked.
-    banned
-        Only those banned now: since when, until when, why.
-    scores
-        Only those connected now, by their conduct, the worst first; --json shows each part of a score.
-    full
-        Show whole peer ids and all addresses.
-    """
-    return bare(connected=connected, blocked=blocked, banned=banned, scores=scores, full=full)
 
 
 @app.command(help=summaries.of("peers.block", 'nexus peers block 9fKq2LmX --reason "spam"'))
