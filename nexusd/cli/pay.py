@@ -155,7 +155,7 @@ def approve(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PurchaseView
     Parameters
     ----------
     id_
-        Of the payment, as `nexus pay approvals` shows it.
+        Of the payment, as `nexus pay approvals` shows it, or its first 6 characters or more.
     """
     return Answer(call("pay.approve", id=id_), lambda one: f"approved: {clean(one.amount)} {clean(one.asset)}")
 
@@ -167,7 +167,7 @@ def reject(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PurchaseView]
     Parameters
     ----------
     id_
-        Of the payment, as `nexus pay approvals` shows it.
+        Of the payment, as `nexus pay approvals` shows it, or its first 6 characters or more.
     """
     return Answer(call("pay.reject", id=id_), lambda one: f"rejected: {clean(one.amount)} {clean(one.asset)}")
 
@@ -197,7 +197,7 @@ def explain(id_: Annotated[str, Parameter(name="id")], /, *, receipt: Flag = Fal
     Parameters
     ----------
     id_
-        Of the payment: the receipt's id that `nexus invoke` prints.
+        Of the payment: the receipt's id that `nexus invoke` prints, or its first 6 characters or more.
     receipt
         Print the receipt alone, as `nexus pay verify` reads it.
     """

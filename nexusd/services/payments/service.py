@@ -59,6 +59,8 @@ APPROVALS: Final = 500
 OFFENCES: Final = 200
 """Payments that are listed as taken back, the newest."""
 GAS_DECIMALS: Final = 18
+PREFIX_CHARS: Final = 6
+"""Of a payment's id, at least, where its beginning stands for it."""
 
 
 class Payments:
@@ -240,10 +242,11 @@ class Payments:
             return found
         if found.state is not PurchaseState.WAITING:
             return Refusal("refused", f"The payment waits for nobody: it is {found.state}")
-        row = await self._store.purchases.decide(params.id, approve, self._clock())
+        id_ = found.intent.id
+        row = await self._store.purchases.decide(id_, approve, self._clock())
         if isinstance(row, Refuse):
             return objections.STOPPED if row.code == policy.STOPPED else Refusal("payment_refused", str(row))
-        self.purse.decided(params.id)
+        self.purse.decided(id_)
         return purchase_view(row, self._tokens)
 
     async def history(self, params: schema.PayListParams) -> schema.PurchaseList | Refusal:
@@ -283,9 +286,12 @@ class Payments:
         if isinstance(agent, Refusal):
             return agent
         row = await self._store.purchases.get(params.id)
+        count = 1
+        if row is None and len(params.id) >= PREFIX_CHARS:
+            count, row = await self._store.purchases.fitting(agent.id, params.id)
         if row is None or row.intent.agent != agent.id:
-            return Refusal("payment_unknown", f"There is no payment {params.id!r}")
-        return row
+            return Refusal("payment_unknown", f"There is no payment {params.id!r}, and none that begins so")
+        return row if count == 1 else Refusal("ambiguous_payment", f"{count} payments begin with {params.id!r}")
 
     # --- the provider -----------------------------------------------------------------------------------------------
     async def settlements(self, params: schema.PaySettleParams) -> schema.PaySettleStatus | Refusal:

@@ -47,6 +47,9 @@ DOUBTED: Final = (
     PURCHASE_SELECT + " WHERE state = 'closed' AND key <> '' AND counts > 0 AND asset = ? AND valid_before < ?"
     " ORDER BY valid_before LIMIT ?"
 )
+FITTING: Final = "SELECT count(*), min(purchase) FROM purchases WHERE purchase >= ? AND purchase < ? AND agent = ?"
+_LAST: Final = "\U0010ffff"
+"""Behind whatever an id goes on with."""
 BY_KEY: Final = PURCHASE_SELECT + " WHERE key = ? AND key <> '' LIMIT 1"
 
 
@@ -169,6 +172,16 @@ class Purchases:
     async def get(self, id_: str) -> PurchaseRow | None:
         """The purchase of that id."""
         return await self._database.read(lambda connection: read_purchase(connection, id_))
+
+    async def fitting(self, agent: AgentId, start: str) -> tuple[int, PurchaseRow | None]:
+        """How many purchases of an agent have an id that begins so, and the first of them."""
+
+        def read(connection: apsw.Connection) -> tuple[int, PurchaseRow | None]:
+            found: Any = connection.execute(FITTING, (start, start + _LAST, agent)).fetchone()
+            count, first = found
+            return count, read_purchase(connection, first) if count else None
+
+        return await self._database.read(read)
 
     async def tabs(self, row: PurchaseRow) -> list[Signed]:
         """All that was signed for a purchase, in order; more than one only of a call with several tabs."""

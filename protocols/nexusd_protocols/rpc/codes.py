@@ -176,6 +176,7 @@ _ROWS: Final = (
         "The call has cost what it may",
         "what came was paid for; allow more with a higher --max-price",
     ),
+    ErrorCode("ambiguous_payment", -32059, "Several payments fit", "give more of the id: `nexus pay history` shows it"),
     # the wallet
     ErrorCode("no_wallet", -32060, "There is no wallet", "make one with `nexus wallet new`"),
     ErrorCode("wallet_exists", -32061, "There is a wallet already", "see `nexus wallet show`"),

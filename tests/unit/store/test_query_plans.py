@@ -68,6 +68,7 @@ QUERIES = {
     "unsigned purchases": purchases.UNSIGNED,
     "overdue purchases": purchases.OVERDUE,
     "doubted purchases": purchases.DOUBTED,
+    "purchases whose ids begin alike": purchases.FITTING,
     "a purchase by its key": purchases.BY_KEY,
     "a meter": metering.FIND,
     "meters of days": metering.BY_DAY,

@@ -244,6 +244,8 @@ class PurchaseList(Result, frozen=True, kw_only=True):
 
 
 class PayIdParams(Acting, frozen=True, kw_only=True):
+    """`id`: whole, or its beginning, of 6 characters at least, where no other begins so."""
+
     id: PurchaseId
 
 

@@ -1,0 +1,95 @@
+"""Payments as the doors ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nexusd.agents import Agents
+from nexusd.services.payments.service import Payments
+from nexusd.services.payments.trust import Trust
+from nexusd.store import Store
+from nexusd_protocols.identity import AgentId
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.rpc import schema
+from nexusd_protocols.rpc.codes import Refusal
+from tests.harness.people import ALICE
+from tests.harness.stores import opened
+from tests.unit.protocols.payments.charges import NOW
+from tests.unit.store.payments import ask, intent
+from tests.unit.store.people import ALICES_SECOND
+
+AGENT = AgentId(ALICE.peer_id)
+FIRST, SECOND = "01a22825-0bd2-7d10-9734-0b7029d48657", "01a22825-0c4d-761b-890f-cec3fa3d688d"
+
+
+def payments(store: Store, directory: Path, chains: Any) -> Payments:
+    """alice's, who knows nobody."""
+    return Payments(
+        agents=Agents(ALICE),
+        store=store,
+        chains=chains,
+        tokens=Tokens(),
+        trust=Trust(),
+        acquainted=lambda _: False,
+        clock=lambda: NOW,
+        entropy=bytes,
+        emit=lambda _: None,
+        resolve=lambda text: Refusal("unknown_peer", text),
+        directory=directory,
+        advertised=lambda _peer, _capability: (),
+        opened=lambda _: None,
+    )
+
+
+@asynccontextmanager
+async def alice(directory: Path) -> AsyncIterator[Payments]:
+    """Two payments of hers wait for a person, and one of another agent's."""
+    chains = SimpleNamespace(online=lambda _: False, health=list)
+    async with opened(directory / "store.sqlite") as store:
+        for number, id_ in enumerate((FIRST, SECOND)):
+            await store.purchases.intend(intent(number, id=id_, agent=AGENT), ask, now=NOW)
+        await store.purchases.intend(intent(3, id=f"{FIRST}0", agent=ALICES_SECOND), ask, now=NOW)
+        yield payments(store, directory, chains)
+
+
+def named(id_: str) -> schema.PayIdParams:
+    return schema.PayIdParams(id=id_)
+
+
+@pytest.mark.parametrize("text", [FIRST, FIRST[:13]])
+async def test_the_beginning_of_an_id_stands_for_it(tmp_path: Path, text: str) -> None:
+    async with alice(tmp_path) as running:
+        explained = await running.explain(named(text))
+        assert isinstance(explained, schema.PayExplained)
+        assert explained.purchase.id == FIRST
+        approved = await running.approve(named(text))
+        assert isinstance(approved, schema.PurchaseView)
+        assert approved.id == FIRST
+        rejected = await running.reject(named(SECOND[:13]))
+        assert isinstance(rejected, schema.PurchaseView)
+        assert (rejected.id, rejected.state) == (SECOND, "closed")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("01a22825", "ambiguous_payment", "2 payments begin with '01a22825'"),
+        ("01a22", "payment_unknown", "There is no payment '01a22', and none that begins so"),
+        ("01a22825-0d", "payment_unknown", "There is no payment '01a22825-0d', and none that begins so"),
+        (f"{FIRST}0", "payment_unknown", f"There is no payment '{FIRST}0', and none that begins so"),
+    ],
+)
+async def test_a_beginning_that_fits_several_or_none_is_refused(
+    tmp_path: Path, text: str, code: str, message: str
+) -> None:
+    async with alice(tmp_path) as running:
+        for method in (running.explain, running.approve, running.reject):
+            refusal = await method(named(text))
+            assert isinstance(refusal, Refusal)
+            assert (refusal.code, refusal.message) == (code, message)
