@@ -1,7 +1,7 @@
 """Peers on the local network, by multicast DNS (libp2p specs, discovery/mdns.md; RFC 6762).
 
     zeroconf's thread: packets -> TXT records -> Inbox      Trio: Inbox -> candidates -> found
-    Trio: query every few seconds -> zeroconf's thread      (construction and shutdown block, so they get a thread)
+    Trio: query every few seconds -> Responder -> zeroconf's thread
 
 The service is `_p2p._udp.local.`; each peer answers under a name of its own with TXT strings
 `dnsaddr=<multiaddr>/p2p/<peer id>`. Only these strings are read: js-libp2p sends PTR and TXT records and no SRV, so
@@ -13,18 +13,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
-import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, Final
 
 import structlog
 import trio
-from zeroconf import DNSOutgoing, DNSQuestion, InterfaceChoice, RecordUpdateListener, ServiceInfo, Zeroconf
+from zeroconf import DNSOutgoing, DNSQuestion, RecordUpdateListener, ServiceInfo
 from zeroconf.const import _CLASS_IN, _FLAGS_QR_QUERY, _TYPE_PTR, _TYPE_TXT
 
 from nexusd_bootstrap.candidate import ADDRESS_CHARS, ADDRESSES, Candidate, candidates
+from nexusd_bootstrap.responder import Responder
 from nexusd_protocols.identity import PeerId
 
 log = structlog.get_logger(__name__)
@@ -39,12 +38,12 @@ INBOX: Final = 256
 RESCAN_EVERY: Final = 6
 """Queries between two looks at the interfaces: a laptop that changes its network is found again in a minute."""
 SHUTDOWN_S: Final = 1.0
-"""Saying goodbye takes zeroconf 0.3 s; a daemon must not wait longer than this for a courtesy."""
+"""Saying goodbye takes zeroconf 0.3 s, behind an announcement of 0.5 s that is under way; a daemon must not wait longer
+than this for a courtesy."""
 
 TXT_BYTES: Final = 1200
 """Announced addresses: with the rest of the answer they fit one Ethernet frame (RFC 6762 §17)."""
 _PORT: Final = 4001
-_GROUP: Final = "224.0.0.251"
 _DNSADDR: Final = b"dnsaddr="
 
 
@@ -120,7 +119,7 @@ class Mdns:
         addresses of the interfaces to use, such as `["127.0.0.1"]`; None means all of them, also later ones."""
         self._own = own
         self._addresses = addresses
-        self._interfaces = None if interfaces is None else list(interfaces)
+        self._interfaces = interfaces
         self._interval_s = interval_s
         # a random name, as the spec has it: by itself it says nothing about who is there
         self._service = f"{secrets.token_hex(16)}.{SERVICE}"
@@ -163,11 +162,11 @@ class Mdns:
                 token.run_sync_soon(arrived, idempotent=True)
 
         inbox = Inbox(call_trio)
-        zeroconf = await trio.to_thread.run_sync(self._open)
+        responder = Responder(self._interfaces)
         try:
-            zeroconf.add_listener(inbox, None)
+            await responder.open(inbox)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._ask, zeroconf)
+                nursery.start_soon(self._ask, responder)
                 self._running = True
                 task_status.started()
                 async for _ in wake:
@@ -176,19 +175,7 @@ class Mdns:
         finally:
             self._running = False
             with trio.move_on_after(SHUTDOWN_S, shield=True):
-                # says goodbye to the network, which ends our record in the caches of others
-                await trio.to_thread.run_sync(zeroconf.close, abandon_on_cancel=True)
-
-    def _open(self) -> Any:
-        if self._interfaces is None:
-            return Zeroconf(interfaces=InterfaceChoice.All)
-        for interface in self._interfaces:
-            # zeroconf leaves its sockets open when it fails on an interface, so ask first
-            if ":" not in interface:
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                    member = socket.inet_aton(_GROUP) + socket.inet_aton(interface)
-                    probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-        return Zeroconf(interfaces=self._interfaces)
+                await responder.close()
 
     async def _offer(self, texts: list[str], found: trio.MemorySendChannel[Candidate]) -> None:
         for candidate in candidates(texts, self.name):
@@ -199,19 +186,19 @@ class Mdns:
                 self._found.add(candidate.peer)
             await found.send(candidate)
 
-    async def _ask(self, zeroconf: Any) -> None:
+    async def _ask(self, responder: Responder) -> None:
         """Announce and query, again and again: multicast loses packets, and peers come and go."""
         for count, pause in enumerate(itertools.chain(INTERVALS_S, itertools.repeat(self._interval_s)), 1):
-            await self._announce(zeroconf)
+            await self._announce(responder)
             query = DNSOutgoing(_FLAGS_QR_QUERY)
             query.add_question(DNSQuestion(SERVICE, _TYPE_PTR, _CLASS_IN))
-            zeroconf.send(query)
+            responder.send(query)
             await trio.sleep(pause)
             if self._interfaces is None and count % RESCAN_EVERY == 0:
-                await trio.to_thread.run_sync(zeroconf.update_interfaces, abandon_on_cancel=True)
+                await responder.rescan()
 
-    async def _announce(self, zeroconf: Any) -> None:
-        """Register our addresses with zeroconf, which answers queries; again when they have changed."""
+    async def _announce(self, responder: Responder) -> None:
+        """Register our addresses, for queries to be answered; again when they have changed."""
         addresses = announced(self._addresses())
         if addresses == self._announced:
             return
@@ -226,14 +213,9 @@ class Mdns:
             properties=data,
             server=f"{self._service.partition('.')[0]}.local.",
         )
-        register = (
-            zeroconf.update_service
-            if self._announced
-            # no probing, which takes a second: nobody else has these 128 random bits
-            else partial(zeroconf.register_service, cooperating_responders=True)
-        )
+        register = responder.update if self._announced else responder.register
         self._announced = addresses  # the first announcement goes out long before this returns
-        await trio.to_thread.run_sync(register, info, abandon_on_cancel=True)
+        await register(info)
 
 
 def announced(addresses: Sequence[str]) -> tuple[str, ...]:
