@@ -11,12 +11,11 @@ import os
 import platform
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.figure import Figure, number
-from bench.load import DISTURBED, Neighbours
 from bench.program import Program
+from bench.rounds import Found, disturbance, in_turn
 from tests.harness import js
 
 PAIRS = ("ours from ours", "helia from helia", "ours from helia", "helia from ours")
@@ -63,7 +62,7 @@ def measure(pair: str, megabytes: int) -> dict[str, float]:
         reader.close()
 
 
-def _print(pairs: Sequence[str], found: dict[str, dict[str, list[float]]]) -> None:
+def _print(pairs: Sequence[str], found: Found) -> None:
     print("| measure | unit | " + " | ".join(pairs) + " |\n|---|---|" + "--:|" * len(pairs))
     for figure in FIGURES:
         cells = []
@@ -87,21 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: without Helia: {error}", file=sys.stderr)
         pairs = pairs[:1]
     rounds = 1 if options.quick else options.rounds
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    disturbed = []
-    for index in range(rounds):
-        for pair in pairs[index % len(pairs) :] + pairs[: index % len(pairs)]:
-            print(f"bench: round {index + 1} of {rounds}, {pair}", file=sys.stderr, flush=True)
-            with Neighbours() as neighbours:
-                sample = measure(pair, 8 if options.quick else MEGABYTES)
-            if neighbours.share > DISTURBED:
-                disturbed.append(f"{pair} in round {index + 1} ({neighbours.share:.2f})")
-            for key, value in sample.items():
-                found[key][pair].append(value)
+    found, disturbed = in_turn(pairs, rounds, lambda pair: measure(pair, 8 if options.quick else MEGABYTES))
     print(f"{os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}; {rounds} rounds.\n")
     _print(pairs, found)
     if disturbed:
-        print(f"\nOther processes took more than {DISTURBED:.0%} of a core beside: {', '.join(disturbed)}.")
+        print(f"\n{disturbance(disturbed)}")
     return 0
 
 

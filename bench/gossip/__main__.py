@@ -11,12 +11,11 @@ import os
 import platform
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.figure import Figure, number
-from bench.load import DISTURBED, Neighbours
 from bench.program import Program
+from bench.rounds import Found, disturbance, in_turn
 from bench.transport.side import BENCH
 from tests.harness import js
 
@@ -114,7 +113,7 @@ def measure(stack: str, *, quick: bool) -> dict[str, float]:
     return found
 
 
-def _print(stacks: Sequence[str], found: dict[str, dict[str, list[float]]]) -> None:
+def _print(stacks: Sequence[str], found: Found) -> None:
     print("| measure | unit | " + " | ".join(stacks) + " |\n|---|---|" + "--:|" * len(stacks))
     for figure in FIGURES:
         row = [figure.title, figure.unit]
@@ -143,22 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"bench: without js: {error}", file=sys.stderr)
             stacks.remove("js")
     rounds = 1 if options.quick else options.rounds
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    disturbed = []
-    for index in range(rounds):
-        for stack in stacks[index % len(stacks) :] + stacks[: index % len(stacks)]:
-            print(f"bench: round {index + 1} of {rounds}, {stack}", file=sys.stderr, flush=True)
-            with Neighbours() as neighbours:
-                sample = measure(stack, quick=options.quick)
-            if neighbours.share > DISTURBED:
-                disturbed.append(f"{stack} in round {index + 1} ({neighbours.share:.2f})")
-            for key, value in sample.items():
-                found[key][stack].append(value)
+    found, disturbed = in_turn(stacks, rounds, lambda stack: measure(stack, quick=options.quick))
     print(f"{os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}; {rounds} rounds.")
     print("Median (lowest–highest) [how many times better ours is].\n")
     _print(stacks, found)
     if disturbed:
-        print(f"\nOther processes took more than {DISTURBED:.0%} of a core beside: {', '.join(disturbed)}.")
+        print(f"\n{disturbance(disturbed)}")
     return 0
 
 

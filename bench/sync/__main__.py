@@ -20,6 +20,7 @@ import trio
 
 from bench.figure import number
 from bench.load import DISTURBED, Neighbours
+from bench.rounds import disturbance
 from bench.sync import comparing, loopback, storing, taking
 from bench.sync.comparing import Cost
 from bench.sync.loopback import Caught
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 note(f"storing in round {each + 1}", neighbours)
             _print_stores(found, megabytes)
     if disturbed:
-        print(f"\nOther processes took more than {DISTURBED:.0%} of a core beside: {', '.join(disturbed)}.")
+        print(f"\n{disturbance(disturbed)}")
     return 0
 
 

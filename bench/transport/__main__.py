@@ -11,12 +11,12 @@ import os
 import platform
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bench.figure import Figure, number
-from bench.load import DISTURBED, Neighbours
+from bench.rounds import disturbance, in_turn
 from bench.transport.side import TRANSPORTS, Pair
 from tests.harness import go, js
 
@@ -135,21 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     pinned = "one core for each end" if options.pin else "nothing pinned"
     print(f"{os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}; {rounds} rounds; {pinned}.")
     for transport in options.transport.split(","):
-        found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        disturbed = []
         sides = [stack for stack in stacks if transport in TRANSPORTS[stack]]
-        for index in range(rounds):
-            for stack in sides[index % len(sides) :] + sides[: index % len(sides)]:
-                print(f"bench: {transport}, round {index + 1} of {rounds}, {stack}", file=sys.stderr, flush=True)
-                with Neighbours() as neighbours:
-                    sample = measure(stack, transport, amount, pin=options.pin)
-                if neighbours.share > DISTURBED:
-                    disturbed.append(f"{stack} in round {index + 1} ({neighbours.share:.2f})")
-                for key, value in sample.items():
-                    found[key][stack].append(value)
+        over = partial(measure, transport=transport, amount=amount, pin=options.pin)
+        found, disturbed = in_turn(sides, rounds, over, what=f"{transport}, ")
         print(f"\n{transport}: median (lowest–highest) [how many times better ours is]\n\n{table(sides, found)}\n")
         if disturbed:
-            print(f"Other processes took more than {DISTURBED:.0%} of a core beside: {', '.join(disturbed)}.\n")
+            print(f"{disturbance(disturbed)}\n")
     return 0
 
 
