@@ -160,6 +160,12 @@ class Sale:
         self._inputs.append((input_, taken))
         self._move()
 
+    async def _tell_and_wait(self, input_: SaleInput) -> None:
+        """Until it was handled."""
+        taken = trio.Event()
+        self._tell(input_, taken)
+        await taken.wait()
+
     def _move(self) -> None:
         self._moved.set()
         self._moved = trio.Event()
@@ -361,15 +367,10 @@ class Sale:
             self._failure = Failure(Code.BUSY, "too much waits to be paid or settled; try again later")
             self._tell(told.Failed(Code.BUSY))
             await trio.sleep_forever()
-        cost = 0
-        if self._tab is not None:
-            may = self._tab.produced(units, self._now_s())
-            if may is None:
-                await trio.sleep_forever()  # the tab stops, and so is the work about to
-            cost = may
-        taken = trio.Event()
-        self._tell(told.Produced(line, cost, units), taken)
-        await taken.wait()
+        cost = 0 if self._tab is None else self._tab.produced(units, self._now_s())
+        if cost is None:
+            await trio.sleep_forever()  # the tab stops, and so is the work about to
+        await self._tell_and_wait(told.Produced(line, cost, units))
         await self._hold_back()
 
     async def _hold_back(self) -> None:
@@ -413,9 +414,7 @@ class Sale:
     async def _repeat(self, input_: tab.Tick | Watch, every_s: float) -> None:
         while True:
             await trio.sleep(every_s)
-            taken = trio.Event()
-            self._tell(input_, taken)
-            await taken.wait()
+            await self._tell_and_wait(input_)
 
     async def _await_settlement(self, key: str) -> None:
         ledger = self._shop.ledger
@@ -437,7 +436,7 @@ class Sale:
             return
         with trio.move_on_after(ROOM_S):
             await self._shop.chains.changed(self._gate.entry.key)
-        self._tell(Watch())  # what was settled is gone from the balance, too
+        await self._tell_and_wait(Watch())  # what was settled is gone from the balance, too
         self._tell(told.Room())
 
     # --- what is known of it ------------------------------------------------------------------------------------------
