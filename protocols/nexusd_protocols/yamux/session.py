@@ -49,8 +49,8 @@ from nexusd_protocols.yamux.frames import (
 )
 from nexusd_protocols.yamux.heartbeat import Heartbeat
 from nexusd_protocols.yamux.outbox import Outbox
+from nexusd_protocols.yamux.roster import Roster
 from nexusd_protocols.yamux.stream import ResetBy, Stream
-from nexusd_protocols.yamux.stream_ids import StreamIds
 from nexusd_protocols.yamux.tolerance import Tolerance
 from nexusd_protocols.yamux.window import ReceiveWindow
 
@@ -73,13 +73,8 @@ class Session:
             share_bytes=bounds.share_bytes,
             all_bytes=bounds.output_bytes,
         )
-        self._ids = StreamIds(1 if dialer else 2)
-        self._peer_ids = StreamIds(2 if dialer else 1)
-        self._streams: dict[int, Stream] = {}
-        self.inbound = 0
-        """Open streams that the peer opened."""
-        self._outbound = self._unacknowledged = 0
-        self._backlog: dict[int, Stream] = {}
+        self._roster = Roster(bounds, dialer=dialer)
+        self._streams = self._roster.streams
         self.over = False
         """The connection is lost, or the peer broke the protocol."""
         self.leaving = False
@@ -101,6 +96,11 @@ class Session:
     def streams(self) -> int:
         """Streams that are open, or have unread bytes."""
         return len(self._streams)
+
+    @property
+    def inbound(self) -> int:
+        """Of these, those that the peer opened."""
+        return self._roster.inbound
 
     @property
     def round_trip(self) -> float | None:
@@ -125,14 +125,7 @@ class Session:
     @property
     def may_open(self) -> bool:
         """Whether `open` succeeds. If not, `Openable` comes when it does, unless the connection ends."""
-        return not (
-            self.over
-            or self.leaving
-            or self.peer_left
-            or self._outbound >= self.bounds.outbound_streams
-            or self._unacknowledged >= self.bounds.backlog
-            or self._ids.exhausted
-        )
+        return not (self.over or self.leaving or self.peer_left) and self._roster.room
 
     def open(self, now: float) -> Stream:
         """A new stream. The peer hears of it with the first frame: no round trip is spent on it.
@@ -141,17 +134,12 @@ class Session:
         """
         if not self.may_open:
             raise LimitExceededError("streams", "no further stream may be opened on this connection now")
-        stream = self._add(self._ids.take(), now, outbound=True)
-        self._outbound += 1
-        self._unacknowledged += 1
-        return stream
+        return self._add(self._roster.next_id(), now, outbound=True)
 
     def accept(self) -> Stream | None:
         """The next stream that the peer opened; None if there is none. The peer hears that it is accepted with the
         first frame that goes the other way."""
-        if not self._backlog:
-            return None
-        return self._backlog.pop(next(iter(self._backlog)))
+        return self._roster.accept()
 
     def go_away(self) -> None:
         """Take no more streams, from either side, and let those that are open finish: `Drained` says when."""
@@ -326,10 +314,8 @@ class Session:
 
     def _opened(self, stream_id: int, flags: int) -> Stream | None:
         """The peer opens a stream. None if it is refused."""
-        self._peer_ids.use(stream_id)
-        bounds = self.bounds
-        full = self.inbound >= bounds.inbound_streams or len(self._backlog) >= bounds.backlog
-        if full or self.leaving or flags & RST:
+        self._roster.use_id(stream_id)
+        if self._roster.full or self.leaving or flags & RST:
             self._tolerance.reset(self._now)
             if not flags & RST:
                 self.outbox.add_control(WINDOW_UPDATE, RST, stream_id, 0)
@@ -337,15 +323,13 @@ class Session:
             return None
         self._tolerance.opening(self._now)
         stream = self._add(stream_id, self._now, outbound=False)
-        self.inbound += 1
-        self._backlog[stream_id] = stream
         self._events.append(_incoming)
         return stream
 
     def _add(self, stream_id: int, now: float, *, outbound: bool) -> Stream:
         window = ReceiveWindow(self.budget, now, limit=self.bounds.window_bytes)
         stream = Stream(self, stream_id, window, send_window=limits.YAMUX_INITIAL_WINDOW, outbound=outbound)
-        self._streams[stream_id] = stream
+        self._roster.add(stream)
         return stream
 
     def _expect(self, stream: Stream, length: int) -> None:
@@ -388,9 +372,8 @@ class Session:
 
     def _acknowledged(self, stream: Stream) -> None:
         if stream.outbound and not stream.acknowledged:
-            stream.acknowledged = True
             could = self.may_open
-            self._unacknowledged -= 1
+            self._roster.acknowledge(stream)
             self._tell_openable(could)
 
     def _reset_by_peer(self, stream: Stream) -> None:
@@ -446,7 +429,7 @@ class Session:
                 self._tolerance.allow_strays(stream.window.available)
                 stream.window.close()
             stream.ended = False
-            self._backlog.pop(stream.id, None)
+            self._roster.withdraw(stream)
             if not self._drop_unread(stream):
                 self._events.append(Readable(stream))
         if stream.finished:
@@ -460,16 +443,11 @@ class Session:
 
     def forget(self, stream: Stream) -> None:
         """For `Stream`: it is finished."""
-        if self._streams.pop(stream.id, None) is None:
+        could = self.may_open
+        if not self._roster.remove(stream):
             return
         stream.keep(0)
         self.outbox.drop(stream)
-        could = self.may_open
-        if stream.outbound:
-            self._outbound -= 1
-            self._unacknowledged -= not stream.acknowledged
-        else:
-            self.inbound -= 1
         self._tell_openable(could)
         self._drain()
 

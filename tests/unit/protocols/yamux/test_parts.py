@@ -1,4 +1,4 @@
-"""The parts of a session: headers, byte queues, budgets, windows, heartbeats, stream ids, rates."""
+"""The parts of a session: headers, byte queues, budgets, windows, heartbeats, stream ids, rosters, rates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from nexusd_protocols.errors import FLOOD, RemoteProtocolError
 from nexusd_protocols.rate import Rate
 from nexusd_protocols.yamux import stream_ids
+from nexusd_protocols.yamux.bounds import Bounds
 from nexusd_protocols.yamux.budget import Budget
 from nexusd_protocols.yamux.byte_queue import ByteQueue
 from nexusd_protocols.yamux.frames import check_header
 from nexusd_protocols.yamux.heartbeat import Heartbeat
+from nexusd_protocols.yamux.roster import Roster
 from nexusd_protocols.yamux.stream_ids import StreamIds
 from nexusd_protocols.yamux.tolerance import Tolerance
 from nexusd_protocols.yamux.window import ReceiveWindow
@@ -311,6 +313,43 @@ def test_an_id_out_of_all_order_costs_one_gap_and_gaps_are_bounded():
     for stream in range(4, 4 + 4 * 3000, 4):
         ids.use(stream)
     assert len(ids._firsts) == stream_ids._GAPS
+
+
+# --- rosters --------------------------------------------------------------------------------------------------------
+class Listed:
+    """As much of a stream as a roster knows."""
+
+    def __init__(self, stream_id: int, *, outbound: bool) -> None:
+        self.id = stream_id
+        self.outbound = outbound
+        self.acknowledged = False
+
+
+def test_ours_wait_for_an_answer_and_the_peers_to_be_accepted():
+    roster = Roster(Bounds(outbound_streams=3, inbound_streams=2, backlog=2), dialer=True)
+    ours = [Listed(roster.next_id(), outbound=True) for _ in range(3)]
+    assert [stream.id for stream in ours] == [1, 3, 5]
+    roster.add(ours[0])
+    roster.add(ours[1])
+    assert not roster.room, "two without an answer"
+    roster.acknowledge(ours[0])
+    assert roster.room
+    roster.add(ours[2])
+    roster.remove(ours[1])
+    assert roster.room
+    assert not roster.remove(ours[1])
+    theirs = [Listed(number, outbound=False) for number in (2, 4)]
+    for stream in theirs:
+        assert not roster.full
+        roster.use_id(stream.id)
+        roster.add(stream)
+    assert (roster.full, roster.inbound) == (True, 2)
+    assert refused(roster.use_id, 4) == "stream_id_reused"
+    roster.withdraw(theirs[0])
+    assert (roster.accept(), roster.accept()) == (theirs[1], None)
+    assert roster.full, "as many as there may be, accepted or not"
+    roster.remove(theirs[0])
+    assert (roster.full, roster.inbound, list(roster.streams)) == (False, 1, [1, 5, 4])
 
 
 # --- rates ----------------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def test_an_acknowledgement_of_the_peers_own_stream_means_nothing():
 
 def test_stream_ids_run_out():
     alice = session(dialer=True)
-    alice._ids._next = 2**32 - 1
+    alice._roster._ids._next = 2**32 - 1
     assert alice.open(0.0).id == 2**32 - 1
     assert not alice.may_open
 
