@@ -7,7 +7,7 @@ from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clock, counted, pairs, short, size, table
 from nexusd.cli.times import moment
-from nexusd_protocols.rpc.schema import PayCleared, PayTrust, PayUsage
+from nexusd_protocols.rpc.schema import PayCleared, PayTrust, PayUsage, UsageView
 
 
 def trust(peer: str | None = None, /) -> Answer[PayTrust]:
@@ -86,13 +86,19 @@ def _trust(found: PayTrust) -> str:
     )
 
 
+def _calls(one: UsageView) -> str:
+    """What asked for a price alone, or was refused, is no call."""
+    begun = f"{one.calls}" + (f" ({one.failed} failed)" if one.failed else "") if one.calls or not one.not_begun else ""
+    return ", ".join(filter(None, [begun, f"{one.not_begun} not begun" if one.not_begun else ""]))
+
+
 def _usage(found: PayUsage) -> str:
     rows = [
         [
             short(one.peer) or "earlier",
             one.capability,
             "they call us" if one.direction == "in" else "we call them",
-            f"{one.calls}" + (f" ({one.failed} failed)" if one.failed else ""),
+            _calls(one),
             counted(one.units, *UNIT_WORDS.get(one.unit, (one.unit, one.unit))) if one.unit else "",
             f"{one.amount} {one.asset} on {one.network}" if one.asset else "nothing",
             size(one.input_bytes),

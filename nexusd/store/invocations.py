@@ -14,6 +14,26 @@ from nexusd.store.ledger.metering import add_to_meter
 from nexusd.store.paging import Page, PagedQuery
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.invoke.frames import Code
+from nexusd_protocols.payments import faults
+
+NOT_BEGUN: Final = frozenset(
+    {
+        Code.NOT_FOUND,
+        Code.FORBIDDEN,
+        Code.BUSY,
+        Code.PAYMENT_REQUIRED,
+        Code.PAYMENT_TIMEOUT,
+        Code.PAYMENT_INVALID,
+        "payment_required",
+        "payment_refused",
+        "payment_rejected",
+        "no_wallet",
+        "wallet_locked",
+        *faults.CODES,
+    }
+)
+"""Outcomes of a call that its provider would not begin, or that was not paid for; unless something came of it first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +58,11 @@ class InvocationRow:
     amount: int = 0
     units: int = 0
     unit: str = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was worked on. What only asked for a price was not, nor what the provider refused."""
+        return bool(self.payment or self.output_bytes) or self.outcome not in NOT_BEGUN
 
     @property
     def size(self) -> int:
@@ -162,6 +187,7 @@ def _record(connection: apsw.Connection, agent: AgentId, row: InvocationRow) -> 
         capability=row.capability,
         direction=row.direction,
         at=row.started_at,
+        begun=row.begun,
         failed=row.outcome != "ok",
         input_bytes=row.input_bytes,
         output_bytes=row.output_bytes,

@@ -173,8 +173,8 @@ def _ledger_faults(connection: apsw.Connection) -> list[str]:
     if unsigned:
         found.append(f"{unsigned} purchases have lost their signature")
     metered: Any = connection.execute(
-        "SELECT sum(calls), sum(failed), sum(input_bytes), sum(output_bytes), sum(duration_ms), sum(units)"
-        " FROM metering"
+        "SELECT sum(calls + not_begun), sum(failed + not_begun), sum(input_bytes), sum(output_bytes), sum(duration_ms),"
+        " sum(units) FROM metering"
     ).fetchone()
     called: Any = connection.execute(
         "SELECT count(*), sum(outcome <> 'ok'), sum(input_bytes), sum(output_bytes), sum(duration_ms), sum(units),"

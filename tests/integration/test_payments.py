@@ -76,6 +76,12 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     place.remove()
 
 
+def used(daemon: Daemon, capability: str) -> list[tuple[int, int, int]]:
+    """Calls, those that failed, and those that were not begun."""
+    rows = [row for row in daemon.rpc("pay.usage")["rows"] if row["capability"] == capability]
+    return [(row["calls"], row["failed"], row["notBegun"]) for row in rows]
+
+
 @pytest.fixture
 def allowed(market: Market) -> Market:
     """A policy that pays."""
@@ -97,6 +103,8 @@ def test_a_call_is_quoted_paid_settled_and_has_a_receipt(market: Market, tmp_pat
     market.bob.cli("pay", "policy", "set", "--per-request", "1", "--allow-network", "base")
     low = market.refused("upper", "hello", "--max-price", "0.09")
     assert low["code"] == "payment_refused"
+    both = (market.alice, market.bob)
+    poll(lambda: [used(each, "upper") for each in both] == [[(0, 0, 3)]] * 2, "three calls that asked for a price")
 
     done = market.buy("upper", "hello")
     assert done["output"] == "HELLO"

@@ -191,7 +191,8 @@ class PaidCall(IncomingCall):
             late = commands.Error(Code.PAYMENT_TIMEOUT, "nobody paid in time")
             self.closing = Closing(command=late, outcome=Code.PAYMENT_TIMEOUT)
         elif self._given_up:
-            self.closing = Closing(command=commands.Cancel(self._given_up), outcome=Code.CANCELLED)
+            outcome = Code.PAYMENT_REQUIRED if self._paid is None else Code.CANCELLED
+            self.closing = Closing(command=commands.Cancel(self._given_up), outcome=outcome)
             return None
         return self._paid
 

@@ -174,6 +174,7 @@ def usage_view(meter: Meter, tokens: Tokens) -> schema.UsageView:
         direction=meter.direction,
         calls=meter.calls,
         failed=meter.failed,
+        not_begun=meter.not_begun,
         input_bytes=meter.input_bytes,
         output_bytes=meter.output_bytes,
         duration_ms=meter.duration_ms,

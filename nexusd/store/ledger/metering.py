@@ -33,9 +33,10 @@ EVERYBODY: Final = PeerId("")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
     """Sums of one agent with one peer over one capability, in one direction, asset and unit; `in`: the peer called us.
-    Bytes are those that really went; `units` of `unit` (see `terms.Unit`) are what the price counts; `amount` is in the
-    asset's smallest unit. `asset` and `unit` are '' where nothing was paid. `peer` is EVERYBODY of what was folded: its
-    days are the first of their months."""
+    `failed` are some of `calls`, and `not_begun` none of them (see `InvocationRow.begun`). Bytes are those that really
+    went; `units` of `unit` (see `terms.Unit`) are what the price counts; `amount` is in the asset's smallest unit.
+    `asset` and `unit` are '' where nothing was paid. `peer` is EVERYBODY of what was folded: its days are the first of
+    their months."""
 
     peer: PeerId
     capability: CapabilityName
@@ -44,6 +45,7 @@ class Meter:
     unit: str = ""
     calls: int
     failed: int
+    not_begun: int = 0
     input_bytes: int
     output_bytes: int
     duration_ms: int
@@ -58,12 +60,12 @@ FIND: Final = (
     " AND asset = ? AND unit = ?"
 )
 BY_DAY: Final = (
-    "SELECT peer, capability, direction, asset, unit, day, calls, failed, input_bytes, output_bytes, duration_ms,"
-    " units, amount, last_at FROM metering WHERE agent = ? AND day >= ? AND day < ?"
+    "SELECT peer, capability, direction, asset, unit, day, calls, failed, not_begun, input_bytes, output_bytes,"
+    " duration_ms, units, amount, last_at FROM metering WHERE agent = ? AND day >= ? AND day < ?"
 )
 OLDEST: Final = (
-    "SELECT id, agent, capability, direction, day, asset, unit, calls, failed, input_bytes, output_bytes, duration_ms,"
-    " units, amount, last_at FROM metering WHERE peer <> '' AND day < ? ORDER BY day, id LIMIT ?"
+    "SELECT id, agent, capability, direction, day, asset, unit, calls, failed, not_begun, input_bytes, output_bytes,"
+    " duration_ms, units, amount, last_at FROM metering WHERE peer <> '' AND day < ? ORDER BY day, id LIMIT ?"
 )
 COUNT: Final = "SELECT count(*) FROM metering WHERE peer <> ''"
 
@@ -111,6 +113,7 @@ def add_to_meter(
     capability: CapabilityName,
     direction: Literal["in", "out"],
     at: int,
+    begun: bool,
     failed: bool,
     input_bytes: int,
     output_bytes: int,
@@ -122,7 +125,8 @@ def add_to_meter(
 ) -> None:
     """Count a call. Call it inside `Database.write`, where the call is recorded."""
     name = (agent, peer, capability, direction, at // DAY_MS, asset, unit)
-    _merge(connection, name, (1, failed, input_bytes, output_bytes, duration_ms, units), amount, at)
+    calls = (begun, begun and failed, not begun)
+    _merge(connection, name, (*calls, input_bytes, output_bytes, duration_ms, units), amount, at)
 
 
 def _merge(
@@ -133,16 +137,16 @@ def _merge(
     if known is None:
         connection.execute(
             "INSERT INTO metering (agent, peer, capability, direction, day, asset, unit, calls, failed,"
-            " input_bytes, output_bytes, duration_ms, units, amount, last_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " not_begun, input_bytes, output_bytes, duration_ms, units, amount, last_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*name, *counts, str(amount), last_at),
         )
         return
     row, before = known
     connection.execute(
-        "UPDATE metering SET calls = calls + ?, failed = failed + ?, input_bytes = input_bytes + ?, output_bytes ="
-        " output_bytes + ?, duration_ms = duration_ms + ?, units = units + ?, amount = ?, last_at = max(last_at, ?)"
-        " WHERE id = ?",
+        "UPDATE metering SET calls = calls + ?, failed = failed + ?, not_begun = not_begun + ?, input_bytes ="
+        " input_bytes + ?, output_bytes = output_bytes + ?, duration_ms = duration_ms + ?, units = units + ?,"
+        " amount = ?, last_at = max(last_at, ?) WHERE id = ?",
         (*counts, str(int(before) + amount), last_at, row),
     )
 
@@ -160,17 +164,17 @@ def _first_of_month(day: int) -> int:
 
 
 def _add(found: dict[tuple[str, ...], list[int]], columns: Any) -> None:
-    *name, day, calls, failed, input_bytes, output_bytes, duration_ms, units, amount, last_at = columns
-    sums = found.setdefault(tuple(name), [0, 0, 0, 0, 0, 0, 0, day, 0])
-    for place, value in enumerate((calls, failed, input_bytes, output_bytes, duration_ms, units, int(amount))):
+    peer, capability, direction, asset, unit, day, *counts, amount, last_at = columns
+    sums = found.setdefault((peer, capability, direction, asset, unit), [0] * (len(counts) + 1) + [day, 0])
+    for place, value in enumerate((*counts, int(amount))):
         sums[place] += value
-    sums[7] = min(sums[7], day)
-    sums[8] = max(sums[8], last_at)
+    sums[-2] = min(sums[-2], day)
+    sums[-1] = max(sums[-1], last_at)
 
 
 def _meter(name: tuple[str, ...], sums: list[int]) -> Meter:
     peer, capability, direction, asset, unit = name
-    calls, failed, input_bytes, output_bytes, duration_ms, units, amount, first_day, last_at = sums
+    calls, failed, not_begun, input_bytes, output_bytes, duration_ms, units, amount, first_day, last_at = sums
     return Meter(
         peer=PeerId(peer),
         capability=CapabilityName(capability),
@@ -179,6 +183,7 @@ def _meter(name: tuple[str, ...], sums: list[int]) -> Meter:
         unit=unit,
         calls=calls,
         failed=failed,
+        not_begun=not_begun,
         input_bytes=input_bytes,
         output_bytes=output_bytes,
         duration_ms=duration_ms,

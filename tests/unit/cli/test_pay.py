@@ -365,6 +365,12 @@ def test_what_was_used(nexus, daemon):
         f"{BOB[-8:]}  chat        they call us  3 (1 failed)  160 tokens of output  0.16 USDC on base  10 B  2.0 KiB",
         f"{BOB[-8:]}  chat        we call them  1                                   nothing            10 B  2.0 KiB",
     ]
+    asked = [replace(free, not_begun=2), replace(free, calls=0, not_begun=1), replace(row, not_begun=1)]
+    daemon.script["pay.usage"] = schema.PayUsage(rows=asked)
+    shown = nexus("pay", "usage", tty=True).out.splitlines()[1:]
+    assert "  1, 2 not begun  " in shown[0]
+    assert "we call them  1 not begun  " in shown[1]
+    assert "  3 (1 failed), 1 not begun  " in shown[2]
     assert daemon.params("pay.usage").since == 0
     assert nexus("pay", "usage", "--since", "2026-11-01").code == 0
     assert daemon.params("pay.usage").since == 1_793_491_200_000

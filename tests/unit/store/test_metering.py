@@ -64,6 +64,25 @@ async def test_calls_are_metered_both_ways_and_by_what_was_paid(store) -> None:
     assert (row.payment, row.asset, row.amount, row.units) == (f"{USDC}/p/4", USDC, 7, 12)
 
 
+async def test_what_was_not_begun_is_no_call_and_did_not_fail(store) -> None:
+    outcomes = ["payment_required", "PAYMENT_REQUIRED", "nexus_exposure", "NOT_FOUND", "timeout", "ok"]
+    for number, outcome in enumerate(outcomes):
+        await store.invocations.record(ALICE, invocation(number, outcome=outcome, output_bytes=0))
+    # what was refused in the middle of its work was begun all the same
+    await store.invocations.record(ALICE, invocation(7, outcome="nexus_exposure", output_bytes=5))
+    paid = {"payment": f"{USDC}/p/8", "asset": USDC, "units": 1, "amount": 1}
+    await store.invocations.record(ALICE, invocation(8, outcome="settlement_pending", output_bytes=0, **paid))
+    free, bought = await store.metering.sums(ALICE)
+    assert (free.calls, free.failed, free.not_begun) == (3, 2, 4)
+    assert (bought.calls, bought.failed, bought.not_begun) == (1, 1, 0)
+    assert await faults(store) == []
+    await store.metering.fold((KEEP_DAYS + 2) * DAY_MS)
+    assert [(sums.calls, sums.failed, sums.not_begun) for sums in await store.metering.sums(ALICE)] == [
+        (3, 2, 4),
+        (1, 1, 0),
+    ]
+
+
 async def test_units_of_one_kind_are_summed_apart_from_others(store) -> None:
     for number, unit in ((1, "chunk"), (2, "byte"), (3, "chunk")):
         paid = {"payment": f"{USDC}/p/{number}", "asset": USDC, "units": number, "unit": unit, "amount": 1}
@@ -153,10 +172,10 @@ def test_folding_loses_nothing(calls, today) -> None:
 
     def sums(connection: apsw.Connection) -> list[tuple[object, ...]]:
         found: dict[tuple[object, ...], list[int]] = {}
-        columns = "agent, capability, direction, asset, unit, calls, input_bytes, units, amount"
-        for *name, count, size, units, amount in connection.execute(f"SELECT {columns} FROM metering"):
-            row = found.setdefault(tuple(name), [0, 0, 0, 0])
-            for place, value in enumerate((count, size, units, int(amount))):
+        columns = "agent, capability, direction, asset, unit, calls, failed, not_begun, input_bytes, units, amount"
+        for *name, count, bad, none, size, units, amount in connection.execute(f"SELECT {columns} FROM metering"):
+            row = found.setdefault(tuple(name), [0] * 6)
+            for place, value in enumerate((count, bad, none, size, units, int(amount))):
                 row[place] += value
         return sorted((*name, *row) for name, row in found.items())
 
@@ -171,7 +190,8 @@ def test_folding_loses_nothing(calls, today) -> None:
                 capability=UPPER,
                 direction=direction,
                 at=day * DAY_MS,
-                failed=False,
+                begun=day % 3 > 0,
+                failed=day % 2 > 0,
                 input_bytes=day,
                 output_bytes=0,
                 duration_ms=1,

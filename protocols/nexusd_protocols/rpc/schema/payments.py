@@ -408,14 +408,17 @@ class PayUsageParams(Acting, frozen=True, kw_only=True):
 
 
 class UsageView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Sums over the calls of one capability with one peer; `in`: the peer called. `units` of `unit` were paid with
-    `amount`; both are empty where nothing was. What is old is kept by months and without peers: `peer` is empty."""
+    """Sums over the calls of one capability with one peer; `in`: the peer called. `failed` are some of `calls`,
+    `notBegun` none of them: what asked for a price alone, was not paid for, or was refused. `units` of `unit` were paid
+    with `amount`; both are empty where nothing was. What is old is kept by months and without peers (`peer` is
+    empty)."""
 
     peer: str
     capability: str
     direction: Literal["in", "out"]
     calls: int
     failed: int
+    not_begun: int = 0
     input_bytes: int
     output_bytes: int
     duration_ms: int
