@@ -76,12 +76,12 @@ def with_file(handler: FileHandler, use: schema.FileUse, file: HandedFile | Refu
     async def answer(params: Any, _: Session) -> Answer:
         if isinstance(file, Refusal):
             return file
-        with file:
-            try:
+        try:
+            async with file:
                 await file.check(use)
                 return await handler(params, file)
-            except HandedFileError as error:
-                return Refusal("bad_file", str(error))
+        except HandedFileError as error:
+            return Refusal("bad_file", str(error))
 
     return answer
 

@@ -14,6 +14,7 @@ import fcntl
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final, Self, TypeVar
@@ -51,43 +52,81 @@ class HandedFileError(Exception):
 
 
 class HandedFile:
-    """One request's file; hold it in `with`. Its position is left alone: several requests may come with one file."""
+    """One request's file; hold it in `async with`. Its position is left alone: several requests may come with one
+    file."""
 
     def __init__(self, descriptor: int, owner: HandedFiles) -> None:
         self._descriptor = descriptor
         self._owner = owner
+        self._lock = threading.Lock()
+        self._uses = 1
+        """The request's own, and of threads that are at it. The last one closes it: nobody waits for a file system that
+        hangs, and a number is not used again while somebody reads from it."""
+        self._over = False
 
     async def check(self, use: FileUse) -> None:
         """Raises HandedFileError for anything but a regular file that was opened for this use."""
-        await self._in_thread(partial(self._check, use))
+        await self._use(partial(self._check, use))
 
     async def read_at(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset`: fewer, or none, where the file ends. Raises HandedFileError."""
-        return await self._in_thread(partial(os.pread, self._descriptor, size, offset))
+        return await self._use(partial(os.pread, self._descriptor, size, offset))
 
     async def write_at(self, offset: int, pieces: Sequence[bytes]) -> None:
         """Write all of them, one behind the other. Raises HandedFileError."""
-        await self._in_thread(partial(self._write, offset, pieces))
+        await self._use(partial(self._write, offset, pieces))
 
-    def close(self) -> None:
-        """The request is over. Raises OSError, of a network file system perhaps; it is closed all the same."""
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            self._owner.open -= 1
-            os.close(descriptor)
+    async def aclose(self) -> None:
+        """The request is over. Raises HandedFileError, of a network file system perhaps, which writes only now; it is
+        closed all the same."""
+        if self._over:
+            return
+        self._owner.open -= 1
+        try:
+            await self._in_thread(self._end)
+        except trio.Cancelled:
+            trio.lowlevel.start_thread_soon(self._end, lambda _: None)
+            raise
 
-    def __enter__(self) -> Self:
+    def _end(self) -> None:
+        with self._lock:
+            over, self._over = self._over, True
+        if not over:
+            self._let_go()
+
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        # never abandoned: the descriptor must not be closed, and its number used again, while a thread works on it
+    async def _use(self, work: Callable[[], T]) -> T:
+        return await self._in_thread(partial(self._hold, work))
+
+    @staticmethod
+    async def _in_thread(work: Callable[[], T]) -> T:
         try:
-            return await trio.to_thread.run_sync(work, limiter=_limiter())
+            return await trio.to_thread.run_sync(work, limiter=_limiter(), abandon_on_cancel=True)
         except OSError as error:
             raise HandedFileError(f"The file failed: {error.strerror or error}") from error
+
+    def _hold(self, work: Callable[[], T]) -> T:
+        """In a thread."""
+        with self._lock:
+            if not self._uses:
+                raise OSError("the request is over")  # and nobody hears it
+            self._uses += 1
+        try:
+            return work()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._uses -= 1
+            last = not self._uses
+        if last:
+            os.close(self._descriptor)
 
     def _check(self, use: FileUse) -> None:
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):

@@ -22,6 +22,7 @@ class Door:
     path: Path
     fakes: Fakes
     scope: trio.CancelScope
+    ended: trio.Event = field(default_factory=trio.Event)
     clients: list[RawClient] = field(default_factory=list)
 
     async def connect(self) -> RawClient:
@@ -45,6 +46,7 @@ async def open_door(
                         task_status.started(scope)
 
                 await serve(path, fakes.services, bounds=bounds, connections=connections, task_status=Started())
+            door.ended.set()
 
         try:
             async with trio.open_nursery() as inner:

@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,7 @@ async def test_the_files_of_a_daemon_that_stops_are_closed(door: Door, content: 
 
 # --- the file itself --------------------------------------------------------------------------------------------------
 @pytest.fixture
-def handed() -> Iterator[Callable[[int], HandedFile]]:
+async def handed() -> AsyncIterator[Callable[[int], HandedFile]]:
     """What a connection makes of a descriptor that came."""
     made: list[HandedFile] = []
 
@@ -283,8 +284,8 @@ def handed() -> Iterator[Callable[[int], HandedFile]]:
 
     yield make
     for file in made:
-        file.close()
-        file.close()  # does nothing more
+        await file.aclose()
+        await file.aclose()  # does nothing more
 
 
 async def test_no_command_inherits_it(handed: Callable[[int], HandedFile], data: Path) -> None:
@@ -327,6 +328,30 @@ async def test_a_disk_that_takes_little_at_a_time(
     assert contents(data) == DATA[:1] + b"0123456789" + DATA[11:]
 
 
+async def test_a_file_system_that_hangs_keeps_nobody_and_its_file_is_closed_when_it_answers(
+    door: Door, content: Content, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await door.connect()
+    await client.call("node.status")
+    before = descriptors()
+    hangs, answers = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> bytes:
+        hangs.set()
+        answers.wait(30)
+        return b""
+
+    monkeypatch.setattr(files.os, "pread", slow)
+    await hand_over(client, request(), os.open(data, os.O_RDONLY))
+    await trio.to_thread.run_sync(hangs.wait, 30)
+    door.scope.cancel()
+    with trio.fail_after(20):
+        await door.ended.wait()
+    assert len(descriptors() - before) == 1, "nobody else gets its number"
+    answers.set()
+    await until(lambda: not descriptors() - before)
+
+
 async def test_a_file_that_fails_when_it_is_closed_is_in_use_no_more(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,8 +370,8 @@ async def test_a_file_that_fails_when_it_is_closed_is_in_use_no_more(
 
     with monkeypatch.context() as patched:
         patched.setattr(files.os, "close", over_quota)
-        with pytest.raises(OSError, match="quota"):
-            file.close()
+        with pytest.raises(HandedFileError, match="quota"):
+            await file.aclose()
     assert owner.open == 0
 
 
