@@ -67,6 +67,8 @@ class Queue:
         self._slots = Slots(policy, self.reasons)
         self._tries = Memory[int]()
         self._gone_at = Memory[int]()
+        self._ask_at = Memory[int]()
+        """By key of what was settled: when to ask again how, where the chain did not say."""
         self._batches = False
         """Whether several payments may go in one transaction, when the chain was looked at last."""
         self._turn = 0
@@ -97,7 +99,7 @@ class Queue:
         self.nonce, self._batches = survey.nonce, survey.batches
         if undone:
             self._slots.forget()  # what was in a block may be nowhere
-        checked = [found for each in watched if (found := self._still(each, survey))]
+        checked = [found for each in watched if (found := self._still(each, survey, now))]
         steps: list[Step] = [each for each in checked if isinstance(each, Reopen | Sure)]
         waiting: list[Owed] = []
         done: set[str] = set()
@@ -121,11 +123,12 @@ class Queue:
         """What an inquiry found."""
         if each.charge.state is State.SETTLED:
             if isinstance(found, ChainFault):
+                self._ask_at[each.key] = now + LONGEST_WAIT_MS
                 return []
             was = each.charge.transaction, each.charge.block
             if not isinstance(found, Paid) or (found.transaction, found.block) != was:
                 return [Reopen(each.key, UNDONE)]
-            return [Sure(each.key)] if self.policy.is_safe(found.block, survey) else []
+            return [Sure(each.key)]
         match found:
             case Paid():
                 return self._paid(each, found, survey, now)
@@ -148,14 +151,16 @@ class Queue:
         self._tries.pop(key, None)
 
     # --- what was settled ---------------------------------------------------------------------------------------------
-    def _still(self, each: Owed, survey: Survey) -> Reopen | Inquire | Sure | None:
-        """Whether what was settled is as it was; None: it is, and may be undone. By a stranger's transaction is found
-        out by logs alone: its receipt may be of any size."""
+    def _still(self, each: Owed, survey: Survey, now: int) -> Reopen | Inquire | Sure | None:
+        """Whether what was settled is as it was; None: it is, and may be undone. How a stranger's transaction did is
+        found out by logs alone, for its receipt may be of any size: dear, and so once, when its block is safe. Until
+        then it is enough that the authorisation is used."""
         if survey.used.get(each.key) is False:
             return Reopen(each.key, UNDONE)
         receipt = survey.receipts.get(each.charge.transaction)
         if receipt is None:
-            return Inquire(each.key)
+            due = self.policy.is_safe(each.charge.block, survey) and now >= (self._ask_at.get(each.key) or 0)
+            return Inquire(each.key) if due else None
         if not receipt.success or receipt.block != each.charge.block:
             return Reopen(each.key, UNDONE)
         # one of several payments may fail in a transaction that succeeds

@@ -176,10 +176,11 @@ class Settlement:
         rows = {each.key: each for each in (*due, *watched)}
         steps = queue.look(survey, due, slots, watched, now)
         await self._keep_sure(steps)
-        inquiries = 0
+        inquiries, acted = 0, False
         for step in steps:
             if not isinstance(step, Inquire):
                 await self._do(step, rows)
+                acted |= _acts(step)
                 continue
             inquiries += 1
             if inquiries <= INQUIRIES:
@@ -192,7 +193,8 @@ class Settlement:
                 await self._keep_sure(learned)
                 for further in learned:
                     await self._do(further, rows)
-        return any(not isinstance(step, Postpone | Sure) for step in steps)
+                    acted |= _acts(further)
+        return acted
 
     # --- seeing -------------------------------------------------------------------------------------------------------
     async def _first_sight(self, account: Account | None, queue: Queue) -> bool:
@@ -313,6 +315,11 @@ class Settlement:
         self._queue.sent(transaction, result, self._clock())
         if result not in ("sent", "known", "nonce_used"):
             log.warning("a transaction was not taken", transaction=transaction.hash, reason=str(found))
+
+
+def _acts(step: Step) -> bool:
+    """Whether more may follow from it at once: not from having asked, nor from what is left as it was."""
+    return not isinstance(step, Postpone | Sure | Inquire)
 
 
 def _transfer(charge: Charge) -> Inner:

@@ -321,10 +321,8 @@ def test_a_reorganisation_of_what_was_settled():
     reopen = [Reopen(one.key, rules.UNDONE)]
     assert again(used={one.key: False}, receipts=there) == reopen
     assert again(used={one.key: True}, receipts=receipt(one, one.transactions[0], 101)) == reopen
-    assert again(used={one.key: True}) == [Inquire(one.key)]
     same = Paid(one.transactions[0].hash, 100, 100)
     for found, steps in (
-        (same, []),
         (replace(same, block=101), reopen),
         (Canceled("0x", 1), reopen),
         (Unused(0), reopen),
@@ -335,7 +333,24 @@ def test_a_reorganisation_of_what_was_settled():
     assert again(used={one.key: True}, receipts=there, safe=100) == [Sure(one.key)]
     assert again(used={one.key: False}, receipts=there, safe=100) == reopen
     assert queue.learn(settled, same, survey(settled, safe=100), NOW) == [Sure(one.key)]
+
+
+def test_how_a_strangers_transaction_did_is_asked_once_its_block_is_safe():
+    one = owed(1)
+    settled = replace(one, charge=replace(one.charge, state=State.SETTLED, transaction="0xother", block=100))
+    queue = deciding(policy())
+
+    def again(now: int = NOW, **changes):
+        return look(queue, survey(settled, **changes), live=[], watched=[settled], now=now)
+
+    assert again(used={one.key: True}, safe=99) == []
+    assert again(used={one.key: False}, safe=99) == [Reopen(one.key, rules.UNDONE)]
+    assert again(used={one.key: True}, safe=100) == [Inquire(one.key)]
+    # where the chain does not say, not at each look again
     assert queue.learn(settled, ChainFault("deadline"), survey(settled, safe=100), NOW) == []
+    assert again(NOW + rules.LONGEST_WAIT_MS - 1, used={one.key: True}, safe=100) == []
+    assert again(NOW + rules.LONGEST_WAIT_MS, used={one.key: True}, safe=100) == [Inquire(one.key)]
+    assert queue.learn(settled, Paid("0xother", 100, 100), survey(settled, safe=100), NOW) == [Sure(one.key)]
 
 
 def test_after_a_reorganisation_nothing_is_made_before_the_slots_are_seen():

@@ -10,8 +10,9 @@ import pytest
 
 from nexusd.chain.settlement import Policy, Settlement
 from nexusd.chain.settlement import settlement as settlement_module
+from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Charge, Reservation, State
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.tokens import Token, Tokens
 from tests.harness.fakechain import FakeChain, read_calls
 from tests.harness.settling import GAS, OPEN, PAYEE, Provider, owed_by, payer, provider
 from tests.harness.soundness import faults
@@ -89,8 +90,9 @@ class World:
                 break
         for _ in range(100):  # until nothing can be undone
             self.chain.mine()
-        for settlement in self.settlements:
-            await settlement.look()
+        for settlement, each in zip(self.settlements, self.providers, strict=True):
+            while await each.ledger.unsure(self.chain.network, 1):
+                await settlement.look()
 
     async def rows(self) -> list[Charge]:
         return [await self.providers[index].row(key) for key, (index, _) in self.ones.items()]
@@ -148,3 +150,46 @@ async def test_what_is_on_its_way_keeps_its_place_though_others_end_before_it(tm
         made = {each.hash: each for each in chain.offered}.values()  # some may be sent again
         assert [each.account_nonce for each in made] == [0, 1, 2, 3]
         assert [len(read_calls(each.raw)) for each in made] == [8] * 4
+
+
+@pytest.mark.parametrize("by_stranger", [True, False])
+async def test_what_is_settled_and_may_be_undone_makes_no_look_a_busy_one(tmp_path, monkeypatch, by_stranger: bool):
+    chain = FakeChain(random.Random(1), START_S, {payer().address: 10**9})
+    chain.faulty = False
+    inquiries: list[Authorization] = []
+    evidence = chain.evidence
+
+    async def asked(token: Token, authorization: Authorization, **rest):
+        inquiries.append(authorization)
+        return await evidence(token, authorization, **rest)
+
+    monkeypatch.setattr(chain, "evidence", asked)
+    async with provider(tmp_path / "store.sqlite", chain, policy=Policy(max_fee=10**9)) as bob:
+        bob.clock_off_ms = START_S * 1000 - bob.now()
+        one = owed_by(payer(), 1, until=START_S + 4000)
+        if by_stranger:
+            chain.mine([("pay", one.authorization)])
+        key = await bob.owe(one)
+        while (await bob.row(key)).state in OPEN:
+            assert await bob.settlement.look()
+            chain.mine()
+        inquiries.clear()
+        assert [await bob.settlement.look() for _ in range(5)] == [False] * 5
+        assert inquiries == []
+        for _ in range(100):
+            chain.mine()
+        assert not await bob.settlement.look()
+        assert len(inquiries) == by_stranger
+        assert not await bob.ledger.unsure(chain.network, 1)
+        assert (await bob.row(key)).state is State.SETTLED
+
+
+async def test_an_inquiry_that_changed_nothing_is_no_reason_to_look_again_at_once(tmp_path):
+    chain = FakeChain(random.Random(1), START_S, {payer().address: 10**9})
+    chain.faulty = False
+    async with provider(tmp_path / "store.sqlite", chain, policy=Policy(max_fee=10**9, large=1)) as bob:
+        bob.clock_off_ms = START_S * 1000 - bob.now()
+        one = owed_by(payer(), 1, until=START_S + 4000)
+        chain.mine([("pay", one.authorization)])
+        await bob.owe(one)
+        assert not await bob.settlement.look()
