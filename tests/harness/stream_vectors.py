@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from nexusd_protocols.errors import RemoteProtocolError
+from tests.harness.vectors import cuts
+
+WAYS: dict[str, Callable[[bytes], Iterable[list[bytes]]]] = {
+    "whole": lambda data: [[data]],
+    "byte by byte": lambda data: [[bytes([byte]) for byte in data]],
+    "split anywhere": lambda data: ([data[:at], data[at:]] for at in cuts(data)),
+}
+"""How the bytes of a case come: for each way, the pieces of one run after the other."""
 
 
 def stream(case: dict[str, Any]) -> bytes:
@@ -55,6 +64,19 @@ def check(case: dict[str, Any], events: list[Any], error: RemoteProtocolError | 
         got = plain(event)
         for key, value in fields.items():
             assert _within(value, got[key]), (key, value, got[key])
+
+
+def check_pieces(case: dict[str, Any], machine: Callable[[dict[str, Any]], Any], way: str) -> None:
+    """Asserts that a machine, a new one for each run, makes of a case what it expects however its bytes come."""
+    for pieces in WAYS[way](stream(case)):
+        check(case, *outcome(machine(case), pieces, eof=case.get("eof", False)))
+
+
+def check_silence(case: dict[str, Any], machine: Any) -> None:
+    """Asserts that a machine says nothing more behind what it refused."""
+    outcome(machine, [stream(case)], eof=case.get("eof", False))
+    assert machine.receive(stream(case)) == []
+    assert machine.receive_eof() == []
 
 
 def reply_word(reply: bytes) -> str | None:

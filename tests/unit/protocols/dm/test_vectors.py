@@ -13,7 +13,7 @@ from nexusd_protocols.dm.receiver import DmReceiver
 from nexusd_protocols.dm.sender import DmSender, Message
 from tests.harness import stream_vectors
 from tests.harness.people import ALICE, BOB
-from tests.harness.vectors import cuts, named, vectors
+from tests.harness.vectors import named, vectors
 
 DOC = vectors("dm")
 CASES = pytest.mark.parametrize("case", **named(DOC["cases"]))
@@ -29,31 +29,14 @@ def machine(case: dict[str, Any]) -> DmSender | DmReceiver:
 
 
 @CASES
-def test_whole(case):
-    data = stream_vectors.stream(case)
-    stream_vectors.check(case, *stream_vectors.outcome(machine(case), [data], eof=case.get("eof", False)))
-
-
-@CASES
-def test_byte_by_byte(case):
-    pieces = [bytes([byte]) for byte in stream_vectors.stream(case)]
-    stream_vectors.check(case, *stream_vectors.outcome(machine(case), pieces, eof=case.get("eof", False)))
-
-
-@CASES
-def test_split_anywhere(case):
-    data = stream_vectors.stream(case)
-    for at in cuts(data):
-        pieces = [data[:at], data[at:]]
-        stream_vectors.check(case, *stream_vectors.outcome(machine(case), pieces, eof=case.get("eof", False)))
+@pytest.mark.parametrize("way", stream_vectors.WAYS)
+def test_however_the_bytes_come(case, way):
+    stream_vectors.check_pieces(case, machine, way)
 
 
 @REFUSALS
 def test_nothing_follows_a_refusal(case):
-    end = machine(case)
-    stream_vectors.outcome(end, [stream_vectors.stream(case)], eof=case.get("eof", False))
-    assert end.receive(stream_vectors.stream(case)) == []
-    assert end.receive_eof() == []
+    stream_vectors.check_silence(case, machine(case))
 
 
 def many(case: dict[str, Any]) -> ManySender | ManyReceiver:
@@ -67,8 +50,6 @@ def many(case: dict[str, Any]) -> ManySender | ManyReceiver:
 
 @pytest.mark.parametrize("case", **named(DOC["many"]))
 def test_many_on_a_stream(case):
-    data, eof = stream_vectors.stream(case), case.get("eof", False)
-    stream_vectors.check(case, *stream_vectors.outcome(many(case), [data], eof=eof))
+    stream_vectors.check_pieces(case, many, "whole")
     if "refused" not in case["expect"]:  # else what precedes a fault in the same bytes is dropped
-        pieces = [bytes([byte]) for byte in data]
-        stream_vectors.check(case, *stream_vectors.outcome(many(case), pieces, eof=eof))
+        stream_vectors.check_pieces(case, many, "byte by byte")

@@ -12,7 +12,7 @@ from nexusd_protocols.handshake.asker import Ask, Asker
 from nexusd_protocols.handshake.frames import Wanted
 from tests.harness import stream_vectors
 from tests.harness.people import ALICE, BOB
-from tests.harness.vectors import cuts, named, vectors
+from tests.harness.vectors import named, vectors
 
 DOC = vectors("handshake")
 CASES = pytest.mark.parametrize("case", **named(DOC["cases"]))
@@ -30,28 +30,11 @@ def machine(case: dict[str, Any]) -> Asker | Answerer:
 
 
 @CASES
-def test_whole(case):
-    data = stream_vectors.stream(case)
-    stream_vectors.check(case, *stream_vectors.outcome(machine(case), [data], eof=case.get("eof", False)))
-
-
-@CASES
-def test_byte_by_byte(case):
-    pieces = [bytes([byte]) for byte in stream_vectors.stream(case)]
-    stream_vectors.check(case, *stream_vectors.outcome(machine(case), pieces, eof=case.get("eof", False)))
-
-
-@CASES
-def test_split_anywhere(case):
-    data = stream_vectors.stream(case)
-    for at in cuts(data):
-        pieces = [data[:at], data[at:]]
-        stream_vectors.check(case, *stream_vectors.outcome(machine(case), pieces, eof=case.get("eof", False)))
+@pytest.mark.parametrize("way", stream_vectors.WAYS)
+def test_however_the_bytes_come(case, way):
+    stream_vectors.check_pieces(case, machine, way)
 
 
 @REFUSALS
 def test_nothing_follows_a_refusal(case):
-    end = machine(case)
-    stream_vectors.outcome(end, [stream_vectors.stream(case)], eof=case.get("eof", False))
-    assert end.receive(stream_vectors.stream(case)) == []
-    assert end.receive_eof() == []
+    stream_vectors.check_silence(case, machine(case))
