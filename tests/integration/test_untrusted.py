@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import time
-
+from tests.harness import terminal
 from tests.harness.daemon import Daemon, meet
-from tests.harness.process import DEADLINE_S, poll
+from tests.harness.process import poll
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b31m\u202egnp.exe\u200b\r\x08\x00end"
 LEFT = "end"
 
 
-def on_a_terminal(daemon: Daemon, *args: str) -> str:
+def shown_on_a_terminal(daemon: Daemon, *args: str) -> str:
     """What a command writes when its output is a terminal."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        daemon.argv(*args),
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env={**daemon.home.env, "TERM": "xterm-256color"},
-        cwd=daemon.home.directory,
-        start_new_session=True,
-    )
-    os.close(follower)
-    output = bytearray()
-    deadline = time.monotonic() + DEADLINE_S
-    try:
-        while time.monotonic() < deadline:
-            ready, _, _ = select.select([leader], [], [], 0.2)
-            if ready:
-                try:
-                    data = os.read(leader, 65536)
-                except OSError:  # the other end is closed
-                    break
-                if not data:
-                    break
-                output += data
-            elif process.poll() is not None:
-                break
-    finally:
-        os.close(leader)
-        process.wait(DEADLINE_S)
-    assert process.returncode == 0, output
+    code, output = terminal.on_a_terminal(daemon, *args)
+    assert code == 0, output
     return output.decode()
 
 
@@ -69,9 +36,9 @@ def test_room_and_direct_messages(alice: Daemon, bob: Daemon) -> None:
     )
     # programs get what was said
     assert bob.cli("room", "history", "terminal")["messages"][0]["content"] == EVIL
-    harmless(on_a_terminal(bob, "room", "history", "terminal"))
+    harmless(shown_on_a_terminal(bob, "room", "history", "terminal"))
     alice.cli("rpc", "dm.send", dumps(peer=bob.peer_id, content=EVIL))
-    harmless(on_a_terminal(bob, "dm", "list", "--limit", "1"))
+    harmless(shown_on_a_terminal(bob, "dm", "list", "--limit", "1"))
 
 
 def test_names(alice: Daemon, bob: Daemon) -> None:
@@ -86,7 +53,7 @@ def test_names(alice: Daemon, bob: Daemon) -> None:
             "the name at bob",
             every=0.2,
         )
-        harmless(on_a_terminal(bob, "room", "members", "names"))
+        harmless(shown_on_a_terminal(bob, "room", "members", "names"))
     finally:
         alice.cli("profile", "set", "--display-name", "alice")
 
@@ -94,8 +61,8 @@ def test_names(alice: Daemon, bob: Daemon) -> None:
 def test_output_of_a_capability(alice: Daemon, bob: Daemon) -> None:
     alice.cli("capability", "serve", "evil", "--", "printf", r"\033]0;owned\007\033[2J\033[31mred end")
     try:
-        harmless(on_a_terminal(bob, "invoke", alice.peer_id, "evil", ""))
-        harmless(on_a_terminal(bob, "invoke", alice.peer_id, "evil", "", "--stream"))
+        harmless(shown_on_a_terminal(bob, "invoke", alice.peer_id, "evil", ""))
+        harmless(shown_on_a_terminal(bob, "invoke", alice.peer_id, "evil", "", "--stream"))
     finally:
         alice.cli("capability", "remove", "evil")
 
