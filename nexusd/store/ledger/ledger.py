@@ -232,11 +232,13 @@ class Ledger:
         return await self._database.write(write)
 
     async def lost(self, key: str, reason: str, now: int, *, by_payer: bool = False) -> Charge:
-        """It will never be paid; `by_payer`: through its doing, which counts against it."""
+        """It will never be paid; `by_payer`: through its doing, which counts against it. Its result, which nobody gets,
+        is dropped: losing costs a payer nothing, and would fill the disk."""
 
         def write(connection: apsw.Connection) -> Charge:
             row = _existing(connection, key)
             lost = write_charge(connection, row, rules.lost(row, reason=reason, now=now))
+            _drop_result(connection, row.position)
             if by_payer:
                 standings.blame(connection, lost)
             return lost
@@ -343,11 +345,9 @@ class Ledger:
         def write(connection: apsw.Connection) -> int:
             rows: Any = connection.execute(TO_FORGET, (before, AT_ONCE)).fetchall()
             for position, state in rows:
-                connection.execute("DELETE FROM charge_results WHERE charge = ?", (position,))
+                _drop_result(connection, position)
                 if state == State.RELEASED:
                     connection.execute("DELETE FROM charges WHERE position = ?", (position,))
-                else:
-                    connection.execute("UPDATE charges SET result_kept = 0 WHERE position = ?", (position,))
             return len(rows)
 
         forgotten = 0
@@ -377,6 +377,11 @@ class Ledger:
         return await self._database.read(
             lambda connection: query.read(connection, bindings, after=after, before=before, limit=limit)
         )
+
+
+def _drop_result(connection: apsw.Connection, position: int) -> None:
+    connection.execute("DELETE FROM charge_results WHERE charge = ?", (position,))
+    connection.execute("UPDATE charges SET result_kept = 0 WHERE position = ?", (position,))
 
 
 def _existing(connection: apsw.Connection, key: str) -> Charge:

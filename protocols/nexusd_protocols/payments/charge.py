@@ -402,11 +402,12 @@ def settled(charge: Charge, *, transaction: str, block: int, now: int) -> Charge
 
 
 def lost(charge: Charge, *, reason: str, now: int) -> Charge:
-    """It will never be paid. Raises ChargeStateError."""
+    """It will never be paid, and nobody is given what it was for. Raises ChargeStateError."""
     if charge.state is State.LOST:
         return charge
     _expect(charge, State.DUE, State.SUBMITTED)
-    return replace(charge, state=State.LOST, working=False, reason=reason, changed_at=now)
+    result = drop_data(charge.result)
+    return replace(charge, state=State.LOST, working=False, result=result, reason=reason, changed_at=now)
 
 
 def reopened(charge: Charge, *, reason: str, now: int) -> Charge:

@@ -355,8 +355,17 @@ async def test_the_end_of_a_charge_moves_the_sums(store) -> None:
     await store.ledger.settled(keys[2], "0xa", 50, NOW)
     assert await store.ledger.sums(USDC) == Sums(owed=100, owing=1, settled=200, settlings=2)
     row = await store.ledger.row(keys[2])
-    assert (row.state, row.transaction, row.block, row.result) == (State.SETTLED, "0xa", 50, result())
+    assert (row.state, row.transaction, row.block) == (State.SETTLED, "0xa", 50)
     assert [row.block for row in await store.ledger.unsure("eip155:8453", 9)] == [50], "a lost one was not sure"
+
+
+async def test_of_a_lost_charge_the_result_is_dropped_at_once(store) -> None:
+    key = (await due(store)).entry.key
+    assert (await store.ledger.row(key)).result == result()
+    await store.ledger.lost(key, "not settled in time", NOW, by_payer=True)
+    row = await store.ledger.row(key)
+    assert (row.result, row.receipt) == (replace(result(), data=None), b"receipt")
+    assert await store.ledger.forget(UNTIL * 1000 + 2 * limits.PAYMENT_KEY_MARGIN_MS) == 0
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
