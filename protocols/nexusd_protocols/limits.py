@@ -305,7 +305,7 @@ PAYMENT_MARGIN_S: Final = 6
 PAYMENT_TIMEOUT_S: Final = 24 * 3600
 """The longest window that terms may state. Until it closes, the payer counts what it signed as spent."""
 PAYMENT_PATIENCE_S: Final = 30
-"""How long a provider waits for the answer to a demand, as published providers do."""
+"""How long a provider waits until more is signed under a tab. A demand waits longer: a person may have to decide."""
 PAYMENT_TAB_END_S: Final = 120
 """So long before its end a tab is followed by another: an answer may take PAYMENT_PATIENCE_S, and settlement begins a
 minute before the end."""
