@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from nexusd.services.payments import running_tab, sale
+from nexusd.services.payments import running_sale, running_tab
 from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies
@@ -405,11 +405,40 @@ async def test_a_caller_that_gives_up_between_two_tabs_has_paid_for_what_it_got(
         assert (signed.complete, signed.usage.units) == (False, 210)
 
 
+@pytest.mark.parametrize("step", ["signed", "rolled"])
+async def test_a_caller_that_is_cut_off_while_more_is_kept_knows_what_it_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async with fair(tmp_path) as market:
+        call = Call(market, pieces(1))
+        payment = await call.pay("0.1")
+        assert isinstance(payment, Payment)
+        keep = getattr(market.buyer.purchases, step)
+
+        async def keep_and_cut_off(*given: Any) -> Any:
+            kept = await keep(*given)
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+            return kept
+
+        monkeypatch.setattr(market.buyer.purchases, step, keep_and_cut_off)
+        for due in (events.PaymentDue(0, 100, CAP, False), events.PaymentDue(1, 0, PRICE.ahead, False)):
+            for _ in range(100):
+                payment.received(5)
+            with trio.CancelScope() as scope:
+                await payment.due(due, 0)
+            if scope.cancel_called:
+                break
+        row = await market.buyer.purchases.get(call.opened.open.request_id)
+        assert row is not None
+        assert row.total == payment.amount == CAP + (PRICE.ahead if step == "rolled" else 0)
+
+
 @pytest.mark.parametrize("code", [faults.TRANSACTION_STATE, faults.INSUFFICIENT_FUNDS])
 async def test_a_payer_that_takes_it_back_while_it_is_served_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    monkeypatch.setattr(sale, "WATCH_S", 0.01)
+    monkeypatch.setattr(running_sale, "WATCH_S", 0.01)
     async with fair(tmp_path) as market:
 
         async def work(call: Call) -> None:
@@ -427,7 +456,7 @@ async def test_a_payer_that_takes_it_back_while_it_is_served_is_found_out(
 async def test_one_tab_that_was_lost_ends_the_call_under_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sale, "WATCH_S", 0.01)
+    monkeypatch.setattr(running_sale, "WATCH_S", 0.01)
     async with fair(tmp_path) as market:
 
         async def work(call: Call) -> None:
@@ -469,7 +498,7 @@ async def test_an_account_that_took_something_back_gets_no_tab_with_another_peer
 
 
 async def test_a_payer_that_never_answers_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sale, "TICK_S", 0.01)
+    monkeypatch.setattr(running_sale, "TICK_S", 0.01)
     async with fair(tmp_path) as market:
 
         async def work(call: Call) -> None:
@@ -587,7 +616,7 @@ async def test_tokens_are_what_is_reported_and_what_is_told_at_the_end(tmp_path:
 
 
 async def test_seconds_of_work_are_counted_without_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sale, "SECOND_S", 0.001)
+    monkeypatch.setattr(running_sale, "SECOND_S", 0.001)
     async with fair(tmp_path) as market:
         market.prices = [tab_price(unit="second", unit_price=10, ahead=50, amount=5000)]
 
