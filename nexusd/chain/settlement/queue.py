@@ -27,7 +27,7 @@ from nexusd.chain.ports import Question
 from nexusd.chain.settlement.memory import Memory
 from nexusd.chain.settlement.policy import Policy
 from nexusd.chain.settlement.slots import Slots
-from nexusd.chain.settlement.steps import Inquire, Lose, Owed, Postpone, Reopen, Settle, Step, Sure
+from nexusd.chain.settlement.steps import Inquire, Lose, Make, Owed, Postpone, Reopen, Settle, Step, Sure
 from nexusd.chain.views import Canceled, ChainFault, Evidence, Paid, SendResult, Survey, Unused
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import State
@@ -48,6 +48,8 @@ LONGEST_WAIT_MS: Final = 30_000
 UNDONE: Final = "a reorganisation took it back"
 FAILING: Final = "the transfer would fail: "
 """And then the contract's words: of an account that has too little they speak of its balance."""
+SENT: Final = "sent, and not in a block yet"
+IN_TURN: Final = "others are sent first"
 SIMULATED: Final = 64
 """In one look: each costs the node two calls, and more are not made in the time of a look."""
 
@@ -106,6 +108,7 @@ class Queue:
         for each in owed:
             judged = self._judge(each, survey, now)
             if judged is None:
+                self.reasons.pop(each.key, None)  # what it waited for is over
                 waiting.append(each)
                 continue
             steps += judged
@@ -117,7 +120,14 @@ class Queue:
             return steps
         if undone:  # `slots` lacks what is on its way again
             return steps
-        return steps + self._slots.fill(survey, slots, [each for each in owed if each.key not in done], waiting, now)
+        further = self._slots.fill(survey, slots, [each for each in owed if each.key not in done], waiting, now)
+        made = {key for step in further if isinstance(step, Make) for key in step.keys}
+        for each in waiting:
+            if each.key in made:
+                self.reasons[each.key] = SENT
+            else:
+                self.reasons.setdefault(each.key, IN_TURN)
+        return steps + further
 
     def learn(self, each: Owed, found: Evidence | ChainFault, survey: Survey, now: int) -> list[Step]:
         """What an inquiry found."""
@@ -197,7 +207,7 @@ class Queue:
 
     def _on_its_way(self, each: Owed, survey: Survey, left: int, now: int) -> list[Step] | None:
         if any(map(self._may_be_live, each.transactions)):
-            self.reasons[each.key] = "sent, and not in a block yet"
+            self.reasons[each.key] = SENT
             return []
         unseen = [each for each in each.transactions if survey.receipts.get(each.hash) is None]
         if unseen:

@@ -306,6 +306,18 @@ def test_without_money_for_gas_nothing_is_made():
     assert queue.reasons[ones[1].key] == "the account has too little to pay for gas"
 
 
+def test_why_one_waits_is_what_is_true_now():
+    ones = [owed(1), owed(2)]
+    queue = deciding(policy(in_flight=1))
+    look(queue, survey(*ones, failing={each.key: "balance" for each in ones}), *ones)
+    (make,) = look(queue, survey(*ones), *ones)
+    assert make.keys == (ones[0].key,)
+    assert [queue.reasons[each.key] for each in ones] == [rules.SENT, rules.IN_TURN]
+    poor = survey(*ones, gas_balance=0)
+    assert look(queue, poor, *ones) == []
+    assert {queue.reasons[each.key] for each in ones} == {slots.TOO_LITTLE}
+
+
 def test_a_reorganisation_of_what_was_settled():
     one = owed(1, made())
     settled = replace(
