@@ -3,40 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
-
-ALICE = str(Signer(bytes([1]) * 32).peer_id)
-BOB = str(Signer(bytes([2]) * 32).peer_id)
-MALLORY = str(Signer(bytes([3]) * 32).peer_id)
-THEN = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
-MESSAGE = schema.RoomMessage(
-    room="general",
-    message_id="m1",
-    sender=BOB,
-    sender_name="bob",
-    timestamp=THEN,
-    received_at=THEN,
-    content="hello\nworld",
-    format="text/plain",
-    digest="00" * 32,
-    position=7,
-)
-
-
-UPPER = schema.Capability(name="upper", available=True, description="louder", kind="command", queue_ms=1500)
-DM = schema.DirectMessage(
-    peer=BOB,
-    direction="in",
-    message_id="d1",
-    sender=BOB,
-    sender_name="bob",
-    timestamp=THEN,
-    content="just us",
-    format="text/plain",
-    status="received",
-    position=3,
-)
+from tests.unit.cli.answers import BOB, DM, MALLORY, MESSAGE, UPPER
 
 
 # --- text from standard input -----------------------------------------------------------------------------------------

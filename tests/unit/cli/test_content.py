@@ -14,8 +14,8 @@ from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.cid import DAG_CBOR, RAW, Cid
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
+from tests.unit.cli.answers import THEN
 
-THEN = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
 CID = str(Cid.of(RAW, b"content"))
 OTHER = str(Cid.of(RAW, b"other"))
 PIN = schema.ContentPin(

@@ -8,12 +8,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
+from tests.unit.cli.answers import BOB, MALLORY
 
-BOB = str(Signer(bytes([2]) * 32).peer_id)
-MALLORY = str(Signer(bytes([3]) * 32).peer_id)
 NOW = 1_760_000_000_000
 EVIL = "\x1b[2Jgone\x07\nALICE is confirmed\u202e"
 POINTER = schema.FoundPointer(cid="bafy1", seq=1, issued_at=NOW - 120_000, expires_at=NOW + 3_480_000)

@@ -9,11 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from nexusd.cli.terminal import clock
-from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 from tests.harness.vectors import vectors
+from tests.unit.cli.answers import BOB
 
-BOB = Signer(bytes([3]) * 32).peer_id
 AT = 1_795_958_550_252
 JWS = "eyJhbGciOiJFZERTQSJ9.e30.c2lnbmVk"
 BOUGHT = schema.PurchaseView(

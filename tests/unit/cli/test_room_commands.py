@@ -9,12 +9,10 @@ from nexusd.cli import content, times
 from nexusd.cli.outcome import Answer
 from nexusd.cli.usage import UsageError
 from nexusd_protocols.history.bounds import HISTORY_EPOCH_MS
-from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
+from tests.unit.cli.answers import BOB, THEN
 
-BOB = str(Signer(bytes([2]) * 32).peer_id)
 SHORT = BOB[-8:]
-THEN = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
 NOW = THEN + 86_400_000
 CID = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 MESSAGE = schema.RoomMessage(

@@ -12,16 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from nexusd.cli import main, waiting
-from nexusd_protocols.identity import Signer
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.process import poll
 from tests.harness.scripted import Reply
+from tests.unit.cli.answers import BOB, THEN
 from tests.unit.cli.conftest import Text
 
 ROOT = Path(__file__).parents[3]
-BOB = str(Signer(bytes([2]) * 32).peer_id)
-THEN = 1_700_000_000_000
 
 
 def event(kind, type_, data, cursor=None):

@@ -4,13 +4,14 @@ import json
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from nexusd.cli import main, options, session
 from nexusd.cli.usage import UsageError
-from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import CODES, Refusal
 from tests.harness.examples import first
 from tests.harness.scripted import Reply
+from tests.unit.cli.answers import STATUS
 
 
 @pytest.mark.parametrize(
@@ -125,33 +126,11 @@ def test_a_daemon_that_is_older(nexus, daemon, refusal):
 
 
 # --- which daemon -----------------------------------------------------------------------------------------------------
-def status_of(name):
-    return schema.NodeStatus(
-        name=name,
-        peer_id="12D3",
-        agent="12D3",
-        version="0",
-        role="full",
-        addresses=[],
-        pid=1,
-        started_at=0,
-        uptime_ms=0,
-        data_dir="",
-        socket="",
-        peers_connected=0,
-        peers_known=0,
-        connections=schema.ConnectionUsage(open=1, limit=128, inbound=0, inbound_limit=96, in_transit=0, refused=0),
-        rooms=[],
-        capabilities=[],
-        discovery={},
-    )
-
-
 @pytest.fixture
 def both(make_daemon):
     daemons = {name: make_daemon(name) for name in ("alice", "bob")}
     for name, daemon in daemons.items():
-        daemon.script["node.status"] = status_of(name)
+        daemon.script["node.status"] = replace(STATUS, name=name)
     return daemons
 
 
@@ -180,7 +159,7 @@ def test_the_daemon_that_the_environment_means(nexus, both, home, monkeypatch, v
 
 
 def test_the_only_one_needs_no_name(nexus, daemon):
-    daemon.script["node.status"] = status_of("alice")
+    daemon.script["node.status"] = STATUS
     assert nexus("status").data["name"] == "alice"
 
 
