@@ -103,7 +103,7 @@ class Payment:
         refusal = await self._purse.grow(self._wish, more)
         if refusal is not None:
             return refusal
-        self._signed[-1] = more
+        self._signed[-1] = more  # before anybody can give up: it is on the disk
         return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}", answer.final)
 
     async def _open(self, tab: TabPayer, answer: OpenTab) -> MoreUnderTab | Refusal:
@@ -111,8 +111,8 @@ class Payment:
         refusal = await self._purse.roll(self._wish, self._chosen, signed)
         if refusal is not None:
             return refusal
+        self._signed.append(signed)  # as in `_grow`
         tab.opened(signed.authorization)
-        self._signed.append(signed)
         return commands.OpenTab(answer.tab, payload, answer.final)
 
     def reached(self) -> str:

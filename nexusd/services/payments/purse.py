@@ -154,6 +154,7 @@ class Purse:
                     pay = commands.Pay(
                         proof=published.render_proof(signed.authorization, signed.signature, terms.token)
                     )
+                self._under_way.add(wish.id)
                 return Payment(self, wish, Chosen(demand, offer, bare=bare), pay, signed, account, None)
         return Refusal("payment_refused", "The provider takes another asset now, or another account's payments")
 
@@ -345,8 +346,9 @@ class Purse:
         return signed, payload
 
     async def grow(self, wish: Wish, more: Signed) -> Refusal | None:
-        """Keep what is signed under a tab before it is shown."""
-        kept = await self._purchases.signed(wish.id, more, self._clock())
+        """Keep what is signed under a tab before it is shown. Whoever gives up must know what was kept: it counts."""
+        with trio.CancelScope(shield=True):
+            kept = await self._purchases.signed(wish.id, more, self._clock())
         return Refusal("payment_refused", str(kept)) if isinstance(kept, Refuse) else None
 
     async def roll(self, wish: Wish, chosen: Chosen, signed: Signed) -> Refusal | None:
@@ -361,7 +363,8 @@ class Purse:
         def judge(spent: Spent) -> Decision:
             return policy.decide(rules, spent, wanted, now // 1000)
 
-        kept = await self._purchases.rolled(wish.id, signed, judge, now)
+        with trio.CancelScope(shield=True):  # as in `grow`
+            kept = await self._purchases.rolled(wish.id, signed, judge, now)
         if isinstance(kept, Refuse):
             return Refusal("payment_refused", f"No further tab is opened: {kept}", {"reason": kept.code})
         return None
@@ -369,11 +372,6 @@ class Purse:
     def now_s(self) -> int:
         """Unix seconds."""
         return self._clock() // 1000
-
-    async def _is_spent(self, id_: str) -> bool:
-        """So it is when a call is made again, and no later answer takes that back."""
-        row = await self._purchases.get(id_)
-        return row is not None and row.state is PurchaseState.SPENT
 
     async def _close(self, id_: str, outcome: str) -> None:
         await self._purchases.closed(id_, outcome, self._clock())
@@ -400,7 +398,7 @@ class Purse:
             if len(raw) > limits.PAYMENT_BYTES and settled is not None:
                 raw = ndjson.encode(settled.wire())
             await self._purchases.spent(wish.id, receipt=jws.encode(), response=raw, now=self._clock())
-        elif settled is not None and not await self._is_spent(wish.id):
+        elif settled is not None:
             await self._close(wish.id, settled.error)
         state: Literal["paid", "pending", "unused", "unknown"] = "unknown"
         if pending:

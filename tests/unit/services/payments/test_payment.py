@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from nexusd.services.payments.payment import Payment
 from nexusd_protocols.invoke import commands, events
@@ -139,6 +140,27 @@ async def test_where_nothing_is_left_for_another_tab_that_is_said(tmp_path: Path
         assert await payment.due(events.PaymentDue(1, 0, 300, False), 0) == commands.Exhausted(1)
         assert payment.reached()
         assert (await alice.row()).tabs == 0
+
+
+@pytest.mark.parametrize(("step", "amount"), [("signed", 700), ("rolled", 1200)])
+async def test_who_is_cut_off_while_more_is_kept_knows_what_was_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, amount: int
+) -> None:
+    async with under_a_tab(tmp_path) as (alice, payment):
+        keep = getattr(alice.store.purchases, step)
+
+        async def keep_and_cut_off(*given: Any) -> Any:
+            kept = await keep(*given)
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+            return kept
+
+        monkeypatch.setattr(alice.store.purchases, step, keep_and_cut_off)
+        with trio.CancelScope() as scope:
+            await payment.due(events.PaymentDue(0, 60, 700, False), 0)
+            await payment.due(events.PaymentDue(1, 0, 500, False), 0)
+        assert scope.cancel_called
+        assert (await alice.row()).total == payment.amount == amount
 
 
 @pytest.mark.parametrize("how", ["policy", "switch"])

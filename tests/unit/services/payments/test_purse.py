@@ -355,6 +355,17 @@ async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path
         assert isinstance(await alice.purse.pay(alice.wish(id="one")), Refusal)
 
 
+async def test_what_is_shown_again_is_under_way_until_its_call_ends(tmp_path: Path) -> None:
+    """It is not given up meanwhile."""
+    async with shopper(tmp_path) as alice:
+        for _ in range(2):
+            payment = await alice.purse.pay(alice.wish(id="one"))
+            assert isinstance(payment, Payment)
+            assert alice.purse.is_under_way("one")
+            await payment.ended(ended(code="connection_lost"))
+            assert not alice.purse.is_under_way("one")
+
+
 @pytest.mark.parametrize("step", ["intend", "signed"])
 async def test_a_call_that_ends_while_its_payment_is_kept_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
