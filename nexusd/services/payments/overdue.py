@@ -115,7 +115,8 @@ class Overdue:
                 continue
             if asked or row.state is not PurchaseState.SIGNED or row.signed is None or over_at(row.signed) > now:
                 continue
-            await self._purchases.closed(row.intent.id, UNANSWERED, now)
-            log.info("payment_not_answered_for", purchase=row.intent.id)
-            closed += 1
+            ended = await self._purchases.closed(row.intent.id, UNANSWERED, now)
+            if ended.state is PurchaseState.CLOSED:  # and was not answered for since these were looked up
+                log.info("payment_not_answered_for", purchase=row.intent.id)
+                closed += 1
         return closed

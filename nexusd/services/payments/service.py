@@ -35,12 +35,13 @@ from nexusd.services.payments.views import (
 from nexusd.services.payments.wallet import Kdf, Wallet
 from nexusd.services.ports import Emit, Entropy, Resolve, WallClock
 from nexusd.store import Store
+from nexusd.store.ledger.purchases import NotWaiting
 from nexusd_protocols.payments import money, policy
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.policy import Refuse
-from nexusd_protocols.payments.purchase import PurchaseRow, PurchaseState
+from nexusd_protocols.payments.purchase import PurchaseRow
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
@@ -240,10 +241,10 @@ class Payments:
         found = await self._find(params)
         if isinstance(found, Refusal):
             return found
-        if found.state is not PurchaseState.WAITING:
-            return Refusal("refused", f"The payment waits for nobody: it is {found.state}")
         id_ = found.intent.id
         row = await self._store.purchases.decide(id_, approve, self._clock())
+        if isinstance(row, NotWaiting):
+            return Refusal("refused", f"The payment waits for nobody: it is {row.row.state}")
         if isinstance(row, Refuse):
             return objections.STOPPED if row.code == policy.STOPPED else Refusal("payment_refused", str(row))
         self.purse.decided(id_)

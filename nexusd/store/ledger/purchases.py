@@ -73,6 +73,13 @@ class NeedsApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class NotWaiting:
+    """Nothing is left to decide: this is what became of it."""
+
+    row: PurchaseRow
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """It was asked for before, and this is what became of it: what is signed is shown again, not signed anew."""
 
@@ -115,13 +122,15 @@ class Purchases:
 
         return await self._database.write(write)
 
-    async def decide(self, id_: str, approve: bool, now: int) -> PurchaseRow | Refuse:
+    async def decide(self, id_: str, approve: bool, now: int) -> PurchaseRow | NotWaiting | Refuse:
         """A person approves or rejects what waits."""
 
-        def write(connection: apsw.Connection) -> PurchaseRow | Refuse:
+        def write(connection: apsw.Connection) -> PurchaseRow | NotWaiting | Refuse:
+            row = _existing(connection, id_)
+            if row.state is not PurchaseState.WAITING:
+                return NotWaiting(row)
             if approve and _is_stopped(connection):
                 return Refuse(policy.STOPPED)
-            row = _existing(connection, id_)
             return write_purchase(connection, row, rules.decided(row, approve, now=now))
 
         return await self._database.write(write)
@@ -165,7 +174,7 @@ class Purchases:
 
     async def closed(self, id_: str, outcome: str, now: int, *, unused: bool = False) -> PurchaseRow:
         """It came to nothing. What was signed counts as spent until its window has closed, unless it is `unused`: shown
-        to nobody, or cancelled or ended by the word of the chain."""
+        to nobody, or cancelled or ended by the word of the chain. Without that word, what is spent by now stays so."""
         return await self._step(id_, lambda row: rules.closed(row, outcome, now=now, unused=unused))
 
     # --- reading ------------------------------------------------------------------------------------------------------

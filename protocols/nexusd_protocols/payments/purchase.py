@@ -164,11 +164,8 @@ def spent(row: PurchaseRow, *, receipt: bytes, response: bytes, now: int, amount
 def closed(row: PurchaseRow, outcome: str, *, now: int, unused: bool = False) -> PurchaseRow:
     """It came to nothing. What was signed counts until its window has closed, and `limits.PAYMENT_CLOCK_MS` more, for
     clocks differ; `unused`: it was shown to nobody, or the chain says that it never can be used, so that it counts no
-    longer, and costs nothing. Raises PurchaseStateError."""
-    if row.state is PurchaseState.SPENT:
-        if not unused:
-            raise PurchaseStateError("it is spent")
-    elif row.state is PurchaseState.CLOSED and not unused:
+    longer, and costs nothing. What is over already stays as it is for any other word: a late answer may come first."""
+    if row.state in (PurchaseState.SPENT, PurchaseState.CLOSED) and not unused:
         return row
     until, cost = now, 0
     if row.signed is not None and not unused:

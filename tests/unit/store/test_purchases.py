@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from nexusd.store.ledger import purchases as purchases_module
-from nexusd.store.ledger.purchases import Intended, NeedsApproval, Resumed
+from nexusd.store.ledger.purchases import Intended, NeedsApproval, NotWaiting, Resumed
 from nexusd_protocols import limits
 from nexusd_protocols.payments.policy import STOPPED, Refuse, Spent
 from nexusd_protocols.payments.purchase import DAY_MS, HOUR_MS, MINUTE_MS, PurchaseState, PurchaseStateError
@@ -198,7 +198,9 @@ async def test_a_person_decides_while_the_budget_is_held(store) -> None:
     assert [row.intent.id for row in await store.purchases.approvals(ALICE, 9)] == ["purchase-1", "purchase-2"]
     assert (await store.purchases.spent_view(ALICE, NOW)).day == 200
     assert (await store.purchases.decide("purchase-1", True, NOW)).state is PurchaseState.INTENDED
-    assert (await store.purchases.decide("purchase-2", False, NOW)).outcome == "rejected"
+    rejected = await store.purchases.decide("purchase-2", False, NOW)
+    assert rejected.outcome == "rejected"
+    assert await store.purchases.decide("purchase-2", True, NOW) == NotWaiting(rejected)
     assert (await store.purchases.spent_view(ALICE, NOW)).day == 100
     assert await store.purchases.approvals(ALICE, 9) == []
     with pytest.raises(LookupError):

@@ -147,6 +147,26 @@ async def test_without_a_node_it_counts_until_it_cannot_be_used_any_more(tmp_pat
         assert await here.overdue.round() == 0
 
 
+async def test_what_is_answered_for_while_it_is_given_up_stays_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with books(tmp_path) as here:
+        here.chains.nodes.clear()
+        await here.sign(1)
+        here.now = UNTIL * 1000 + limits.PAYMENT_CLOCK_MS
+        purchases = here.store.purchases
+        look = purchases.overdue
+
+        async def look_and_be_late(*given: Any, **options: Any) -> Any:
+            found = await look(*given, **options)
+            await purchases.spent("purchase-1", response=b"{}", now=here.now)
+            return found
+
+        monkeypatch.setattr(purchases, "overdue", look_and_be_late)
+        assert await here.overdue.round() == 0
+        assert (await here.row(1)).state is PurchaseState.SPENT
+
+
 async def test_a_node_that_is_named_later_knows_what_became_of_it(tmp_path: Path) -> None:
     async with books(tmp_path) as here:
         here.chains.nodes.clear()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
 
 from nexusd.agents import Agents
 from nexusd.services.payments.service import Payments
@@ -74,6 +75,21 @@ async def test_the_beginning_of_an_id_stands_for_it(tmp_path: Path, text: str) -
         rejected = await running.reject(named(SECOND[:13]))
         assert isinstance(rejected, schema.PurchaseView)
         assert (rejected.id, rejected.state) == (SECOND, "closed")
+
+
+async def test_of_two_persons_who_decide_at_once_one_does(tmp_path: Path) -> None:
+    async with alice(tmp_path) as running:
+        answers: list[Any] = []
+
+        async def decide(method: Callable[[schema.PayIdParams], Awaitable[Any]]) -> None:
+            answers.append(await method(named(FIRST)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(decide, running.approve)
+            nursery.start_soon(decide, running.reject)
+        (view,) = (answer for answer in answers if isinstance(answer, schema.PurchaseView))
+        (refusal,) = (answer for answer in answers if isinstance(answer, Refusal))
+        assert (refusal.code, refusal.message) == ("refused", f"The payment waits for nobody: it is {view.state}")
 
 
 @pytest.mark.parametrize(
