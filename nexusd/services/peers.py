@@ -129,6 +129,8 @@ class Peers:
         self._wake = trio.Event()
         self._identified: list[Callable[[PeerIdentified], Awaitable[None]]] = []
         self._readmitted: list[Callable[[], None]] = []
+        self._blocking = trio.Lock()
+        """Of two words on a peer at once, disk and memory keep the same one."""
 
     # --- life -------------------------------------------------------------------------------------------------------
     async def load(self) -> None:
@@ -422,8 +424,9 @@ class Peers:
         if peer == self._network.peer_id:
             return Refusal("invalid_peer", "That is this daemon itself")
         reason = params.reason or NO_REASON
-        await self._store.peers.block(peer, reason, self._clock())
-        self._policy.blocks[peer] = reason
+        async with self._blocking:
+            await self._store.peers.block(peer, reason, self._clock())
+            self._policy.blocks[peer] = reason
         await self._network.disconnect(peer)
         log.info("peer_blocked", peer=peer, reason=reason)
         return Done()
@@ -433,10 +436,12 @@ class Peers:
         peer = self.resolve(params.peer)
         if isinstance(peer, Refusal):
             return peer
-        if not await self._store.peers.unblock(peer):
+        async with self._blocking:
+            was = await self._store.peers.unblock(peer)
+            self._policy.blocks.pop(peer, None)
+        if not was:
             banned = self._policy.bans.find(peer, self._clock()) is not None
             return Refusal("refused", f"{peer} is banned: unban it" if banned else f"{peer} is not blocked")
-        self._policy.blocks.pop(peer, None)
         self.readmit(peer)
         return Done()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId
@@ -48,6 +49,7 @@ class Policies:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._changing = trio.Lock()
 
     async def kept(self, agent: AgentId) -> Kept:
         """As it is stored."""
@@ -99,8 +101,9 @@ class Policies:
             changes["approve_first"] = params.approve_first
         if params.max_window_s is not None:
             changes["max_window_s"] = params.max_window_s
-        kept = msgspec.structs.replace(await self.kept(agent), **changes)
-        await self._store.settings.set(KEY, msgspec.json.encode(kept).decode(), agent=agent)
+        async with self._changing:  # or one of two at once would undo the other
+            kept = msgspec.structs.replace(await self.kept(agent), **changes)
+            await self._store.settings.set(KEY, msgspec.json.encode(kept).decode(), agent=agent)
         return None
 
 

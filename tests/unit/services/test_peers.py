@@ -275,6 +275,27 @@ async def test_a_block_without_a_reason_says_that_it_is_one_once(
         assert refusal.message == f"{MALLORY} is blocked: no reason given"
 
 
+async def test_of_two_words_on_a_peer_at_once_disk_and_memory_keep_the_same(
+    memory: MemoryPeers, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with alice(memory) as running:
+        block = memory.block
+
+        async def slow(peer: PeerId, reason: str, now: int) -> None:
+            await block(peer, reason, now)
+            await written.wait()
+
+        written = trio.Event()
+        monkeypatch.setattr(memory, "block", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.peers.block, schema.PeersBlockParams(peer=MALLORY, reason="spam"))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(running.peers.unblock, schema.PeersUnblockParams(peer=MALLORY))
+            await trio.testing.wait_all_tasks_blocked()
+            written.set()
+        assert running.policy.blocks == memory.blocks == {}
+
+
 async def test_who_is_not_blocked_cannot_be_unblocked(memory: MemoryPeers, autojump_clock: MockClock) -> None:
     async with alice(memory) as running:
         refusal = await running.peers.unblock(schema.PeersUnblockParams(peer=BOB))
