@@ -62,6 +62,7 @@ class EvmChain:
     async def probe(self, *, timeout: float = CHECK_S) -> ChainFault | None:
         """See `ports.Chain`."""
         asked = [calls.CHAIN_ID, *(calls.read(token, eip3009.DOMAIN_SEPARATOR) for token in self._tokens)]
+        await self._rpc.load()  # nobody waits for it here, and it is no fault of the node's
         try:
             answers = await self._rpc.batch(asked[:BATCH_CALLS], timeout=timeout)
             self._is_ours(answers[0])

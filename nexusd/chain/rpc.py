@@ -85,6 +85,12 @@ class Rpc:
         """Calls that the node takes at a time; 0: no batches."""
         self._taken = 0
 
+    async def load(self) -> None:
+        """Have what batches are written with: on a busy machine web3 comes slower than any node may be."""
+        await trio.to_thread.run_sync(
+            self._writer, abandon_on_cancel=True, limiter=self._thread, thread_name="nexusd-chain"
+        )
+
     async def batch(self, calls: Sequence[Call], *, timeout: float) -> list[Answer]:
         """The answers, in the order of the calls, of which there are at most BATCH_CALLS: as many at a time as the node
         takes, so that they may be of different blocks. `timeout` counts waiting for other batches too. Raises
@@ -187,13 +193,16 @@ class Rpc:
 
     # --- the thread ---------------------------------------------------------------------------------------------------
     def _exchange(self, calls: Sequence[Call], exchange: Exchange, plain: bool) -> list[Answer]:
-        if self._encode is None:
-            self._encode = _encoder()
-        body = self._encode([(call.method, list(call.params)) for call in calls])
+        body = self._writer()([(call.method, list(call.params)) for call in calls])
         first = _first_id(body)
         if plain:
             body = body[1:-1]  # an array of one
         return read_batch(self._wire.post(body, exchange), first, len(calls), plain=plain)
+
+    def _writer(self) -> Callable[[list[tuple[str, Any]]], bytes]:
+        if self._encode is None:
+            self._encode = _encoder()
+        return self._encode
 
 
 def _encoder() -> Callable[[list[tuple[str, Any]]], bytes]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from nexusd.chain import eip3009
+import threading
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from nexusd.chain import eip3009, rpc
 from nexusd.chain.evm import EvmChain
+from nexusd.chain.ports import CHECK_S
 from nexusd.chain.views import ChainFault
 from nexusd_protocols.payments.tokens import USDC_BASE
 from tests.harness.rpcnode import RpcNode, Visit
@@ -43,3 +50,32 @@ async def test_logs_that_contradict_one_another_are_a_fault_of_the_node() -> Non
         chain.close()
     assert isinstance(found, ChainFault)
     assert found.code == "bad_answer"
+
+
+async def test_what_our_own_import_takes_is_no_fault_of_the_node(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    encoder = rpc._encoder
+
+    def slowly() -> object:
+        begun.set()
+        assert go.wait(60)
+        return encoder()
+
+    monkeypatch.setattr(rpc, "_encoder", slowly)
+    found = []
+    with RpcNode(lambda visit: visit.answer(["0x2105", f"0x{USDC_BASE.domain_separator.hex()}"])) as node:
+        chain = EvmChain(8453, node.url, [USDC_BASE])
+
+        async def probe() -> None:
+            found.append(await chain.probe())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(probe)
+            await trio.to_thread.run_sync(begun.wait)
+            mock_clock.jump(CHECK_S + 1)
+            await trio.testing.wait_all_tasks_blocked()
+            go.set()
+        chain.close()
+    assert found == [None]
