@@ -338,7 +338,7 @@ def test_two_daemons_buy_with_one_wallet(market: Market) -> None:
         (refused,) = [answer for answer in said.values() if isinstance(answer, NexusError)]
         assert len(done) == 1, said
         assert refused.code == "payment_invalid"
-        assert faults.INSUFFICIENT_FUNDS in str(refused)
+        assert refused.data["reason"] == faults.INSUFFICIENT_FUNDS
         assert refused.data["payment"]["state"] == "unused"
         # what was signed is out of hand at both, and neither pays more
         for buyer in (bob, carol):
