@@ -12,6 +12,7 @@ from nexusd_protocols.chatsync.published import Ask, PublishedProvider, Publishe
 from nexusd_protocols.chatsync.ranges import Fingerprint, Ranges, check_answer
 from nexusd_protocols.chatsync.stream import Delivered, SyncInitiator, SyncResponder, Undelivered
 from nexusd_protocols.ids import RoomId
+from tests.fuzz.inputs import halves
 from tests.harness.stream_vectors import outcome
 from tests.harness.vectors import vectors
 
@@ -76,12 +77,10 @@ def target(data: bytes) -> None:
     if not data:
         return
     machine = _MACHINES[data[0] % 8]()
-    body = data[1:]
-    half = data[0] * len(body) // 256
-    events, error = outcome(machine, [body[:half], body[half:]], eof=False)
+    events, error = outcome(machine, halves(data), eof=False)
     if error is not None:
         assert error.code
-        assert machine.receive(body) == []
+        assert machine.receive(data[1:]) == []
         return
     for event in events:
         match event:

@@ -6,6 +6,7 @@ from nexusd_protocols.dm.many_receiver import Answer, ManyReceiver
 from nexusd_protocols.dm.many_sender import ManySender
 from nexusd_protocols.dm.receiver import Ack, DmReceiver
 from nexusd_protocols.dm.sender import DmSender, Message
+from tests.fuzz.inputs import halves
 from tests.harness.people import ALICE, BOB, CAROL
 from tests.harness.stream_vectors import outcome
 
@@ -58,13 +59,11 @@ def target(data: bytes) -> None:
     if not data:
         return
     machine = _MACHINES[data[0] % 4]()
-    body = data[1:]
-    half = data[0] * len(body) // 256
-    events, error = outcome(machine, [body[:half], body[half:]], eof=True)
+    events, error = outcome(machine, halves(data), eof=True)
     if error is not None:
         assert error.code
         assert error.reply.count(b"\n") <= 1
-        assert machine.receive(body) == []
+        assert machine.receive(data[1:]) == []
         return
     if isinstance(machine, ManyReceiver):
         assert len(events) <= 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.pubsub.framing import FrameBuffer
+from tests.fuzz.inputs import halves
 
 LIMIT = 1000
 
@@ -31,8 +32,7 @@ def target(data: bytes) -> None:
     if not data:
         return
     body = data[1:]
-    half = data[0] * len(body) // 256
-    frames, code = _frames([body[:half], body[half:]])
+    frames, code = _frames(halves(data))
     assert all(len(frame) <= LIMIT for frame in frames)
     assert code in ("", "rpc_too_large", "bad_length")
     bytewise, same = _frames([body[i : i + 1] for i in range(len(body))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nexusd_protocols.handshake.answerer import Answer, Answerer
 from nexusd_protocols.handshake.asker import Ask, Asker
 from nexusd_protocols.handshake.frames import CapabilityStatus
+from tests.fuzz.inputs import halves
 from tests.harness.people import ALICE, BOB
 from tests.harness.stream_vectors import outcome
 
@@ -36,13 +37,11 @@ def target(data: bytes) -> None:
     if not data:
         return
     machine = _asker() if data[0] % 2 else Answerer(BOB.peer_id, ALICE.peer_id)
-    body = data[1:]
-    half = data[0] * len(body) // 256
-    events, error = outcome(machine, [body[:half], body[half:]], eof=True)
+    events, error = outcome(machine, halves(data), eof=True)
     if error is not None:
         assert error.code
         assert error.reply.count(b"\n") <= 1
-        assert machine.receive(body) == []
+        assert machine.receive(data[1:]) == []
         return
     assert len(events) <= 1
     if events and isinstance(machine, Answerer):

@@ -1,4 +1,4 @@
-"""Targets by name, and inputs for them: seeds, and seeded mutations of the seeds."""
+"""Targets by name, and inputs for them: seeds, and seeded mutations of the seeds; whole or in two pieces."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def load(name: str) -> Target:
     """Import one. Raises ImportError where there is none of this name."""
     module = importlib.import_module(f"tests.fuzz.{name}")
     return Target(name, module.target, list(module.SEEDS))
+
+
+def halves(data: bytes) -> list[bytes]:
+    """What is behind the first byte, cut where that byte says: as a stream may bring it."""
+    body = data[1:]
+    at = data[0] * len(body) // 256
+    return [body[:at], body[at:]]
 
 
 def mutations(seeds: list[bytes], seed: int) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.provider import Provider
 from nexusd_protocols.invoke.side import OVER
+from tests.fuzz.inputs import halves
 from tests.harness.invocation import CALLERS, NAMES, PROVIDERS, line
 from tests.harness.stream_vectors import outcome
 
@@ -29,15 +30,13 @@ def target(data: bytes) -> None:
     if not data:
         return
     machine: Caller | Provider = MACHINES[data[0] % len(MACHINES)]()
-    body = data[1:]
-    half = data[0] * len(body) // 256
-    events, error = outcome(machine, [body[:half], body[half:]], eof=True)
+    events, error = outcome(machine, halves(data), eof=True)
     repr(events)
     if error is not None:
         assert error.code
         assert error.reply.count(b"\n") <= 1
         assert machine.state in OVER
-        assert machine.receive(body) == []
+        assert machine.receive(data[1:]) == []
     usage, bounds = machine.usage, machine.limits
     assert usage.input_bytes <= bounds.max_input_bytes
     assert usage.output_bytes <= bounds.max_output_bytes

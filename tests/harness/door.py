@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import trio
 
 from nexusd.api.connection import Bounds
@@ -59,3 +60,18 @@ async def open_door(
                     inner.cancel_scope.cancel()
         finally:
             nursery.cancel_scope.cancel()  # the services end after the door, as in the daemon
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the door of a test is."""
+    directory = tmp_path / "d"
+    directory.mkdir(mode=0o700)
+    return directory / "nexusd.sock"
+
+
+@pytest.fixture
+async def door(path: Path) -> AsyncIterator[Door]:
+    """A door over fake services."""
+    async with open_door(path) as door:
+        yield door

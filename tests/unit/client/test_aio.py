@@ -50,6 +50,11 @@ async def upper(incoming: Any) -> None:
             await incoming.emit("partial", piece[0].upper())
 
 
+async def endless(incoming: Any) -> None:
+    while True:
+        await incoming.emit("token", "again")
+
+
 async def test_typed_methods_and_refusals(door: Door, run: Run) -> None:
     async def work(nexus: AsyncNexus) -> None:
         assert (await nexus.status()).name == "alice"
@@ -115,10 +120,6 @@ async def test_failing_input_is_raised_and_cancels_the_call(door: Door, run: Run
 
 
 async def test_leaving_a_stream_cancels_the_call(door: Door, run: Run) -> None:
-    async def endless(incoming: Any) -> None:
-        while True:
-            await incoming.emit("token", "again")
-
     door.fakes.capabilities.functions["endless"] = endless
 
     async def work(nexus: AsyncNexus) -> None:
@@ -137,10 +138,6 @@ async def test_leaving_a_stream_cancels_the_call(door: Door, run: Run) -> None:
 
 
 async def test_cancel_gives_the_end(door: Door, run: Run) -> None:
-    async def endless(incoming: Any) -> None:
-        while True:
-            await incoming.emit("token", "again")
-
     door.fakes.capabilities.functions["endless"] = endless
 
     async def work(nexus: AsyncNexus) -> None:
