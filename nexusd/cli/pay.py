@@ -1,4 +1,4 @@
-"""pay: what may be paid, what waits for a person, what was paid, and what is owed here."""
+"""pay: what may be paid, what waits for a person, and what was paid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import App, Parameter
 
-from nexusd.cli import payers, stdin, summaries
+from nexusd.cli import payers, settlements, stdin, summaries
 from nexusd.cli.options import FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
@@ -23,7 +23,6 @@ from nexusd_protocols.payments import faults
 from nexusd_protocols.rpc.schema import (
     PayExplained,
     PayPolicy,
-    PaySettleStatus,
     PayStopped,
     PayVerified,
     PurchaseList,
@@ -36,6 +35,7 @@ app.command(policy)
 app.command(help=summaries.of("pay.trust", "nexus pay trust 9fKq2LmX"))(payers.trust)
 app.command(help=summaries.of("pay.clear", "nexus pay clear 9fKq2LmX"))(payers.clear)
 app.command(help=summaries.of("pay.usage", "nexus pay usage --since 7d"))(payers.usage)
+app.command(help=summaries.of("pay.settlements", "nexus pay settle --status"))(settlements.settle)
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Switch = Annotated[bool | None, Parameter(show_default=False)]
@@ -271,21 +271,6 @@ def export(*, csv_: Annotated[bool, Parameter(name="--csv", negative=(), show_de
     return Verbatim(out.getvalue().removesuffix("\n"))
 
 
-# --- what is owed here ----------------------------------------------------------------------------------------------
-@app.command(help=summaries.of("pay.settlements", "nexus pay settle --status"))
-def settle(*, status: Flag = False, limit: int | None = None) -> Answer[PaySettleStatus]:
-    """Show.
-
-    Parameters
-    ----------
-    status
-        Show the queue; it settles by itself, and there is nothing else to do.
-    limit
-        Charges at most, the newest (default: 50).
-    """
-    return Answer(call("pay.settlements", limit=limit), _settlements)
-
-
 def _given(listed: tuple[str, ...]) -> list[str] | None:
     return None if not listed else [] if listed == (NONE,) else list(listed)
 
@@ -400,33 +385,3 @@ def _verified(found: PayVerified) -> str:
         else:
             rows.append((name, value if isinstance(value, str) else json.dumps(value)))
     return "valid: signed by the provider\n" + pairs(rows)
-
-
-def _settlements(found: PaySettleStatus) -> str:
-    networks = [
-        [one.network, "settles" if one.settles else "does not settle", one.problem]
-        for one in found.networks
-        if one.online or any(total.network == one.network for total in found.totals)
-    ]
-    totals = [[one.state, str(one.charges), f"{one.amount} {one.asset}", one.network] for one in found.totals]
-    charges = [
-        [
-            clock(one.at),
-            one.state if not one.reason else f"{one.state}: {one.reason}",
-            f"{one.amount} {one.asset}",
-            one.network + (" (unfunded)" if one.unfunded else ""),
-            one.capability + (f" (tab {one.tab})" if one.tab else ""),
-            one.payer,
-            one.transaction or "none",
-        ]
-        for one in found.charges
-    ]
-    return "\n\n".join(
-        [
-            table(["NETWORK", "STATE", ""], networks, empty="no network has a node (rpc_urls)"),
-            table(["CHARGES", "COUNT", "AMOUNT", "NETWORK"], totals, empty="nothing is owed"),
-            table(
-                ["AT", "STATE", "AMOUNT", "NETWORK", "CAPABILITY", "PAYER", "TRANSACTION"], charges, empty="no charges"
-            ),
-        ]
-    )

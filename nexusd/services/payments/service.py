@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 import trio
 
@@ -305,9 +304,10 @@ class Payments:
         tokens = self._tokens
         healths = self._chains.health()
         waits = ChainMap(*(dict(health.waits) for health in healths))
-        offline = {token.network: token for token in tokens if not self._chains.online(token.chain_id)}
+        offline = dict.fromkeys(token.chain_id for token in tokens if not self._chains.online(token.chain_id))
+        networks = {state.network: state for state in [*map(_state, healths), *map(_offline, offline)]}
         return schema.PaySettleStatus(
-            networks=[*map(_state, healths), *(_offline(token) for token in offline.values())],
+            networks=list(networks.values()),
             totals=[
                 schema.ChargeTotal(
                     network=network_text(total.asset),
@@ -318,10 +318,7 @@ class Payments:
                 )
                 for total in totals
             ],
-            charges=[
-                _waiting(charge_view(row, tokens, unfunded=row.entry.key.partition("/")[0] in offline), waits)
-                for row in page.rows
-            ],
+            charges=[charge_view(row, tokens, networks, waits) for row in page.rows],
         )
 
     async def trust(self, params: schema.PayTrustParams) -> schema.PayTrust | Refusal:
@@ -376,18 +373,12 @@ def _level(trust: Trust, level: Level) -> schema.LevelView:
     )
 
 
-def _waiting(view: schema.ChargeView, waits: Mapping[str, str]) -> schema.ChargeView:
-    """With why it waits, if it does."""
-    return view if view.reason else msgspec.structs.replace(view, reason=waits.get(view.key, ""))
-
-
 def _state(health: Health) -> schema.NetworkState:
     return schema.NetworkState(
         network=network_name(health.chain_id), online=health.online, settles=health.settles, problem=health.problem
     )
 
 
-def _offline(token: Token) -> schema.NetworkState:
-    return schema.NetworkState(
-        network=network_name(token.chain_id), online=False, settles=False, problem="unfunded: no chain is asked"
-    )
+def _offline(chain_id: int) -> schema.NetworkState:
+    problem = "unfunded: no chain is asked until a node of it is in rpc_urls of config.toml"
+    return schema.NetworkState(network=network_name(chain_id), online=False, settles=False, problem=problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from nexusd.store.ledger.metering import Meter
 from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import checksummed
-from nexusd_protocols.payments.charge import Charge, key_parts
+from nexusd_protocols.payments.charge import LIVE, Charge, State, key_parts
 from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, Signed, over_at
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc import schema
@@ -121,12 +121,15 @@ def response_of(row: PurchaseRow) -> Any:
     return msgspec.json.decode(row.response) if row.response else None
 
 
-def charge_view(charge: Charge, tokens: Tokens, *, unfunded: bool) -> schema.ChargeView:
-    """A charge."""
+def charge_view(
+    charge: Charge, tokens: Tokens, networks: Mapping[str, schema.NetworkState], waits: Mapping[str, str]
+) -> schema.ChargeView:
+    """A charge. `networks` by name; `waits`: why charges are not settled yet, as settlement has it, by key."""
     entry = charge.entry
     parts = key_parts(entry.key)
     asset = f"{parts.network}/{parts.asset}"
     paid = entry.authorization
+    network = networks.get(network_text(asset))
     return schema.ChargeView(
         key=entry.key,
         at=charge.created_at,
@@ -141,11 +144,26 @@ def charge_view(charge: Charge, tokens: Tokens, *, unfunded: bool) -> schema.Cha
         valid_before=paid.valid_before * 1000,
         transaction=charge.transaction,
         block=charge.block,
-        reason=charge.reason,
-        unfunded=unfunded,
+        reason=_waits_for(charge, network, waits.get(entry.key, "")),
+        unfunded=network is not None and not network.online,
         tab=entry.number + 1 if entry.tab else 0,
         request=f"0x{entry.request.hex()}",
     )
+
+
+def _waits_for(charge: Charge, network: schema.NetworkState | None, settling: str) -> str:
+    """What a charge waits for now; of one that has ended, why."""
+    if charge.state not in LIVE:
+        return charge.reason
+    if charge.working and (charge.entry.tab or charge.state is State.RESERVED):
+        return "its call is under way"
+    if network is not None and not network.online:
+        return f"waits for a node of {network.network} (rpc_urls)"
+    if settling:
+        return settling
+    if network is not None and not network.settles:
+        return f"{network.network} does not settle now"
+    return charge.reason or ("is sent next" if charge.state is State.DUE else "")
 
 
 def offence_view(charge: Charge, tokens: Tokens) -> schema.OffenceView:

@@ -233,38 +233,6 @@ def test_what_waits_for_a_person_and_what_was_decided(nexus, daemon):
     assert daemon.params("pay.reject").id == "019aca5e"
 
 
-def test_what_is_owed(nexus, daemon):
-    daemon.script["pay.settlements"] = schema.PaySettleStatus(
-        networks=[
-            schema.NetworkState(network="base", online=True, settles=False, problem="the account has too little"),
-            schema.NetworkState(network="polygon", online=False, settles=False, problem="unfunded"),
-        ],
-        totals=[schema.ChargeTotal(network="base", asset="USDC", state="due", charges=1, amount="0.1")],
-        charges=[
-            schema.ChargeView(
-                key="k",
-                at=AT,
-                state="due",
-                peer=BOB,
-                capability="upper",
-                amount="0.1",
-                asset="USDC",
-                network="base",
-                payer="0xab",
-                pay_to="0xcd",
-                valid_before=AT,
-                reason="the account has too little",
-            )
-        ],
-    )
-    shown = nexus("pay", "settle", "--status", tty=True).out
-    assert "base     does not settle  the account has too little\n" in shown
-    assert "polygon" not in shown
-    assert "due: the account has too little  0.1 USDC  base     upper       0xab   none\n" in shown
-    daemon.script["pay.settlements"] = schema.PaySettleStatus(networks=[], totals=[], charges=[])
-    assert nexus("pay", "settle", tty=True).out == "no network has a node (rpc_urls)\n\nnothing is owed\n\nno charges\n"
-
-
 def test_a_call_that_was_paid_by_several_tabs(nexus, daemon):
     call = replace(BOUGHT, amount="0.5", signed="0.13", counts="0.13", tabs=3)
     tabs = [

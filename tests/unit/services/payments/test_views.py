@@ -1,0 +1,42 @@
+"""What the doors show of a charge: what it waits for now, or why it ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexusd.services.payments.views import charge_view
+from nexusd_protocols.payments.charge import Charge, State
+from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.rpc.schema import NetworkState
+from tests.unit.protocols.payments.charges import entry
+
+SETTLES = NetworkState(network="base", online=True, settles=True)
+LOCKED = NetworkState(network="base", online=True, settles=False, problem="the wallet is locked")
+OFFLINE = NetworkState(network="base", online=False, settles=False)
+SENT = "sent, and not in a block yet"
+
+
+@pytest.mark.parametrize(
+    ("charge", "network", "settling", "reason"),
+    [
+        (Charge(entry=entry()), SETTLES, "", "its call is under way"),
+        (Charge(entry=entry(tab=True), state=State.DUE), OFFLINE, "", "its call is under way"),
+        (Charge(entry=entry(), state=State.DUE, working=False), SETTLES, "", "is sent next"),
+        (Charge(entry=entry(), state=State.DUE, working=False), LOCKED, "", "base does not settle now"),
+        (Charge(entry=entry(), state=State.DUE, working=False), OFFLINE, "", "waits for a node of base (rpc_urls)"),
+        (Charge(entry=entry(), state=State.SUBMITTED, working=False), SETTLES, SENT, SENT),
+        (Charge(entry=entry(), state=State.SUBMITTED, working=False), SETTLES, "", ""),
+        (Charge(entry=entry(), state=State.DUE, working=False, reason="undone"), SETTLES, "", "undone"),
+        (Charge(entry=entry(), state=State.DUE, working=False, reason="undone"), SETTLES, SENT, SENT),
+        (Charge(entry=entry(), state=State.SETTLED, working=False), OFFLINE, SENT, ""),
+        (Charge(entry=entry(), state=State.LOST, working=False, reason="too late"), LOCKED, SENT, "too late"),
+    ],
+)
+def test_a_charge_says_what_it_waits_for(charge: Charge, network: NetworkState, settling: str, reason: str) -> None:
+    view = charge_view(charge, Tokens(), {"base": network}, {charge.entry.key: settling})
+    assert (view.reason, view.unfunded) == (reason, network is OFFLINE)
+
+
+def test_a_charge_on_a_network_that_is_known_no_more() -> None:
+    view = charge_view(Charge(entry=entry(), state=State.DUE, working=False), Tokens(), {}, {})
+    assert (view.reason, view.unfunded) == ("is sent next", False)
