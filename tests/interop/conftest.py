@@ -1,4 +1,4 @@
-"""Peers of other implementations, and a daemon of ours, made once for all tests of a worker."""
+"""Peers of other implementations, and a daemon of ours, made once for all tests of a worker; and chains."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import go, js
+from tests.harness import chains, go, js
 from tests.harness.daemon import Daemon, Home
 from tests.harness.foreign import ForeignPeer
 from tests.harness.go import GoPeer
 from tests.harness.js import JsPeer
+from tests.harness.localchain import LocalChain
 from tests.harness.process import poll
 
 
@@ -79,3 +80,13 @@ def share_room(alice: Daemon, carol: JsPeer, room: str) -> None:
         "carol among the neighbours of alice",
         every=0.2,
     )
+
+
+on_anvil = pytest.mark.parametrize("chain_process", ["anvil"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=chains.BOTH)
+def chain_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+    """A chain of each kind in turn, or only one of anvil for a test marked `on_anvil`."""
+    with chains.start(request.param, tmp_path_factory.mktemp(request.param)) as process:
+        yield process

@@ -22,20 +22,11 @@ from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.transaction import Fees
 from nexusd_protocols.payments.transaction import sign as sign_transaction
 from nexusd_protocols.payments.verify import Presented
-from tests.harness import chains
 from tests.harness.localchain import TOKEN, LocalChain
 from tests.harness.rpcnode import RpcNode, Visit
+from tests.interop.conftest import on_anvil
 
 PRICE = 100_000
-
-
-on_anvil = pytest.mark.parametrize("chain_process", ["anvil"], indirect=True)
-
-
-@pytest.fixture(scope="module", params=chains.BOTH)
-def chain_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
-    with chains.start(request.param, tmp_path_factory.mktemp(request.param)) as process:
-        yield process
 
 
 @pytest.fixture

@@ -19,22 +19,13 @@ from nexusd.chain.settlement import Policy, queue, slots
 from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.transaction import Fees, sign
-from tests.harness import chains
 from tests.harness.localchain import TOKEN, LocalChain
 from tests.harness.rpcnode import RpcNode, Visit
 from tests.harness.settling import GAS, PAYEE, PRICE, WIDE, Provider, owed_by, payer, provider, raised, running
+from tests.interop.conftest import on_anvil
 
 NUMBERS = itertools.count(1)
 HOUR = 3600
-
-
-on_anvil = pytest.mark.parametrize("chain_process", ["anvil"], indirect=True)
-
-
-@pytest.fixture(scope="module", params=chains.BOTH)
-def chain_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
-    with chains.start(request.param, tmp_path_factory.mktemp(request.param)) as process:
-        yield process
 
 
 @pytest.fixture
