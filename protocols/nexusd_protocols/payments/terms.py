@@ -32,6 +32,8 @@ Binding = Literal["optional", "required"]
 
 UNITS: Final = limits.PAYMENT_UNITS
 
+_MOST: Final = (1 << 53) - 1
+"""JSON has no larger whole numbers for all."""
 _FLOWS: Final = ("authorization", "upfront")
 _UNITS: Final = ("second", "chunk", "byte", "token_in", "token_out")
 _OFFER_ID: Final = re.compile(r"[\x21-\x7e]{0,64}")
@@ -81,6 +83,8 @@ class PriceTerms:
             raise ValueError(f"a price is for 1 to {UNITS} units")
         if tab and not (self.unit_price > 0 and self.cost(1) <= self.amount):
             raise ValueError("units cost something, and a tab must hold one")
+        if tab and self.units(self.amount) > _MOST:
+            raise ValueError("a tab holds fewer than 2^53 units")
         if tab and not (0 <= self.ahead <= self.amount and 0 <= self.credit <= self.amount):
             raise ValueError("what is authorised ahead, and what is given on credit, fit into the tab")
         if not tab and (self.unit_price or self.ahead or self.credit or self.per != 1):
@@ -270,7 +274,7 @@ def _read(entry: object, tokens: Tokens, capability: str) -> PriceTerms:
 
 
 def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 53:
+    if type(value) is not int or not 0 <= value <= _MOST:
         raise ValueError("not a whole number")
     return value
 

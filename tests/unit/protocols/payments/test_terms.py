@@ -38,20 +38,24 @@ COMMON = {
     "offer_id": st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=64),
     "valid_until": st.integers(0, 2**53 - 1),
 }
-PRICES = st.builds(
-    price, amount=st.just(0) | UINT, flow=st.sampled_from(["authorization", "upfront"]), **COMMON
-) | UINT.flatmap(
-    lambda amount: st.builds(
+
+
+def tabs(amount, per):
+    return st.builds(
         tab_price,
         amount=st.just(amount),
-        unit_price=st.integers(1, amount),
+        unit_price=st.integers(1 + (amount * per >> 53), amount),  # fewer units than 2^53
         ahead=st.integers(0, amount),
         credit=st.integers(0, amount),
-        per=st.integers(1, 10**9),
+        per=st.just(per),
         unit=st.sampled_from(["second", "chunk", "byte", "token_in", "token_out"]),
         **COMMON,
     )
-)
+
+
+PRICES = st.builds(
+    price, amount=st.just(0) | UINT, flow=st.sampled_from(["authorization", "upfront"]), **COMMON
+) | st.tuples(UINT, st.integers(1, 10**9)).flatmap(lambda size: tabs(*size))
 
 
 @given(PRICES)
@@ -110,6 +114,7 @@ def test_demands(case):
         {"flow": "tab", "unit": "chunk", "unit_price": 1, "credit": 100_001},
         {"flow": "tab", "unit": "chunk", "unit_price": 1, "per": 0},
         {"flow": "tab", "unit": "chunk", "unit_price": 1, "per": 10**9 + 1},
+        {"flow": "tab", "unit": "chunk", "unit_price": 1, "amount": 2**53},
         {"credit": 1},
         {"per": 2},
     ],
