@@ -14,8 +14,7 @@ from nexusd.services.trade import Payment, Purse, Wish
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
-from nexusd_protocols.invoke.caller import Caller
-from nexusd_protocols.invoke.frames import OpenFrame
+from nexusd_protocols.invoke.caller import Caller, frame_of
 from nexusd_protocols.payments import binding
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import InvokeParams
@@ -39,7 +38,7 @@ def payer(
 
     async def pay(demanded: events.PaymentDemanded) -> Payment | Refusal:
         request = binding.request_digest(
-            request_id=opening.request_id, caller=agent, to_agent=None, content=_content(opening)
+            request_id=opening.request_id, caller=agent, to_agent=opening.to_agent, content=frame_of(opening).content()
         )
         wish = Wish(
             id=opening.request_id,
@@ -74,20 +73,6 @@ def reopener(
         return channel, machine
 
     return reopen
-
-
-def _content(opening: commands.Open) -> bytes:
-    """The digest of what is asked for, as the provider makes it from the frame."""
-    return OpenFrame(
-        version=1,
-        request_id=opening.request_id,
-        capability=opening.capability,
-        input_format=opening.input_format,
-        output_mode=opening.output_mode,
-        max_duration_ms=opening.max_duration_ms,
-        max_input_bytes=opening.max_input_bytes,
-        max_output_bytes=opening.max_output_bytes,
-    ).content()
 
 
 def paid(payment: Payment | None, end: End) -> dict[str, Any]:

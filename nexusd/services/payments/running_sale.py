@@ -20,13 +20,11 @@ from nexusd.services.payments.books import Books
 from nexusd.services.payments.closings import Ending
 from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.kept import Kept, pieces_of
-from nexusd.services.payments.meter import Meter
 from nexusd.services.payments.ports import Funds
 from nexusd.services.payments.receipts import whole
 from nexusd.services.payments.running_tab import TICK_S, WATCH_S, RunningTab
 from nexusd.services.payments.sale_inputs import SaleInputs, Watch, Worked
 from nexusd.services.payments.shop import Shop
-from nexusd.services.payments.tender import Tender
 from nexusd.services.trade import Closing, Counter, Failure, line_of
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError
@@ -41,7 +39,9 @@ from nexusd_protocols.payments import gate_outputs as wanted
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.charge import Refused, Reservation, Result, State
 from nexusd_protocols.payments.gate import Delivery, Gate
+from nexusd_protocols.payments.meter import Meter
 from nexusd_protocols.payments.tab_gate import TabGate
+from nexusd_protocols.payments.tender import Tender
 from nexusd_protocols.payments.terms import Unit
 from nexusd_protocols.payments.verify import Presented, Verified
 

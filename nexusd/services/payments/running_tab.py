@@ -17,7 +17,6 @@ import structlog
 from nexusd.host.ports import HostError
 from nexusd.services.payments.ports import Chains
 from nexusd.services.trade import Counter
-from nexusd_protocols import limits
 from nexusd_protocols.errors import LocalProtocolError
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments import faults, tab, verify
@@ -116,7 +115,7 @@ class RunningTab:
         await self._carry_out(self._machine.handle(given, now_s))
 
     def _verified(self, payment: object, now_s: int) -> Verified | PaymentFault:
-        margin_s = least_window_s(self.terms)
+        margin_s = tab.least_window_s(self.terms)
         return verify.verify(payment, [self.terms], now_s=now_s, context=self._context, margin_s=margin_s, further=True)
 
     async def _carry_out(self, outputs: list[tab.ProviderOutput]) -> None:
@@ -162,8 +161,3 @@ class RunningTab:
                     return
                 if found.balance is not None:
                     self._tell(told.Funded(found.balance))
-
-
-def least_window_s(terms: PriceTerms) -> int:
-    """How long an authorisation must hold that opens a tab: another is asked for so long before its end."""
-    return min(limits.PAYMENT_TAB_END_S + limits.PAYMENT_PATIENCE_S, terms.max_timeout_s // 2)

@@ -15,7 +15,6 @@ from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.running_sale import RunningSale
 from nexusd.services.payments.sale_inputs import SaleInputs
 from nexusd.services.payments.shop import Shop
-from nexusd.services.payments.tender import read
 from nexusd.services.trade import Closing, Counter
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
@@ -24,6 +23,7 @@ from nexusd_protocols.payments import binding, faults, published, terms
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.tender import read
 from nexusd_protocols.payments.terms import PriceTerms
 
 log = structlog.get_logger(__name__)

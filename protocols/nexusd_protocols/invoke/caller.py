@@ -106,19 +106,7 @@ class Caller(Side[CallerEvent]):
         return line
 
     def _open_frame(self, command: Open) -> frames.OpenFrame:
-        frame = frames.OpenFrame(
-            version=1,
-            request_id=command.request_id,
-            capability=parse_capability_name(command.capability),
-            input_format=command.input_format,
-            output_mode=command.output_mode,
-            max_duration_ms=command.max_duration_ms,
-            max_input_bytes=command.max_input_bytes,
-            max_output_bytes=command.max_output_bytes,
-            metadata=msgspec.UNSET if command.metadata is None else command.metadata,
-            to_agent=command.to_agent or msgspec.UNSET,
-            meta=carrying(payment=command.payment),
-        )
+        frame = frame_of(command)
         frame = agent_proof.prove(
             frame,
             command.author,
@@ -214,3 +202,20 @@ class Caller(Side[CallerEvent]):
         reply = self._cancel(error.code)
         self._state = State.PEER_ENDED
         return reply
+
+
+def frame_of(command: Open) -> frames.OpenFrame:
+    """The call as it goes to the provider, but for its author's proof. Raises ValueError, TypeError."""
+    return frames.OpenFrame(
+        version=1,
+        request_id=command.request_id,
+        capability=parse_capability_name(command.capability),
+        input_format=command.input_format,
+        output_mode=command.output_mode,
+        max_duration_ms=command.max_duration_ms,
+        max_input_bytes=command.max_input_bytes,
+        max_output_bytes=command.max_output_bytes,
+        metadata=msgspec.UNSET if command.metadata is None else command.metadata,
+        to_agent=command.to_agent or msgspec.UNSET,
+        meta=carrying(payment=command.payment),
+    )

@@ -24,9 +24,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from nexusd_protocols import limits
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
-from nexusd_protocols.payments.terms import Unit
+from nexusd_protocols.payments.terms import PriceTerms, Unit
 from nexusd_protocols.payments.verify import Verified
 
 AHEAD: Final[Mapping[Unit, int]] = {
@@ -194,3 +195,8 @@ ProviderInput = Produced | Sent | Wanted | Finished | Grown | Opened | Exhausted
 ProviderOutput = Cost | Ask | Covered | Rolled | Stop
 PayerInput = Received | Supplied | Asked
 PayerOutput = Authorise | OpenTab | Exhausted | Stop
+
+
+def least_window_s(terms: PriceTerms) -> int:
+    """How long an authorisation must hold that opens a tab: another is asked for so long before its end."""
+    return min(limits.PAYMENT_TAB_END_S + limits.PAYMENT_PATIENCE_S, terms.max_timeout_s // 2)

@@ -26,6 +26,7 @@ from nexusd_protocols.payments.tab import (
     Sent,
     Stop,
     Wanted,
+    least_window_s,
 )
 from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.tab_provider import TabProvider
@@ -273,3 +274,8 @@ def test_the_vectors(row):
         nonce=bytes.fromhex(told["nonce"][2:]),
     )
     assert text(authorization, terms) == row["signature"]
+
+
+def test_the_window_of_a_tab_leaves_time_for_the_next() -> None:
+    assert least_window_s(tab_price(max_timeout_s=600)) == 150
+    assert least_window_s(tab_price(max_timeout_s=60)) == 30

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from nexusd.services.payments import running_sale, running_tab
+from nexusd.services.payments import running_sale
 from nexusd.services.payments.footing import Footing
 from nexusd.services.payments.overdue import Overdue
 from nexusd.services.payments.policies import Policies
@@ -405,35 +405,6 @@ async def test_a_caller_that_gives_up_between_two_tabs_has_paid_for_what_it_got(
         assert (signed.complete, signed.usage.units) == (False, 210)
 
 
-@pytest.mark.parametrize("step", ["signed", "rolled"])
-async def test_a_caller_that_is_cut_off_while_more_is_kept_knows_what_it_signed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    async with fair(tmp_path) as market:
-        call = Call(market, pieces(1))
-        payment = await call.pay("0.1")
-        assert isinstance(payment, Payment)
-        keep = getattr(market.buyer.purchases, step)
-
-        async def keep_and_cut_off(*given: Any) -> Any:
-            kept = await keep(*given)
-            scope.cancel()
-            await trio.lowlevel.checkpoint()
-            return kept
-
-        monkeypatch.setattr(market.buyer.purchases, step, keep_and_cut_off)
-        for due in (events.PaymentDue(0, 100, CAP, False), events.PaymentDue(1, 0, PRICE.ahead, False)):
-            for _ in range(100):
-                payment.received(5)
-            with trio.CancelScope() as scope:
-                await payment.due(due, 0)
-            if scope.cancel_called:
-                break
-        row = await market.buyer.purchases.get(call.opened.open.request_id)
-        assert row is not None
-        assert row.total == payment.amount == CAP + (PRICE.ahead if step == "rolled" else 0)
-
-
 @pytest.mark.parametrize("code", [faults.TRANSACTION_STATE, faults.INSUFFICIENT_FUNDS])
 async def test_a_payer_that_takes_it_back_while_it_is_served_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
@@ -699,8 +670,3 @@ def test_offers_follow_from_the_level() -> None:
     assert offered(Level.TRUSTED) == [(250_000, 5, 495)]
     assert offered(Level.TRUSTED, online=False) == [(700, 5, 495)]
     assert offered(Level.STRANGER, online=False) == [(700, 500, 0)]
-
-
-def test_the_window_of_a_tab_leaves_time_for_the_next() -> None:
-    assert running_tab.least_window_s(tab_price(max_timeout_s=600)) == 150
-    assert running_tab.least_window_s(tab_price(max_timeout_s=60)) == 30

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd.services.payments.meter import Meter, Piece, TooMuchError
+from nexusd_protocols.payments.meter import Meter, Piece, TooMuchError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=200)
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from nexusd.services.payments.running_tab import least_window_s
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments import faults, published, verify
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.tab import least_window_s
 from nexusd_protocols.payments.terms import PriceTerms
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.payments.verify import Presented, Verified
