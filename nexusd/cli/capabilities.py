@@ -16,7 +16,16 @@ from nexusd.cli.prices import cost, lines
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, short, size, table
 from nexusd.cli.usage import UsageError
-from nexusd_protocols.rpc.schema import Capability, CapabilityList, CommandSpec, Done, OpenAiSpec, PriceSpec, PriceUnit
+from nexusd_protocols.rpc.schema import (
+    Capability,
+    CapabilityList,
+    CommandSpec,
+    Done,
+    OpenAiSpec,
+    PaySettleStatus,
+    PriceSpec,
+    PriceUnit,
+)
 
 app = App(name="capability", help="Capabilities: serve, list, remove.", help_format="plaintext")
 
@@ -124,7 +133,7 @@ def serve(
         openai=None if openai is None else OpenAiSpec(url=openai, model=model or "", api_key_env=api_key_env),
         prices=prices,
     )
-    return Answer(served, _served)
+    return Answer(served, _served, _unsettled(served))
 
 
 @app.command(name="list", help=summaries.of("capability.list", "nexus capability list 9fKq2LmX"))
@@ -214,6 +223,16 @@ def _served(served: Capability) -> str:
         payees = dict.fromkeys(price.pay_to for price in served.prices if price.pay_to)
         asked = f" for {', or '.join(map(str, served.prices))}, paid to {', '.join(payees)}"
     return f"serving {clean(served.name)}{clean(asked)}; it stays served until it is removed"
+
+
+def _unsettled(served: Capability) -> str:
+    """What keeps its networks from settling: said at once, and not when the first payment is lost."""
+    networks = {price.network for price in served.prices if not served.free}
+    if not networks:
+        return ""
+    status: PaySettleStatus = call("pay.settlements", limit=1)
+    held = [state for state in status.networks if state.network in networks and not state.settles]
+    return "\n".join(clean(f"{state.network} does not settle now: {state.problem}") for state in held)
 
 
 def _list(found: CapabilityList) -> str:

@@ -29,7 +29,9 @@ def clear(who: str, /) -> Answer[PayCleared]:
     who
         A peer, by its id or the last 6 characters or more; or an account (0x…).
     """
-    return Answer(call("pay.clear", who=who), lambda done: f"{counted(done.cleared, 'payment')} stood against it")
+    return Answer(
+        call("pay.clear", who=who), lambda done: f"let off: {counted(done.cleared, 'payment')} stood against it"
+    )
 
 
 def usage(*, since: str | None = None) -> Answer[PayUsage]:

@@ -145,7 +145,7 @@ def charge_view(
         transaction=charge.transaction,
         block=charge.block,
         reason=_waits_for(charge, network, waits.get(entry.key, "")),
-        unfunded=network is not None and not network.online,
+        unfunded=charge.state in LIVE and network is not None and not network.online,
         tab=entry.number + 1 if entry.tab else 0,
         request=f"0x{entry.request.hex()}",
     )

@@ -124,7 +124,13 @@ def test_what_is_served_for_which_prices_is_said(nexus, daemon):
     one = schema.PriceView(amount="0.1", asset="USDC", network="base", pay_to="0xab")
     other = schema.PriceView(amount="0.001", asset="USDC", network="base", unit="chunk", cap="1", pay_to="0xab")
     daemon.script["capability.serve"] = schema.Capability(name="x", available=True, free=False, prices=[one, other])
+    networks = [
+        schema.NetworkState(network="base", online=True, settles=False, problem="the wallet is locked"),
+        schema.NetworkState(network="polygon", online=False, settles=False, problem="unfunded"),
+    ]
+    daemon.script["pay.settlements"] = schema.PaySettleStatus(networks=networks, totals=[], charges=[])
     ran = nexus("capability", "serve", "x", "--price", "0.1", "--tab-price", "0.001", "--", "cat", tty=True)
+    assert ran.err == "base does not settle now: the wallet is locked\n"
     assert ran.out == (
         "serving x for 0.1 USDC on base, or 0.001 USDC a piece, by tabs of 1 USDC at most, on base, paid to 0xab; "
         "it stays served until it is removed\n"

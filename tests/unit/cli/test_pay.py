@@ -305,7 +305,7 @@ nobody took a payment back
 
 def test_a_payer_is_let_off(nexus, daemon):
     daemon.script["pay.clear"] = schema.PayCleared(cleared=2)
-    assert nexus("pay", "clear", "0xab", tty=True).out == "2 payments stood against it\n"
+    assert nexus("pay", "clear", "0xab", tty=True).out == "let off: 2 payments stood against it\n"
     assert daemon.params("pay.clear").who == "0xab"
 
 

@@ -317,7 +317,7 @@ class ChargeTotal(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """One charge: `state` is reserved, due, submitted, settled, lost or released. `tab` is its place among the tabs of
-    its call, from 1 on, which all name the same `request`. `unfunded`: no chain was asked. `reason`: why it ended, or
+    its call, from 1 on, which all name the same `request`. `unfunded`: no chain is asked. `reason`: why it ended, or
     what it waits for until `validBefore`, behind which it cannot be settled."""
 
     key: str

@@ -34,7 +34,7 @@ SENT = "sent, and not in a block yet"
 )
 def test_a_charge_says_what_it_waits_for(charge: Charge, network: NetworkState, settling: str, reason: str) -> None:
     view = charge_view(charge, Tokens(), {"base": network}, {charge.entry.key: settling})
-    assert (view.reason, view.unfunded) == (reason, network is OFFLINE)
+    assert (view.reason, view.unfunded) == (reason, network is OFFLINE and charge.state is not State.SETTLED)
 
 
 def test_a_charge_on_a_network_that_is_known_no_more() -> None:
