@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from typing import Final, Literal
 
 import trio
@@ -16,7 +16,7 @@ from nexusd.services.directory.ports import Ask, Surroundings
 from nexusd.services.prices import stated_price
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
-from nexusd_protocols.payments.advertised import Price
+from nexusd_protocols.payments.advertised import Price, rate
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.pointer.documents import CapabilityDocument
 from nexusd_protocols.pointer.keys import Key
@@ -143,10 +143,10 @@ def _is_offered(seen: _Seen) -> bool:
     return seen.fate in ("confirmed", "unconfirmed")
 
 
-def _cost(price: PriceView) -> tuple[bool, bool, str, Decimal]:
-    """Prices in different currencies cannot be compared: the currency comes before the amount. Nor can those of a call
-    with those of a tab."""
-    return not price.known, price.unit != "call", price.asset, Decimal(price.amount) / price.per
+def _cost(price: PriceView) -> tuple[bool, str, str, Fraction]:
+    """Prices in different currencies cannot be compared: the currency comes before the amount, too."""
+    unit, each = rate("" if price.unit == "call" else price.unit, Fraction(price.amount), price.per)
+    return not price.known, unit, price.asset, each
 
 
 def _count(seen: dict[PeerId, _Seen], fate: Fate) -> int:

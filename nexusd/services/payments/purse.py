@@ -438,12 +438,13 @@ def _cheapest_first(offers: Iterable[Offer], *, tab: bool) -> list[Offer]:
     """Those of the flow that the call allows, by what they cost in whole tokens; of tabs those of the unit that the
     provider names first. Whoever is asked twice chooses the same."""
     able = [offer for offer in offers if (offer.terms.flow == "tab") is tab]
-    units = list(dict.fromkeys(offer.terms.unit for offer in able))
+    units: list[str] = list(dict.fromkeys(offer.terms.unit for offer in able))
 
     def merit(offer: Offer) -> tuple[int, Fraction, int, bytes]:
         terms = offer.terms
-        price = Fraction(terms.unit_price if tab else terms.amount, terms.per * 10**terms.token.decimals)
-        return units.index(terms.unit), price, terms.token.chain_id, terms.token.address
+        amount = Fraction(terms.unit_price if tab else terms.amount, 10**terms.token.decimals)
+        unit, each = advertised.rate(terms.unit, amount, terms.per)
+        return units.index(unit), each, terms.token.chain_id, terms.token.address
 
     return sorted(able, key=merit)
 

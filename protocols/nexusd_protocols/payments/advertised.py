@@ -6,7 +6,8 @@ It says what a demand will say, without the payee: whoever looked it up compares
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from fractions import Fraction
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -40,13 +41,32 @@ def stated(terms: PriceTerms) -> Price:
     return msgspec.structs.replace(price, unit=terms.unit, unit_price=str(terms.unit_price), per=terms.per)
 
 
+class Rate(NamedTuple):
+    """What prices are compared by. What a byte costs is neither more nor less than what a second costs, so the unit
+    comes before the amount; without one it is a call's. Those in different currencies are not compared by it alone."""
+
+    unit: str
+    each: Fraction
+
+
+def rate(unit: str, amount: Fraction, per: int = 1) -> Rate:
+    """Of a price at which `per` units, or a call, cost that amount."""
+    return Rate(unit, amount / per)
+
+
+def _rate(price: Price) -> Rate:
+    """In the currency's smallest unit."""
+    return rate(price.unit, Fraction(int(price.unit_price if price.unit else price.amount)), price.per)
+
+
 def keeps(terms: PriceTerms, said: Iterable[Price]) -> bool:
     """Whether a demand costs no more than one of the prices that were stated, in the same token and unit. One that
     named no network meant any."""
     asked = stated(terms)
+    unit, each = _rate(asked)
     return any(
-        (price.currency, price.network or asked.network, price.unit) == (asked.currency, asked.network, asked.unit)
+        (price.currency, price.network or asked.network, price.unit) == (asked.currency, asked.network, unit)
         and int(asked.amount) <= int(price.amount)
-        and int(asked.unit_price) * price.per <= int(price.unit_price) * asked.per
+        and each <= _rate(price).each
         for price in said
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import msgspec
 import pytest
 
 from nexusd_protocols.payments.address import Address
-from nexusd_protocols.payments.advertised import Price, keeps, stated
+from nexusd_protocols.payments.advertised import Price, keeps, rate, stated
 from nexusd_protocols.payments.tokens import USDC_POLYGON, Token
 from tests.harness.paying import price, tab_price
 
@@ -43,6 +45,15 @@ def test_what_terms_state() -> None:
 def test_a_demand_keeps_to_one_of_the_prices(demanded, kept) -> None:
     said = [stated(price()), stated(price(token=USDC_POLYGON, amount=120_000)), stated(tab_price())]
     assert keeps(demanded, said) is kept
+
+
+def test_prices_are_compared_within_their_unit() -> None:
+    called, byte = rate("", Fraction(9)), rate("byte", Fraction(1))
+    second = rate("second", Fraction(1, 1_000_000))
+    assert sorted([second, rate("byte", Fraction(1999), 1000), byte, called]) == [
+        *(called, byte, rate("byte", Fraction(1999), 1000), second)
+    ]
+    assert rate("byte", Fraction(1000), 1000) == byte
 
 
 def test_who_named_no_network_meant_any() -> None:

@@ -397,6 +397,20 @@ async def test_best_first_and_who_is_left_out(autojump_clock, town):
     assert len(few.providers) <= 2
 
 
+async def test_a_price_of_one_unit_is_not_compared_with_one_of_another(autojump_clock, town):
+    costs = {("second", "2"): "quick", ("byte", "3"): "dear", ("", "9"): "whole", ("byte", "1"): "cheap"}
+    by_id = {}
+    for at, ((unit, each), name) in enumerate(costs.items()):
+        seller = town.resident(person(at))
+        by_id[seller.peer_id] = name
+        price = Price(amount="9", currency="USDC", network="base", unit=unit, unit_price=each if unit else "0")
+        seller.serves("upper", prices=(price,))
+        town.world.offers(seller.peer_id, row())
+    await settled()
+    found = await town.capability()
+    assert [by_id[each.peer_id] for each in found.providers] == ["whole", "cheap", "dear", "quick"]
+
+
 async def test_who_answers_needs_no_document(autojump_clock, town):
     alice = town.resident(ALICE)
     alice.serves("upper")
