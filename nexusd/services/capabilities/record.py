@@ -69,12 +69,24 @@ class Record:
         self._writing = True
         try:
             with trio.CancelScope(shield=True):
-                await self._store.invocations.record_all(rows)
-        except OSError as error:
-            log.error("calls_not_recorded", invocations=[row.invocation for _, row in rows], error=str(error))
+                await self._keep(rows)
         finally:
             self._writing = False
             self._written.set()
+
+    async def _keep(self, rows: list[tuple[AgentId, InvocationRow]]) -> None:
+        """Write these down together. One that the store cannot hold costs itself alone: what is in it is partly the
+        other side's word, and this daemon goes on without it."""
+        try:
+            await self._store.invocations.record_all(rows)
+        except OSError as error:
+            log.error("calls_not_recorded", invocations=[row.invocation for _, row in rows], error=str(error))
+        except Exception:
+            if len(rows) == 1:
+                log.exception("call_not_recorded", invocation=rows[0][1].invocation)
+                return
+            for row in rows:
+                await self._keep([row])
 
     def began(self, invocation: str, direction: Literal["in", "out"], peer: PeerId, capability: str) -> None:
         """A call is under way."""

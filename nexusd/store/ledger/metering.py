@@ -27,6 +27,8 @@ ROWS: Final = 100_000
 """At most, some 40 MB: three hundred pairs of peer and capability a day have their year."""
 AT_ONCE: Final = 200
 """Rows that are folded in one function, so that others are not kept waiting."""
+MOST: Final = (1 << 53) - 1
+"""No sum is higher: units follow from what others ask for them, and have to fit into a row. Money is a text there."""
 EVERYBODY: Final = PeerId("")
 
 
@@ -133,6 +135,7 @@ def _merge(
     connection: apsw.Connection, name: tuple[Any, ...], counts: Sequence[int], amount: int, last_at: int
 ) -> None:
     """Add to the row of that name, or make it."""
+    counts = [min(count, MOST) for count in counts]
     known: Any = connection.execute(FIND, name).fetchone()
     if known is None:
         connection.execute(
@@ -145,9 +148,9 @@ def _merge(
     row, before = known
     connection.execute(
         "UPDATE metering SET calls = calls + ?, failed = failed + ?, not_begun = not_begun + ?, input_bytes ="
-        " input_bytes + ?, output_bytes = output_bytes + ?, duration_ms = duration_ms + ?, units = units + ?,"
+        " input_bytes + ?, output_bytes = output_bytes + ?, duration_ms = duration_ms + ?, units = min(units + ?, ?),"
         " amount = ?, last_at = max(last_at, ?) WHERE id = ?",
-        (*counts, str(int(before) + amount), last_at, row),
+        (*counts, MOST, str(int(before) + amount), last_at, row),
     )
 
 

@@ -95,6 +95,15 @@ async def test_units_of_one_kind_are_summed_apart_from_others(store) -> None:
     assert await faults(store) == []
 
 
+async def test_units_are_summed_up_to_what_a_row_holds(store) -> None:
+    for number in range(3):
+        paid = {"payment": f"{USDC}/p/{number}", "asset": USDC, "units": 5 * 10**18, "unit": "chunk", "amount": 1}
+        await store.invocations.record(ALICE, invocation(number, started_at=number % 2 * 40 * DAY_MS, **paid))
+    assert [(sums.units, sums.calls) for sums in await store.metering.sums(ALICE, until=DAY_MS)] == [(metering.MOST, 2)]
+    await store.metering.fold((KEEP_DAYS + 90) * DAY_MS)
+    assert [(sums.calls, sums.amount) for sums in await store.metering.sums(ALICE)] == [(3, 3)]
+
+
 async def test_a_payment_is_counted_with_the_first_call_that_shows_it(store) -> None:
     paid = {"payment": f"{USDC}/p/n", "asset": USDC, "units": 1, "amount": 7}
     for number in (1, 2):

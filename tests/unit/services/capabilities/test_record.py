@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ async def test_what_ends_together_shares_a_commit_and_who_waits_for_it_hurries_i
             record.ended(ALICE, row(str(number)))
         await record.written()
         assert (await calls(store), store.database.commits - before) == (10, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_the_store_cannot_hold_costs_itself_alone(store: Store, record: Record) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(record.run)
+        for each in (row("one"), replace(row("odd"), units=1 << 64), row("two")):
+            record.ended(ALICE, each)
+        await record.written()
+        record.ended(ALICE, row("three"))
+        await record.written()
+        assert [each.invocation for each in (await store.invocations.list(ALICE, limit=9)).rows] == [
+            "one",
+            "two",
+            "three",
+        ]
         nursery.cancel_scope.cancel()
 
 
