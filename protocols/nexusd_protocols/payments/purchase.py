@@ -197,7 +197,8 @@ def recovered(row: PurchaseRow, *, now: int) -> PurchaseRow:
 
 
 def _cost(row: PurchaseRow, amount: int | None = None) -> int:
-    """What is signed of what was intended, or `amount` of it, rounded up."""
+    """What is signed of what was intended, or `amount` of it, rounded up. No more can be moved, whatever a node says."""
     if row.signed is None or not row.intent.amount:
         return row.cost
-    return -(-row.intent.cost * (row.total if amount is None else amount) // row.intent.amount)
+    moved = row.total if amount is None else min(amount, row.total)
+    return -(-row.intent.cost * moved // row.intent.amount)

@@ -50,6 +50,11 @@ def test_what_the_chain_says_was_less_costs_less() -> None:
     assert (late.state, late.cost, late.until) == (PurchaseState.SPENT, 40, FOREVER)
 
 
+def test_nothing_costs_more_than_was_signed_whatever_a_node_says() -> None:
+    told = rules.spent(sign(), receipt=b"", response=b"{}", now=CLOSES, amount=(1 << 256) - 1)
+    assert told.cost == 100
+
+
 def test_what_was_never_signed_is_free_again_at_once() -> None:
     closed = rules.closed(row(), "refused", now=NOW + 1)
     assert (closed.until, closed.cost) == (NOW + 1, 0)
