@@ -168,7 +168,7 @@ class Payments:
                 continue
             amount = await self._chains.balance(token, holder)
             gas = await self._chains.gas(token.chain_id, holder)
-            problem = next((str(each) for each in (amount, gas) if isinstance(each, PaymentFault)), "")
+            problem = next((each.detail or each.words for each in (amount, gas) if isinstance(each, PaymentFault)), "")
             rows.append(
                 schema.WalletBalance(
                     network=network,
@@ -290,7 +290,12 @@ class Payments:
         if row is None and len(params.id) >= PREFIX_CHARS:
             count, row = await self._store.purchases.fitting(agent.id, params.id)
         if row is None or row.intent.agent != agent.id:
-            return Refusal("payment_unknown", f"There is no payment {params.id!r}, and none that begins so")
+            why = (
+                "none begins so"
+                if len(params.id) >= PREFIX_CHARS
+                else f"{PREFIX_CHARS} characters of one's id are needed"
+            )
+            return Refusal("payment_unknown", f"There is no payment {params.id!r}, and {why}")
         return row if count == 1 else Refusal("ambiguous_payment", f"{count} payments begin with {params.id!r}")
 
     # --- the provider -----------------------------------------------------------------------------------------------

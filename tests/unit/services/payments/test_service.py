@@ -16,12 +16,14 @@ from nexusd.services.payments.service import Payments
 from nexusd.services.payments.trust import Trust
 from nexusd.store import Store
 from nexusd_protocols.identity import AgentId
+from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.people import ALICE
 from tests.harness.stores import opened
-from tests.unit.protocols.payments.charges import NOW
+from tests.unit.protocols.payments.charges import NOW, PAYEE
 from tests.unit.store.payments import ask, intent
 from tests.unit.store.people import ALICES_SECOND
 
@@ -96,9 +98,9 @@ async def test_of_two_persons_who_decide_at_once_one_does(tmp_path: Path) -> Non
     ("text", "code", "message"),
     [
         ("01a22825", "ambiguous_payment", "2 payments begin with '01a22825'"),
-        ("01a22", "payment_unknown", "There is no payment '01a22', and none that begins so"),
-        ("01a22825-0d", "payment_unknown", "There is no payment '01a22825-0d', and none that begins so"),
-        (f"{FIRST}0", "payment_unknown", f"There is no payment '{FIRST}0', and none that begins so"),
+        ("01a22", "payment_unknown", "There is no payment '01a22', and 6 characters of one's id are needed"),
+        ("01a22825-0d", "payment_unknown", "There is no payment '01a22825-0d', and none begins so"),
+        (f"{FIRST}0", "payment_unknown", f"There is no payment '{FIRST}0', and none begins so"),
     ],
 )
 async def test_a_beginning_that_fits_several_or_none_is_refused(
@@ -109,3 +111,19 @@ async def test_a_beginning_that_fits_several_or_none_is_refused(
             refusal = await method(named(text))
             assert isinstance(refusal, Refusal)
             assert (refusal.code, refusal.message) == (code, message)
+
+
+async def test_a_chain_that_does_not_answer_is_told_of_in_words(tmp_path: Path) -> None:
+    async def fault(*_: object) -> PaymentFault:
+        await trio.lowlevel.checkpoint()
+        return PaymentFault(faults.UNEXPECTED_VERIFY, "the node does not answer")
+
+    chains = SimpleNamespace(online=lambda chain_id: chain_id == 8453, balance=fault, gas=fault)
+    (tmp_path / "wallet.json").write_text(f'{{"address": "{PAYEE.hex()}"}}')
+    async with opened(tmp_path / "store.sqlite") as store:
+        running = payments(store, tmp_path, chains)
+        await running.wallet.load(None)
+        found = await running.balance()
+    assert isinstance(found, schema.WalletBalances)
+    (base,) = (each for each in found.balances if each.online)
+    assert (base.amount, base.gas, base.problem) == (None, None, "the node does not answer")
