@@ -197,7 +197,7 @@ def recovered(row: PurchaseRow, *, now: int) -> PurchaseRow:
 
 
 def _cost(row: PurchaseRow, amount: int | None = None) -> int:
-    """What is signed of what was intended, or `amount` of it, rounded up. No more can be moved, whatever a node says."""
+    """What is signed of what was intended, or `amount` of it, rounded up; no more can be moved, whatever nodes say."""
     if row.signed is None or not row.intent.amount:
         return row.cost
     moved = row.total if amount is None else min(amount, row.total)
