@@ -47,7 +47,10 @@ class Screen:
         if self._lets_pass(meant) or not (found := key_material.find(_plain(data))):
             return data
         if self._policy == "redact":
-            data = _redacted(data, DEPTH)
+            try:
+                data = _redacted(data, DEPTH)
+            except _SameNamesError:
+                return _refusal(found, ", and without it two fields of one object would have the same name")
             found = key_material.find(_plain(data))
         return _refusal(found) if found else data
 
@@ -55,9 +58,13 @@ class Screen:
         return self._policy == "allow" or (self._policy == "ask" and meant)
 
 
-def _refusal(found: list[Finding]) -> Refusal:
+class _SameNamesError(Exception):
+    """Of two fields one would be lost."""
+
+
+def _refusal(found: list[Finding], more: str = "") -> Refusal:
     kinds = ", ".join(dict.fromkeys(each.kind.replace("_", " ") for each in found))
-    return Refusal("key_material", f"It holds what looks like key material: {kinds}", {"kinds": kinds})
+    return Refusal("key_material", f"It holds what looks like key material: {kinds}{more}", {"kinds": kinds})
 
 
 def _plain(data: Any) -> str:
@@ -77,10 +84,13 @@ def _redacted(data: Any, depth: int) -> Any:
         return data
     if isinstance(data, list):
         return [_redacted(each, depth - 1) for each in data]
-    return {
+    shown = {
         key_material.redact(name): _field(name, value) if isinstance(value, str) else _redacted(value, depth - 1)
         for name, value in data.items()
     }
+    if len(shown) < len(data):
+        raise _SameNamesError
+    return shown
 
 
 def _field(name: str, value: str) -> str:

@@ -77,6 +77,15 @@ def test_a_fields_name_is_looked_through() -> None:
     assert isinstance(Screen("block").data({KEY: 1}), Refusal)
 
 
+@pytest.mark.parametrize("other", ["sk-zyxwvutsrqponmlk9876", "[redacted provider_key]"])
+def test_no_field_is_lost_for_having_the_name_of_another_then(other: str) -> None:
+    refused = Screen("redact").data([{"a": {KEY: 1, other: 2, "x": 3}}])
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.data) == ("key_material", {"kinds": "provider key"})
+    assert "would have the same name" in refused.message
+    assert KEY not in refused.message
+
+
 def test_a_field_says_what_its_value_is() -> None:
     told = {"transactionHash": f"0x{HASH}", "topics": [f"0x{HASH}", f"0x{HASH}"]}
     assert Screen("block").data(told) == told
