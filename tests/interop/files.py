@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -15,6 +17,7 @@ from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.range_reader import RangeReader
 from nexusd_protocols.content.unixfs import FileBuilder
 from tests.harness.bitswap import MemorySource
+from tests.harness.daemon import Daemon
 from tests.harness.foreign import ForeignPeer
 from tests.harness.nodes import loopback, until
 
@@ -86,3 +89,36 @@ async def read_file(session: BlockSession, root: Cid) -> bytes:
             asked.discard(cid)
             data += b"".join(reader.take(cid, block))
     return bytes(data)
+
+
+async def they_read(bob: Giver, peer: ForeignPeer, data: bytes) -> None:
+    """They read a file of ours whole."""
+    read = await peer.ask("readFile", cid=str(bob.add_file(data)))
+    assert (read["size"], read["sha256"]) == (len(data), sha256(data))
+    assert bob.node.exchange.stats().bytes_sent >= len(data)
+    assert not bob.node.balance(peer.peer_id)
+
+
+async def we_read(bob: Giver, peer: ForeignPeer, root: str, data: bytes) -> None:
+    """We read a file of theirs whole, and get nothing else."""
+    async with bob.node.exchange.session() as session:
+        assert await read_file(session, Cid.parse(root)) == data
+    stats = bob.node.exchange.stats()
+    assert (stats.unasked, stats.duplicates) == (0, 0)
+    assert not bob.node.balance(peer.peer_id)
+
+
+def read_each_other(alice: Daemon, peer: ForeignPeer, directory: Path) -> dict[str, Any]:
+    """A daemon and they read a file of the other. Returns what `nexus content get` says."""
+    ours = directory / "ours.bin"
+    ours.write_bytes(content("put"))
+    put = alice.cli("content", "put", str(ours), timeout=60)["cid"]
+    peer.call("dial", address=alice.tcp)
+    read = peer.call("readFile", cid=put, timeout=60)
+    assert (read["size"], read["sha256"]) == (SIZE, sha256(content("put")))
+
+    theirs = directory / "theirs.bin"
+    cid = peer.call("addFile", seed="get", size=SIZE)["cid"]
+    got: dict[str, Any] = alice.cli("content", "get", cid, "-o", str(theirs), "--from", peer.peer_id, timeout=60)
+    assert theirs.read_bytes() == content("get")
+    return got

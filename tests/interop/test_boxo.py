@@ -15,7 +15,7 @@ from tests.harness import go
 from tests.harness.daemon import Daemon
 from tests.harness.go import BoxoPeer
 from tests.harness.nodes import until
-from tests.interop.files import SIZE, bob_and, content, read_file, sha256
+from tests.interop.files import SIZE, bob_and, content, read_each_other, they_read, we_read
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,8 @@ def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoxoPeer]:
 
 
 async def test_they_read_our_file(kubo: BoxoPeer) -> None:
-    data = content("ours")
     async with bob_and(kubo) as bob:
-        read = await kubo.ask("readFile", cid=str(bob.add_file(data)))
-        assert (read["size"], read["sha256"]) == (len(data), sha256(data))
-        assert bob.node.exchange.stats().bytes_sent >= len(data)
-        assert not bob.node.balance(kubo.peer_id)
+        await they_read(bob, kubo, content("ours"))
         # they cancel what they got, and nothing is left of it
         await until(lambda: not bob.node.exchange.stats().wants)
 
@@ -41,11 +37,7 @@ async def test_we_read_their_file(kubo: BoxoPeer) -> None:
     root = (await kubo.ask("addFile", seed="theirs", size=SIZE))["cid"]
     async with bob_and(kubo) as bob:
         assert str(bob.add_file(data)) == root, "the same file has the same name"
-        async with bob.node.exchange.session() as session:
-            assert await read_file(session, Cid.parse(root)) == data
-        stats = bob.node.exchange.stats()
-        assert (stats.unasked, stats.duplicates) == (0, 0)
-        assert not bob.node.balance(kubo.peer_id)
+        await we_read(bob, kubo, root, data)
 
 
 async def test_objects_both_ways(kubo: BoxoPeer) -> None:
@@ -86,14 +78,4 @@ async def test_the_same_block_again_and_again(kubo: BoxoPeer) -> None:
 
 
 def test_a_daemon_and_they_read_each_others_files(kubo: BoxoPeer, alice: Daemon, tmp_path: Path) -> None:
-    ours = tmp_path / "ours.bin"
-    ours.write_bytes(content("put"))
-    put = alice.cli("content", "put", str(ours), timeout=60)["cid"]
-    kubo.call("dial", address=alice.tcp)
-    read = kubo.call("readFile", cid=put, timeout=60)
-    assert (read["size"], read["sha256"]) == (SIZE, sha256(content("put")))
-
-    theirs = tmp_path / "theirs.bin"
-    cid = kubo.call("addFile", seed="get", size=SIZE)["cid"]
-    alice.cli("content", "get", cid, "-o", str(theirs), "--from", kubo.peer_id, timeout=60)
-    assert theirs.read_bytes() == content("get")
+    read_each_other(alice, kubo, tmp_path)

@@ -16,7 +16,7 @@ from tests.harness import js
 from tests.harness.daemon import Daemon
 from tests.harness.js import HeliaPeer
 from tests.harness.nodes import until
-from tests.interop.files import SIZE, bob_and, content, read_file, sha256
+from tests.interop.files import SIZE, bob_and, content, read_each_other, read_file, sha256, they_read, we_read
 
 OBJECT = {"name": "Żółć", "list": [1, -2, 2**60, None, True, b"\x00\xff".hex()], "link": Cid.of(RAW, b"hello")}
 
@@ -29,12 +29,8 @@ def helia(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeliaPeer]:
 
 
 async def test_they_read_our_file(helia: HeliaPeer) -> None:
-    data = content("ours")
     async with bob_and(helia) as bob:
-        read = await helia.ask("readFile", cid=str(bob.add_file(data)))
-        assert (read["size"], read["sha256"]) == (len(data), sha256(data))
-        assert bob.node.exchange.stats().bytes_sent >= len(data)
-        assert not bob.node.balance(helia.peer_id)
+        await they_read(bob, helia, content("ours"))
 
 
 @pytest.mark.parametrize("usual", [True, False])
@@ -44,11 +40,7 @@ async def test_we_read_their_file(helia: HeliaPeer, usual: bool) -> None:
     async with bob_and(helia) as bob:
         if usual:
             assert str(bob.add_file(data)) == root, "the same file has the same name"
-        async with bob.node.exchange.session() as session:
-            assert await read_file(session, Cid.parse(root)) == data
-        stats = bob.node.exchange.stats()
-        assert (stats.unasked, stats.duplicates) == (0, 0)
-        assert not bob.node.balance(helia.peer_id)
+        await we_read(bob, helia, root, data)
 
 
 async def test_they_read_our_directory(helia: HeliaPeer) -> None:
@@ -106,18 +98,8 @@ async def test_we_read_from_two_of_them_and_one_leaves(helia: HeliaPeer, tmp_pat
 
 
 def test_a_daemon_and_they_read_each_others_files(helia: HeliaPeer, alice: Daemon, tmp_path: Path) -> None:
-    ours = tmp_path / "ours.bin"
-    ours.write_bytes(content("put"))
-    put = alice.cli("content", "put", str(ours), timeout=60)["cid"]
-    helia.call("dial", address=alice.tcp)
-    read = helia.call("readFile", cid=put, timeout=60)
-    assert (read["size"], read["sha256"]) == (SIZE, sha256(content("put")))
-
-    theirs = tmp_path / "theirs.bin"
-    cid = helia.call("addFile", seed="get", size=SIZE)["cid"]
-    got = alice.cli("content", "get", cid, "-o", str(theirs), "--from", helia.peer_id, timeout=60)
+    got = read_each_other(alice, helia, tmp_path)
     assert got["fetched"] >= SIZE
-    assert theirs.read_bytes() == content("get")
 
 
 def test_a_daemon_reads_their_object(helia: HeliaPeer, alice: Daemon) -> None:
