@@ -15,6 +15,7 @@ from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
 from nexusd.services.prices import own_price
 from nexusd.services.trade import Ended, InputDigest, Payment, line_of
+from nexusd_protocols import limits
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
@@ -172,7 +173,7 @@ class OutgoingCall:
     def _failed(self, code: str, message: str) -> CallError:
         """What the provider said was wrong, for people; its codes go along for programs."""
         told = self._response.get("errorReason") if isinstance(self._response, dict) else None
-        reason = told if isinstance(told, str) else ""
+        reason = told if isinstance(told, str) and len(told) <= limits.REASON_CHARS else ""
         # other providers put the name of the fault before their words, or say nothing else
         words = message.removeprefix(reason).removeprefix(": ") or faults.CODES.get(reason, reason) or code
         if code == Code.PAYMENT_INVALID:

@@ -129,8 +129,9 @@ class Purse:
                 return answer
             refused.append(answer)
         if not refused:
-            why = ", ".join(str(fault) for fault in demand.faults)
-            return Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}")
+            why = ", ".join(dict.fromkeys(fault.words for fault in demand.faults))
+            reason = {"reason": demand.faults[0].code} if demand.faults else None
+            return Refusal("payment_refused", f"Nothing of what is asked for can be paid here: {why}", reason)
         return objections.together(refused)
 
     async def _show_again(
@@ -465,13 +466,13 @@ def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:
             return Refusal("payment_refused", f"The demand is over {limits.PAYMENT_BYTES} bytes")
         demand = read_required(demanded.required, tokens)
         if isinstance(demand, PaymentFault):
-            return Refusal("payment_refused", f"The demand is malformed: {demand}")
+            return Refusal("payment_refused", f"The demand is malformed: {demand.words}", {"reason": demand.code})
         if (other := policy.concerns(demand, wish.peer, wish.capability)) is not None:
             return Refusal("payment_refused", str(other), {"reason": other.code})
         return demand
     assert demanded.terms is not None
     terms = published.read_terms(demanded.terms, tokens, wish.capability)
     if isinstance(terms, PaymentFault):
-        return Refusal("payment_refused", f"The demand cannot be paid: {terms}")
+        return Refusal("payment_refused", f"The demand cannot be paid: {terms.words}", {"reason": terms.code})
     raw: dict[str, Any] = terms.requirements()
     return Required(wish.peer, wish.capability, (Offer(terms, raw),), (), "")

@@ -76,7 +76,7 @@ async def test_why_a_payment_was_not_taken_is_a_sentence_and_its_code_stands_apa
     )
 
 
-@pytest.mark.parametrize("response", [None, {"errorReason": 7}, "no object"])
+@pytest.mark.parametrize("response", [None, {"errorReason": 7}, {"errorReason": "x" * 9999}, "no object"])
 async def test_a_payment_that_was_not_taken_for_no_known_reason(response: Any) -> None:
     error = await error_of(events.Failed("PAYMENT_INVALID", "", response))
     assert (error.message, error.reason) == ("The provider did not take the payment: PAYMENT_INVALID", "")

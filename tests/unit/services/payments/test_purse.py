@@ -18,7 +18,7 @@ from nexusd.services.trade import Wish
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
-from nexusd_protocols.payments import policy, published, terms, verify
+from nexusd_protocols.payments import faults, policy, published, terms, verify
 from nexusd_protocols.payments.advertised import Price
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.purchase import PurchaseState
@@ -96,6 +96,7 @@ async def test_other_terms_are_refused_and_nothing_is_signed(
         assert isinstance(refused, Refusal)
         assert refused.code == "payment_refused"
         assert word in refused.message
+        assert not [code for code in faults.CODES if code in refused.message], "that is for programs"
         assert await alice.row() is None
 
 
