@@ -12,7 +12,7 @@ from nexusd_protocols.rpc.codes import CODES, ErrorCode
 from nexusd_protocols.rpc.schema import METHODS, NOTIFICATIONS, PROVIDER_METHODS, Method, Notification, OpenRpcDocument
 
 OPENRPC_VERSION: Final = "1.3.2"
-INTERFACE_VERSION: Final = "1.1.0"
+INTERFACE_VERSION: Final = "2.0.0"
 """Raised with the interface: the middle figure for what old clients may ignore, the first for what breaks them."""
 ANY_METHOD: Final = ("invalid_request", "invalid_params", "internal_error", "busy", "shutting_down")
 _REF: Final = "#/components/schemas/{name}"
