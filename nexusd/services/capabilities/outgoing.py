@@ -238,7 +238,7 @@ class OutgoingCall:
         except RemoteProtocolError as error:
             if error.code == CUT_SHORT and await self._again():
                 return None
-            message = f"The provider broke the protocol: {error}"
+            message = f"The provider broke the protocol: {error.detail or error.code.replace('_', ' ')}"
             return await self._end(CallError("invoke_failed", message, error.code))
         finally:
             self._waiting = None

@@ -9,6 +9,7 @@ import trio
 
 from nexusd.services.capabilities.outgoing import OutgoingCall
 from nexusd.services.capabilities.ports import CallError, End
+from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.invoke import events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.payments import faults
@@ -24,7 +25,7 @@ class Says:
 
     peer = BOB
 
-    def __init__(self, *said: events.CallerEvent) -> None:
+    def __init__(self, *said: events.CallerEvent | Exception) -> None:
         self.said = list(said)
 
     def ready(self) -> list[events.CallerEvent]:
@@ -32,7 +33,10 @@ class Says:
 
     async def receive(self) -> events.CallerEvent:
         await trio.lowlevel.checkpoint()
-        return self.said.pop(0)
+        said = self.said.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said
 
     async def send(self, *_: Any, timeout: float | None = None) -> None:
         await trio.lowlevel.checkpoint()
@@ -41,7 +45,7 @@ class Says:
         await trio.lowlevel.checkpoint()
 
 
-async def error_of(said: events.CallerEvent, refusal: Refusal | None = None) -> CallError:
+async def error_of(said: events.CallerEvent | Exception, refusal: Refusal | None = None) -> CallError:
     """How a call ends for its caller, who does not pay for that reason."""
 
     async def pay(_: events.PaymentDemanded) -> Refusal:
@@ -92,6 +96,12 @@ async def test_what_a_provider_says_of_itself_names_it(code: str, message: str) 
 
 async def test_what_the_capability_itself_says_is_told_as_it_is() -> None:
     assert (await error_of(events.Failed("COMMAND_FAILED", "exit status 3", None))).message == "exit status 3"
+
+
+@pytest.mark.parametrize(("detail", "words"), [("event 3", "event 3"), ("", "seq went back")])
+async def test_a_provider_that_breaks_the_protocol_is_told_of_in_words(detail: str, words: str) -> None:
+    error = await error_of(RemoteProtocolError("seq_went_back", detail))
+    assert (error.message, error.remote_code) == (f"The provider broke the protocol: {words}", "seq_went_back")
 
 
 async def test_why_this_node_does_not_pay_is_told_for_programs_too() -> None:
