@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from nexusd.host.node import Node
-from nexusd.host.ports import PeerConnected, PeerDisconnected, PeerIdentified
+from nexusd.host.ports import Channel, PeerConnected, PeerDisconnected, PeerIdentified
 from nexusd_protocols.identity import PeerId, Signer
 from tests.harness.memnet import MemoryNetwork
 
@@ -123,3 +123,9 @@ class Bytes:
 
     def send(self, command: bytes) -> bytes:
         return command
+
+
+async def swallow(channel: Channel[bytes, bytes]) -> None:
+    """A handler that hears to the end and says nothing."""
+    while await channel.receive() is not None:
+        pass

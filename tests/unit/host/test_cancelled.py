@@ -14,7 +14,7 @@ from nexusd.host.node import Node
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.census import cancel_at_random, census, nothing_beyond
 from tests.harness.memnet import MemoryNetwork
-from tests.harness.nodes import LOOPBACK, Bytes, connected, loopback, signer, swarm, until
+from tests.harness.nodes import LOOPBACK, Bytes, connected, loopback, signer, swallow, swarm, until
 from tests.unit.host.conftest import TOY
 
 TOPIC = "/nexus/room/general"
@@ -45,11 +45,7 @@ class Operations:
     def __init__(self, alice: Node, bob: Node, carol: Node) -> None:
         self.alice, self.bob, self.carol = alice, bob, carol
         self._number = 0
-        bob.streams.handle(TOY, lambda _peer: Bytes(), self._swallow)
-
-    async def _swallow(self, channel) -> None:
-        while await channel.receive() is not None:
-            pass
+        bob.streams.handle(TOY, lambda _peer: Bytes(), swallow)
 
     async def _channel(self):
         return await self.alice.streams.open(self.bob.peer_id, [TOY], lambda _protocol: Bytes())

@@ -13,7 +13,7 @@ from nexusd.host.channel import CHUNK_BYTES
 from nexusd.host.ports import ConnectionLostError, DeadlineError
 from nexusd_protocols.errors import LocalProtocolError, RemoteProtocolError
 from tests.harness.memnet import MemoryNetwork
-from tests.harness.nodes import Bytes, signer, swarm, until
+from tests.harness.nodes import Bytes, signer, swallow, swarm, until
 from tests.unit.host.conftest import TOY
 from tests.unit.host.lines import Lines
 
@@ -275,11 +275,6 @@ async def test_a_reader_that_stops_holds_back_the_writer_and_the_writer_gives_up
 async def test_cancelled_sends_do_not_tear_the_connection(pair):
     """Part of fault C5: with stock streams, three of these end every stream of the connection."""
     alice, bob = pair
-
-    async def swallow(channel):
-        while await channel.receive() is not None:
-            pass
-
     bob.streams.handle(TOY, lambda _peer: Bytes(), swallow)
     witness = await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes())
     for number in range(30):

@@ -7,7 +7,7 @@ import trio
 from libp2p.peer.id import ID
 
 from nexusd.host.ports import ConnectionLostError, UnreachableError, UnsupportedError
-from tests.harness.nodes import Bytes, loopback, until
+from tests.harness.nodes import Bytes, loopback, swallow, until
 from tests.unit.host.conftest import TOY, dial_stock, running_stock
 from tests.unit.host.lines import Lines
 
@@ -116,12 +116,7 @@ async def test_opening_dials_if_need_be():
 
 async def test_a_seventeenth_stream_waits_its_turn(pair):
     alice, bob = pair
-
-    async def hold(channel):
-        while await channel.receive() is not None:
-            pass
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
+    bob.streams.handle(TOY, lambda _peer: Bytes(), swallow)
     held = [await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) for _ in range(16)]
     opened = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -143,12 +138,7 @@ async def test_a_seventeenth_stream_waits_its_turn(pair):
 
 async def test_who_is_cancelled_at_the_very_end_gives_the_place_back(pair):
     alice, bob = pair
-
-    async def hold(channel):
-        while await channel.receive() is not None:
-            pass
-
-    bob.streams.handle(TOY, lambda _peer: Bytes(), hold)
+    bob.streams.handle(TOY, lambda _peer: Bytes(), swallow)
     for _ in range(17):
         with trio.CancelScope() as scope:
             async with await alice.streams.open(bob.peer_id, [TOY], lambda _protocol: Bytes()) as channel:
