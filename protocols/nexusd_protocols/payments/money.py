@@ -11,6 +11,9 @@ from typing import Final
 
 MAX_UINT: Final = (1 << 256) - 1
 
+_SHOWN: Final = 40
+"""Characters of what is no amount that an error repeats."""
+
 _UINT: Final = re.compile(r"0|[1-9][0-9]{0,77}")
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,77})(?:\.([0-9]{1,77}))?")
 
@@ -30,10 +33,10 @@ def parse_decimal(text: str, decimals: int) -> int:
     more digits behind the point than the token has."""
     match = _DECIMAL.fullmatch(text)
     if match is None:
-        raise ValueError("an amount is written like 0.10 or 12")
+        raise ValueError(f"{text[:_SHOWN]!r} is no amount: it is written like 0.10 or 12")
     fraction = match[2] or ""
     if len(fraction) > decimals:
-        raise ValueError(f"more than {decimals} digits behind the point")
+        raise ValueError(f"{text[:_SHOWN]!r} has more than {decimals} digits behind the point")
     number = int(match[1] + fraction.ljust(decimals, "0"))
     if number > MAX_UINT:
         raise ValueError("does not fit into 256 bits")

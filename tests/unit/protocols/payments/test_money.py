@@ -64,6 +64,12 @@ def test_what_people_do_not_mean(text):
         parse_decimal(text, 6)
 
 
+@pytest.mark.parametrize("text", ["one", "0.0000001"])
+def test_what_is_no_amount_is_repeated(text):
+    with pytest.raises(ValueError, match=f"'{text}' (is no amount|has more than 6 digits)"):
+        parse_decimal(text, 6)
+
+
 @pytest.mark.parametrize(
     ("amount", "text"), [(0, "0"), (1, "0.000001"), (100_000, "0.1"), (1_000_000, "1"), (1_500_000, "1.5")]
 )
