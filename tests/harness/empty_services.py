@@ -8,6 +8,7 @@ from typing import Any
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 
+ALICE = "12D3KooWAlice"
 BOB = "12D3KooWBob"
 
 

@@ -281,7 +281,7 @@ async def test_a_fault_of_the_service_ends_the_call(door: Door, monkeypatch: pyt
     async def broken(self: object) -> None:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr("tests.harness.services.FakeCall.receive", broken)
+    monkeypatch.setattr("tests.harness.fakecalls.FakeCall.receive", broken)
     door.fakes.capabilities.functions["upper"] = upper
     client = await door.connect()
     await invoke(client, "upper", input="x")

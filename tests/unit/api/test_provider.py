@@ -12,8 +12,8 @@ from nexusd.services.capabilities.ports import End, Output
 from nexusd_protocols import limits
 from nexusd_protocols.rpc import schema
 from tests.harness.door import Door
+from tests.harness.fakecalls import FakeCall
 from tests.harness.rawrpc import RawClient
-from tests.harness.services import FakeCall
 
 KIB = 1024
 
