@@ -146,6 +146,13 @@ def test_why_a_payment_came_to_nothing_is_told_in_words(nexus, daemon):
     assert nexus("pay", "history").data["purchases"][0]["outcome"] == "nexus_exposure"
 
 
+def test_until_when_a_payment_counts_as_spent(nexus, daemon):
+    for counts, said in (("0.1", f"0.1 until {clock(AT)}"), ("0", "0")):
+        one = replace(BOUGHT, counts=counts)
+        daemon.script["pay.explain"] = schema.PayExplained(purchase=one, counts_until=AT)
+        assert f"counts as spent  {said}" in nexus("pay", "explain", "019aca5e", tty=True).out.splitlines()
+
+
 def test_what_a_receipt_says(nexus, daemon, tmp_path):
     file = tmp_path / "receipt.jws"
     file.write_text(f"{JWS}\n")
