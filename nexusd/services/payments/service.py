@@ -141,10 +141,22 @@ class Payments:
     async def _forget(self) -> None:
         while True:
             try:
-                await self._store.ledger.forget(self._clock())
+                await self._tidy(self._clock())
             except OSError as error:
                 log.error("charges_not_forgotten", error=str(error))
             await trio.sleep(UPKEEP_S)
+
+    async def _tidy(self, now: int) -> None:
+        """What is owed where there is no node ends some time after its authorisation; a node that is named later says
+        what became of it."""
+        ledger = self._store.ledger
+        online = [token for token in self._tokens if self._chains.online(token.chain_id)]
+        asked = [f"{token.network}/{token.address.hex()}" for token in online]
+        taken_up = sum([await ledger.take_up(agent.id, asked, now) for agent in self._agents])
+        given_up = await ledger.give_up(asked, now)
+        if taken_up or given_up:
+            log.info("charges_without_a_node", given_up=given_up, taken_up=taken_up)
+        await ledger.forget(now)
 
     async def _trace(self) -> None:
         while True:

@@ -7,11 +7,12 @@ and what a balance or an exposure has to cover is summed where nobody can come b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
+import msgspec
 
 from nexusd.store.database import Database
 from nexusd.store.ledger import settlements, standings
@@ -48,6 +49,15 @@ AT_WORK: Final = CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND
 TO_FORGET: Final = (
     "SELECT position, state FROM charges WHERE (state = 'released' OR result_kept = 1) AND valid_before < ?"
     " ORDER BY valid_before LIMIT ?"
+)
+_ASSET: Final = "substr(key, 1, length(key) - 106)"  # before a payer and a nonce
+_GIVEN: Final = "(SELECT value FROM json_each(?))"
+UNASKED: Final = (
+    CHARGE_SELECT + " WHERE state IN ('due', 'submitted') AND valid_before < ? AND "
+    f"{_ASSET} NOT IN {_GIVEN} ORDER BY valid_before LIMIT ?"
+)
+ASKED_AT_LAST: Final = (
+    CHARGE_SELECT + f" WHERE agent = ? AND state = 'lost' AND reason = ? AND {_ASSET} IN {_GIVEN} LIMIT ?"
 )
 TO_DROP: Final = (
     "SELECT position FROM charges WHERE agent = ? AND state = 'released' ORDER BY position DESC LIMIT -1 OFFSET ?"
@@ -355,6 +365,42 @@ class Ledger:
             forgotten += found
         return forgotten
 
+    async def give_up(self, asked: Iterable[str], now: int) -> int:
+        """Lose what is owed in other assets than `asked`, which are those that there is a node for, once its
+        authorisation ended more than `limits.PAYMENT_KEY_MARGIN_MS` ago: nothing else ends that it counts against what
+        may be owed. Its payer is not blamed. Returns how many charges."""
+        before = (now - limits.PAYMENT_KEY_MARGIN_MS) // 1000
+        return await self._each(
+            lambda row: rules.lost(row, reason=rules.UNASKED, now=now), UNASKED, before, _json(asked), AT_ONCE
+        )
+
+    async def take_up(self, agent: AgentId, asked: Iterable[str], now: int) -> int:
+        """What was given up so for want of a node that there is now is due again: it says what became of each. Returns
+        how many charges."""
+        return await self._each(
+            lambda row: rules.reopened(row, reason="", now=now),
+            ASKED_AT_LAST,
+            agent,
+            rules.UNASKED,
+            _json(asked),
+            AT_ONCE,
+        )
+
+    async def _each(self, rule: Callable[[Charge], Charge], query: str, *bindings: Any) -> int:
+        """Step all that a query finds, some at a time, until it finds no more. Returns how many."""
+
+        def write(connection: apsw.Connection) -> int:
+            columns: Any = connection.execute(query, bindings).fetchall()
+            rows = [charge_row(*row) for row in columns]
+            for row in rows:
+                write_charge(connection, row, rule(row))
+            return len(rows)
+
+        stepped = 0
+        while found := await self._database.write(write):
+            stepped += found
+        return stepped
+
     async def _step(self, key: str, rule: Callable[[Charge], Charge]) -> Charge:
         def write(connection: apsw.Connection) -> Charge:
             row = _existing(connection, key)
@@ -382,6 +428,11 @@ class Ledger:
 def _drop_result(connection: apsw.Connection, position: int) -> None:
     connection.execute("DELETE FROM charge_results WHERE charge = ?", (position,))
     connection.execute("UPDATE charges SET result_kept = 0 WHERE position = ?", (position,))
+
+
+def _json(values: Iterable[str]) -> str:
+    """For `json_each`."""
+    return msgspec.json.encode(list(values)).decode()
 
 
 def _existing(connection: apsw.Connection, key: str) -> Charge:

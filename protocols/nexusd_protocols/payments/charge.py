@@ -22,6 +22,9 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.authorization import Authorization
 
+UNASKED: Final = "its time is over, and there was no node to ask"
+"""Why a charge is lost of which nobody knows more, nor whether its payer meant well."""
+
 SETTLE_MARGIN_S: Final = 6
 """So long before its end an authorisation is worth nothing: a transaction takes three blocks of Base to be mined."""
 
@@ -411,8 +414,10 @@ def lost(charge: Charge, *, reason: str, now: int) -> Charge:
 
 
 def reopened(charge: Charge, *, reason: str, now: int) -> Charge:
-    """The chain took the settlement back (a reorganisation): it is due again. Raises ChargeStateError."""
-    _expect(charge, State.SETTLED, State.SUBMITTED)
+    """It is due again: the chain took the settlement back (a reorganisation), or can be asked at last. Raises
+    ChargeStateError."""
+    if charge.state is not State.LOST or charge.reason != UNASKED:
+        _expect(charge, State.SETTLED, State.SUBMITTED)
     return replace(charge, state=State.DUE, block=0, reason=reason, changed_at=now)
 
 

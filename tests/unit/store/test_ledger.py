@@ -11,6 +11,7 @@ from nexusd.store.ledger.ledger import Recovered, Total
 from nexusd_protocols import limits
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.charge import (
+    UNASKED,
     Charge,
     ChargeStateError,
     Delivered,
@@ -447,3 +448,35 @@ async def test_keys_and_results_are_kept_beyond_the_end_of_an_authorisation(stor
         assert (row.result, row.receipt) == (replace(result(), data=None), b"receipt")
     assert (await store.ledger.row(entry(5).key)).state is State.RESERVED
     assert await store.ledger.forget(end + 1000) == 0
+
+
+async def test_what_nobody_is_asked_about_ends_and_is_due_again_where_there_is_a_node(store, monkeypatch) -> None:
+    monkeypatch.setattr(ledger_module, "AT_ONCE", 1)
+    polygon = f"eip155:137/{ASSET.hex()}"
+    keys = [f"{polygon}/{entry(number).key.partition('/')[2].partition('/')[2]}" for number in (1, 2, 3)]
+    for number, key in enumerate(keys, 1):
+        await due(store, number, key=key, amount=100)
+    await store.ledger.submitted(keys[1], transaction(network="eip155:137"), NOW)
+    await store.ledger.lost(keys[2], "cancelled", NOW)
+    await due(store, 4)
+    over = UNTIL * 1000 + limits.PAYMENT_KEY_MARGIN_MS
+    assert await store.ledger.give_up([USDC], over) == 0
+    assert await store.ledger.give_up([USDC], over + 1000) == 2
+    rows = [await store.ledger.row(key) for key in (*keys, entry(4).key)]
+    assert [row.state for row in rows] == [State.LOST] * 3 + [State.DUE]
+    assert [row.reason for row in rows] == [UNASKED, UNASKED, "cancelled", ""]
+    assert await store.ledger.sums(polygon) == Sums(lost=300, losses=3)
+    assert await store.standings.offences(9) == []
+    # it no longer stands in the way of others
+    exposure = Exposure(payer=100, total=100)
+    later = entry(5, key=keys[0][:-64] + "5" * 64, until=over // 1000 + 300)
+    assert isinstance(await reserve(store, later, now=over + 1000, exposure=exposure), Reserved)
+    await store.ledger.release(later.key, "failed", over)
+    # a node says what became of each
+    assert await store.ledger.take_up(ALICE, [USDC], over + 2000) == 0
+    assert await store.ledger.take_up(ALICE, [USDC, polygon], over + 2000) == 2
+    waits = await store.ledger.next_due(over + 2000, 9, network="eip155:137")
+    assert {row.entry.key for row in waits} == set(keys[:2])
+    assert len(await store.ledger.transactions(keys[1])) == 1
+    assert (await store.ledger.settled(keys[1], "0x1", 7, over)).state is State.SETTLED
+    assert await store.ledger.give_up([USDC, polygon], over + 3000) == 0

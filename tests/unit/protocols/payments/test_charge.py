@@ -246,12 +246,19 @@ def test_the_way_to_the_chain() -> None:
         (rules.settled, {"transaction": "", "block": 0}, reserved()),
         (rules.lost, {"reason": ""}, rules.settled(due(), transaction="", block=1, now=NOW)),
         (rules.reopened, {"reason": ""}, due()),
+        (rules.reopened, {"reason": ""}, rules.lost(due(), reason="cancelled", now=NOW)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_no_step_is_skipped(step, fields, wrong) -> None:
     with pytest.raises(ChargeStateError):
         step(wrong, **fields, now=NOW)
+
+
+def test_what_nobody_was_asked_about_is_due_again_once_somebody_can_be() -> None:
+    lost = rules.lost(due(), reason=rules.UNASKED, now=NOW)
+    again = rules.reopened(lost, reason="", now=NOW + 1)
+    assert (again.state, again.reason, again.working) == (State.DUE, "", False)
 
 
 def test_a_restart_releases_what_was_not_handed_over_and_keeps_what_is_owed() -> None:

@@ -15,15 +15,17 @@ from nexusd.agents import Agents
 from nexusd.services.payments.service import Payments
 from nexusd.services.payments.trust import Trust
 from nexusd.store import Store
+from nexusd_protocols import limits
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.payments import faults
+from nexusd_protocols.payments.charge import State
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.people import ALICE
 from tests.harness.stores import opened
-from tests.unit.protocols.payments.charges import NOW, PAYEE
+from tests.unit.protocols.payments.charges import NOW, PAYEE, WIDE, entry
 from tests.unit.store.payments import ask, intent
 from tests.unit.store.people import ALICES_SECOND
 
@@ -92,6 +94,32 @@ async def test_of_two_persons_who_decide_at_once_one_does(tmp_path: Path) -> Non
         (view,) = (answer for answer in answers if isinstance(answer, schema.PurchaseView))
         (refusal,) = (answer for answer in answers if isinstance(answer, Refusal))
         assert (refusal.code, refusal.message) == ("refused", f"The payment waits for nobody: it is {view.state}")
+
+
+async def test_without_a_node_what_is_owed_ends_and_one_that_is_named_later_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = NOW - limits.PAYMENT_KEY_MARGIN_MS - 1000
+    one = entry(agent=AGENT, until=end // 1000)
+    async with opened(tmp_path / "store.sqlite") as store:
+        await store.ledger.reserve(one, now=end - 60_000, balance=None, exposure=WIDE)
+        await store.ledger.due(one.key, amount=one.amount, now=end - 60_000)
+        for online, state in ((False, State.LOST), (True, State.DUE)):
+            running = payments(store, tmp_path, SimpleNamespace(online=lambda _, online=online: online))
+            tidied = trio.Event()
+
+            async def forget(_: int, tidied: trio.Event = tidied) -> int:
+                tidied.set()
+                return 0
+
+            monkeypatch.setattr(store.ledger, "forget", forget)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(running.run)
+                await tidied.wait()
+                nursery.cancel_scope.cancel()
+            row = await store.ledger.row(one.key)
+            assert row is not None
+            assert row.state is state
 
 
 @pytest.mark.parametrize(
