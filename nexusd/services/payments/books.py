@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final
 
 import structlog
@@ -12,7 +13,7 @@ from nexusd.store.ledger import Ledger
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments import gate_outputs as wanted
-from nexusd_protocols.payments.charge import Exposure, Known, Refused, Reserved, Result
+from nexusd_protocols.payments.charge import OWED, Exposure, Known, Refused, Reserved, Result, same_call
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Books:
         ledger = self._ledger
         match output:
             case wanted.LookUp(key):
-                return told.LookedUp(await ledger.row(key))
+                return await self._look_up(key)
             case wanted.Reserve(entry, balance):
                 answer = await ledger.reserve(entry, now=now, balance=balance, exposure=self._exposure())
                 return self._answered(answer)
@@ -80,6 +81,16 @@ class Books:
             case wanted.Release(key, reason):
                 return told.Committed(await ledger.release(key, reason, now))
         return None
+
+    async def _look_up(self, key: str) -> told.LookedUp:
+        row = await self._ledger.row(key)
+        if row is None or not row.entry.tab or row.entry.number or row.state not in OWED:
+            return told.LookedUp(row)
+        called = await self._ledger.of_call(row.entry.request)
+        behind = sorted((each for each in called if each.position > row.position), key=lambda each: each.position)
+        # the same request may have been paid for again, beginning with a first tab
+        further = takewhile(lambda each: each.entry.number and same_call(each.entry, row.entry), behind)
+        return told.LookedUp(row, tuple(further))
 
     def _answered(self, answer: Reserved | Known | Refused) -> told.Answered:
         if isinstance(answer, Refused):

@@ -218,13 +218,12 @@ class Gate:
             return self._over(faults.LOST)
         if charge.working or charge.state not in OWED:
             return self._over(faults.IN_PROGRESS)
-        if charge.delivered is not Delivered.ALL:  # of a tab, that was shut: it buys no other call
-            return self._over(faults.TAB_FAULT)
+        if charge.delivered is not Delivered.ALL or (self.tabs and not charge.receipt):
+            return self._over(faults.TAB_FAULT)  # of a tab, that was shut or broke off: it buys no other call
         if self.delivery is Delivery.HELD and charge.state is not State.SETTLED:
             self.phase = Phase.SETTLING
             return [AwaitSettlement(self.entry.key)]
-        self.phase = Phase.ENDED
-        return [Replay(charge), End("", charge)]
+        return [Replay(charge), *self._over("")]
 
     # --- the work -----------------------------------------------------------------------------------------------------
     @property

@@ -9,9 +9,11 @@ from nexusd_protocols.payments.charge import Charge, Known, Refused, Reservation
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """Answers LookUp: the row of the key, None if there is none."""
+    """Answers LookUp: the row of the key, None if there is none. Of one that opened a call's tabs `further` are those
+    that followed it, in order."""
 
     charge: Charge | None
+    further: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

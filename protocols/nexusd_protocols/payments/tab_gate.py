@@ -4,9 +4,9 @@
                     └─ no ──> AskMore                        Rolled ──> Check ──> Roll ──> Answered
 
 One tab follows another within the call. What is committed as due of each covers pieces in order, and whatever was
-signed is charged. The first tab's row keeps the result and the receipt of the call, which names them all. If too much
-is owed to let the next tab begin, or this one grow, the call waits until something was settled. (specs/payment-gate.md
-§3)
+signed is charged. The first tab's row keeps the result and the receipt of the call, which names them all: shown again,
+it ends with all of them, too. If too much is owed to let the next tab begin, or this one grow, the call waits until
+something was settled. (specs/payment-gate.md §3)
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from nexusd_protocols.payments.gate_inputs import (
     Finished,
     Funded,
     Input,
+    LookedUp,
     Produced,
     Raised,
     Rolled,
@@ -36,6 +37,7 @@ from nexusd_protocols.payments.gate_outputs import (
     End,
     Finish,
     Grow,
+    LookUp,
     Output,
     Release,
     Roll,
@@ -56,6 +58,8 @@ class TabGate(Gate):
         self._units = units
         self._past: list[Charge] = []
         """The rows of the tabs before, in order."""
+        self._further: tuple[Charge, ...] = ()
+        """Those that followed this one when the call was made, where it is shown again."""
         self._base = 0
         """Units that these pay for."""
         self._raised: dict[str, Raised] = {}
@@ -74,7 +78,7 @@ class TabGate(Gate):
     @property
     def charges(self) -> tuple[Charge, ...]:
         """The rows of all tabs, in order, as they were last committed."""
-        return (*self._past, *(() if self.charge is None else (self.charge,)))
+        return (*self._past, *(() if self.charge is None else (self.charge, *self._further)))
 
     def handle(self, input_: Input, now: int) -> list[Output]:
         """See `Gate`."""
@@ -97,6 +101,12 @@ class TabGate(Gate):
             case Checked(balance):
                 self._balance = balance
                 return super().handle(input_, now) if self._rolled is None else self._roll(self._rolled, balance)
+            case LookedUp(_, further):
+                self._further = further
+                return super().handle(input_, now)
+            case Answered(Known()) if self.phase is Phase.RESERVING and self._end is None:
+                self.phase = Phase.LOOKING  # it was shown twice at once: what followed it is known by now
+                return [LookUp(self.entry.key)]
             case Answered(Refused() as refused) if self._growing is not None:
                 return self._not_grown(self._growing, refused)
             case Answered(answer) if self._rolled is not None:

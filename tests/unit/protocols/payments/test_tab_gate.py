@@ -37,6 +37,7 @@ from nexusd_protocols.payments.gate_outputs import (
     LookUp,
     MarkDue,
     Release,
+    Replay,
     Reserve,
     Roll,
     Send,
@@ -337,6 +338,7 @@ def test_the_next_one_follows_what_went_and_one_at_a_time() -> None:
     [
         (OPEN, faults.IN_PROGRESS),
         (rules.shut(OPEN, now=NOW), faults.TAB_FAULT),
+        (rules.interrupt(OPEN, now=NOW), faults.TAB_FAULT),
         (LOST, faults.LOST),
     ],
 )
@@ -344,6 +346,24 @@ def test_shown_again_it_buys_nothing_more(charge, code) -> None:
     one = tab_gate(FIRST)
     one.open()
     assert say(one, LookedUp(charge)) == [End(code, charge)]
+
+
+def test_shown_again_it_is_given_again_and_ends_with_all_tabs_of_its_call() -> None:
+    one = tab_gate(FIRST)
+    one.open()
+    further = due(SECOND), due(THIRD)
+    assert say(one, LookedUp(WHOLE, further)) == [Replay(WHOLE), End("", WHOLE, further)]
+
+
+def test_shown_twice_at_once_it_looks_again_once_the_other_is_whole() -> None:
+    one = tab_gate(FIRST)
+    one.open()
+    assert say(one, LookedUp(None), Checked(None), Answered(Known(WHOLE))) == [
+        Check(KEY),
+        Reserve(FIRST, None),
+        LookUp(KEY),
+    ]
+    assert say(one, LookedUp(WHOLE, (due(SECOND),))) == [Replay(WHOLE), End("", WHOLE, (due(SECOND),))]
 
 
 def test_other_misuse() -> None:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
@@ -150,20 +151,29 @@ class Call:
 class Fair:
     """bob's shop and alice's purse."""
 
-    def __init__(self, seller: Store, buyer: Store) -> None:
-        self.seller, self.buyer = seller, buyer
+    def __init__(self, seller: Store) -> None:
+        self.seller = seller
+        self.buyer: Store
         self.bob = Market(seller)
         self.bob.trust = Trust(stranger=Allowance(tab=CAP, exposure=10_000))
         self.prices: list[PriceTerms] = [PRICE]
         self.numbers = itertools.count(1)
-        salts = itertools.count()
+        self.salts = itertools.count()
+        self.policies: Policies
+        self.purse: Purse
+
+    async def buys_with(self, buyer: Store) -> None:
+        """alice's books are these from now on."""
+        self.buyer = buyer
         self.policies = Policies(buyer)
+        params = schema.PayPolicySetParams(per_request="1", networks=["base"])
+        assert await self.policies.change(AGENT, params, None) is None
         self.purse = Purse(
             purchases=buyer.purchases,
             policies=self.policies,
             tokens=Tokens(),
             clock=lambda: self.bob.now,
-            entropy=lambda size: next(salts).to_bytes(size),
+            entropy=lambda size: next(self.salts).to_bytes(size),
             emit=lambda _: None,
             account=lambda: PAYER,
         )
@@ -186,9 +196,8 @@ class Fair:
 @asynccontextmanager
 async def fair(directory: Path) -> AsyncIterator[Fair]:
     async with opened(directory / "bob.sqlite") as seller, opened(directory / "alice.sqlite") as buyer:
-        found = Fair(seller, buyer)
-        params = schema.PayPolicySetParams(per_request="1", networks=["base"])
-        assert await found.policies.change(AGENT, params, None) is None
+        found = Fair(seller)
+        await found.buys_with(buyer)
         yield found
 
 
@@ -239,6 +248,45 @@ async def test_a_stranger_goes_on_from_tab_to_tab_and_one_receipt_names_them_all
         assert (bought.tabs, bought.total, bought.cost) == (3, total, total)
         signed = await market.buyer.purchases.tabs(bought)
         assert [each.key for each in signed] == [row.entry.key for row in rows]
+
+
+async def shown_again(call: Call) -> tuple[Closing, list[Any]]:
+    """What comes of showing the payment that opened the call once more, and what comes with it."""
+    again = Call(call.fair, pieces(0))
+    again.payment = cast("Payment", SimpleNamespace(received=lambda _size: None))
+    again.sale = Sale(shop_of(call.fair.bob), ALICE.peer_id, call.opened, call.fair.prices, "")
+    with trio.fail_after(20):
+        closing = await again.sale.run(again, events.PaymentOffered(payment=call.payment.pay.payment))
+    return closing, again.came
+
+
+async def test_shown_again_a_call_is_given_again_and_ends_with_all_of_its_tabs(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        call = Call(market, pieces(700))
+        closing = await call.run()
+        rows = await call.rows()
+        await Call(market, pieces(300)).run()
+        again, came = await shown_again(call)
+        assert came == call.came
+        assert isinstance(again.command, commands.Done)
+        assert isinstance(closing.command, commands.Done)
+        assert again.command.response == closing.command.response
+        assert (again.key, again.amount) == (rows[0].entry.key, sum(receipt_of(again).charges.values()))
+        assert await market.seller.ledger.of_call(rows[0].entry.request) == rows, "nothing more was charged"
+
+
+async def test_of_a_request_that_was_paid_for_twice_each_payment_ends_with_its_own_tabs(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+        first, second = Call(market, pieces(250)), Call(market, pieces(450))
+        await first.run()
+        second.opened = first.opened
+        async with opened(tmp_path / "other.sqlite") as buyer:  # alice's daemon knows nothing of the first
+            await market.buys_with(buyer)
+            assert (await second.run()).outcome == "ok"
+        for call in (first, second):
+            closing, came = await shown_again(call)
+            assert came == call.came
+            assert closing.amount == sum(receipt_of(closing).charges.values())
 
 
 async def test_who_is_known_pays_to_the_unit(tmp_path: Path) -> None:
