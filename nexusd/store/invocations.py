@@ -25,6 +25,7 @@ NOT_BEGUN: Final = frozenset(
         Code.PAYMENT_REQUIRED,
         Code.PAYMENT_TIMEOUT,
         Code.PAYMENT_INVALID,
+        "invalid_params",
         "payment_required",
         "payment_refused",
         "payment_rejected",

@@ -80,6 +80,9 @@ def paid(payment: Payment | None, end: End) -> dict[str, Any]:
     if payment is None or end.payment is None or end.payment.state not in ("paid", "pending"):
         return {}
     units, unit = payment.used
+    if end.payment.unit and end.payment.receipt.startswith("verified"):
+        # what came; a tab may have been signed for more, since it begins with so much
+        units, unit = end.payment.units, end.payment.unit
     return {
         "payment": end.payment.id,
         "asset": payment.asset,

@@ -65,7 +65,15 @@ async def test_calls_are_metered_both_ways_and_by_what_was_paid(store) -> None:
 
 
 async def test_what_was_not_begun_is_no_call_and_did_not_fail(store) -> None:
-    outcomes = ["payment_required", "PAYMENT_REQUIRED", "nexus_exposure", "NOT_FOUND", "timeout", "ok"]
+    outcomes = [
+        "payment_required",
+        "PAYMENT_REQUIRED",
+        "invalid_params",
+        "nexus_exposure",
+        "NOT_FOUND",
+        "timeout",
+        "ok",
+    ]
     for number, outcome in enumerate(outcomes):
         await store.invocations.record(ALICE, invocation(number, outcome=outcome, output_bytes=0))
     # what was refused in the middle of its work was begun all the same
@@ -73,12 +81,12 @@ async def test_what_was_not_begun_is_no_call_and_did_not_fail(store) -> None:
     paid = {"payment": f"{USDC}/p/8", "asset": USDC, "units": 1, "amount": 1}
     await store.invocations.record(ALICE, invocation(8, outcome="settlement_pending", output_bytes=0, **paid))
     free, bought = await store.metering.sums(ALICE)
-    assert (free.calls, free.failed, free.not_begun) == (3, 2, 4)
+    assert (free.calls, free.failed, free.not_begun) == (3, 2, 5)
     assert (bought.calls, bought.failed, bought.not_begun) == (1, 1, 0)
     assert await faults(store) == []
     await store.metering.fold((KEEP_DAYS + 2) * DAY_MS)
     assert [(sums.calls, sums.failed, sums.not_begun) for sums in await store.metering.sums(ALICE)] == [
-        (3, 2, 4),
+        (3, 2, 5),
         (1, 1, 0),
     ]
 
