@@ -343,7 +343,7 @@ def _purchases(found: PurchaseList, empty: str) -> str:
 
 def _explained(found: PayExplained) -> str:
     one = found.purchase
-    passing = found.counts_until and one.counts != "0"
+    until = found.counts_until if one.counts != "0" else None
     rows = [
         ("id", one.id),
         ("at", clock(one.at)),
@@ -354,7 +354,7 @@ def _explained(found: PayExplained) -> str:
         ("signed", f"{one.signed} {one.asset}" + (f" in {counted(one.tabs, 'tab')}" if one.tabs else "")),
         ("paid to", one.pay_to),
         ("transaction", one.transaction or "none that was told"),
-        ("counts as spent", one.counts + (f" until {clock(found.counts_until)}" if passing else "")),
+        ("counts as spent", one.counts + (f" until {clock(until)}" if until else "")),
     ]
     if found.tabs:
         rows += [(f"tab {n}", f"{tab.amount} {one.asset}: {tab.key}") for n, tab in enumerate(found.tabs, 1)]
