@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+
 
 class Rate:
     """A token bucket. `burst` is what it holds at first and at most, `per_second` what flows in."""
@@ -32,3 +38,28 @@ class Rate:
     def _refill(self, now: float) -> None:
         self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_second)
         self._at = now
+
+
+class Rates(Generic[KeyT]):
+    """The same rate for each of many, of whom the last `most` are remembered. Who is forgotten begins anew."""
+
+    def __init__(self, burst: float, per_second: float, *, most: int) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._most = most
+        self._rates: OrderedDict[KeyT, Rate] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._rates)
+
+    def of(self, key: KeyT, now: float) -> Rate:
+        """That one's."""
+        rate = self._rates.get(key)
+        if rate is None:
+            rate = self._rates[key] = Rate(self._burst, self._per_second, now)
+            if len(self._rates) > self._most:
+                self._rates.popitem(last=False)
+        else:
+            self._rates.move_to_end(key)
+        return rate

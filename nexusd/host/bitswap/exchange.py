@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -39,7 +38,7 @@ from nexusd_protocols.bitswap.message import Message, MessageStream
 from nexusd_protocols.bitswap.server import Server
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.identity import PeerId
-from nexusd_protocols.rate import Rate
+from nexusd_protocols.rate import Rates
 
 INBOUND_STREAMS: Final = 56
 """Streams of one peer: js-bitswap opens one for each message, and up to 50 at once. Eight of the 64 that a peer may
@@ -87,7 +86,7 @@ class Exchange:
         self._lines: dict[PeerId, Line] = {}
         self._sessions: dict[SessionId, Session] = {}
         self._numbers = itertools.count(1)
-        self._rates: OrderedDict[PeerId, Rate] = OrderedDict()
+        self._rates: Rates[PeerId] = Rates(ENTRIES, ENTRIES_PER_SECOND, most=RATES)
         self._nursery: trio.Nursery | None = None
         self._sleeps_until = math.inf
         self._sooner = trio.Event()
@@ -225,16 +224,7 @@ class Exchange:
             self._received.add(message)
             self._tell_client(Heard(peer, message))
             self._tell_server(Heard(peer, message))
-            debt = self._rate(peer).turn(trio.current_time(), max(1, message.entries))
+            now = trio.current_time()
+            debt = self._rates.of(peer, now).turn(now, max(1, message.entries))
             del message  # or as many would be held here as there are streams
             await trio.sleep(debt)
-
-    def _rate(self, peer: PeerId) -> Rate:
-        rate = self._rates.get(peer)
-        if rate is None:
-            rate = self._rates[peer] = Rate(ENTRIES, ENTRIES_PER_SECOND, trio.current_time())
-            if len(self._rates) > RATES:
-                self._rates.popitem(last=False)
-        else:
-            self._rates.move_to_end(peer)
-        return rate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -13,7 +12,7 @@ from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.kad.message import Message
 from nexusd_protocols.kad.server import Asker, Server
-from nexusd_protocols.rate import Rate
+from nexusd_protocols.rate import Rates
 
 IDLE_SECONDS: Final = 60.0
 """go-libp2p keeps its stream for the next question; it gives up one that rests for a minute, as we do."""
@@ -39,13 +38,14 @@ class Serving:
         self._asker = asker
         self._charge = charge
         self._now = now
-        self._rates: OrderedDict[PeerId, Rate] = OrderedDict()
+        self._rates: Rates[PeerId] = Rates(QUESTIONS, QUESTIONS_PER_SECOND, most=RATES)
 
     async def serve(self, channel: Channel[Message, Message]) -> None:
         """Answer the questions of one stream, in their order, until the peer ends it."""
         asker = self._asker(channel.peer)
         while (question := await channel.receive(timeout=IDLE_SECONDS)) is not None:
-            await trio.sleep(self._rate(channel.peer).turn(trio.current_time()))
+            now = trio.current_time()
+            await trio.sleep(self._rates.of(channel.peer, now).turn(now))
             try:
                 answer = self._server.answer(asker, question, self._now())
             except RemoteProtocolError as error:
@@ -54,13 +54,3 @@ class Serving:
                 raise
             if answer is not None:
                 await channel.send(answer)
-
-    def _rate(self, peer: PeerId) -> Rate:
-        rate = self._rates.get(peer)
-        if rate is None:
-            rate = self._rates[peer] = Rate(QUESTIONS, QUESTIONS_PER_SECOND, trio.current_time())
-            if len(self._rates) > RATES:
-                self._rates.popitem(last=False)
-        else:
-            self._rates.move_to_end(peer)
-        return rate

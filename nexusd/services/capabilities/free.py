@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nexusd_protocols.rate import Rate
+from nexusd_protocols.rate import Rates
 
 PEERS: Final = 4096
 """Pairs of capability and peer that are remembered. Beyond, the one that came longest ago begins anew: who has so many
@@ -16,17 +16,9 @@ class FreeTier:
     """`an_hour` calls of one peer to one capability: as many at once, and as many each hour after that."""
 
     def __init__(self, an_hour: int) -> None:
-        self._an_hour = an_hour
         self.used_up = f"{an_hour} calls an hour are free, and used up; try again later"
-        self._rates: dict[tuple[str, str], Rate] = {}
+        self._rates: Rates[tuple[str, str]] = Rates(an_hour, an_hour / HOUR_S, most=PEERS)
 
     def allows(self, capability: str, peer: str, now: float) -> bool:
         """Count one more call, at `now` in seconds of any clock. False if that is too many."""
-        key = capability, peer
-        rate = self._rates.pop(key, None)
-        if rate is None:
-            while len(self._rates) >= PEERS:
-                del self._rates[next(iter(self._rates))]
-            rate = Rate(self._an_hour, self._an_hour / HOUR_S, now)
-        self._rates[key] = rate
-        return rate.allows(now)
+        return self._rates.of((capability, peer), now).allows(now)

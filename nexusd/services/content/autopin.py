@@ -24,7 +24,7 @@ from nexusd_protocols.content.cid import DAG_PB, Cid
 from nexusd_protocols.content.unixfs import total_size
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import RoomId
-from nexusd_protocols.rate import Rate
+from nexusd_protocols.rate import Rates
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Autopin:
         self._names = names
         self._keeping = keeping
         self._fetches = fetches
-        self._rates: OrderedDict[PeerId, Rate] = OrderedDict()
+        self._rates: Rates[PeerId] = Rates(REFERENCES_A_MINUTE, REFERENCES_A_MINUTE / 60, most=SENDERS)
         self._pins: OrderedDict[tuple[str, Cid], None] = OrderedDict()
         self._wasted: Counter[int] = Counter()
         """Bytes that came of things that were not kept, by the minute."""
@@ -84,7 +84,10 @@ class Autopin:
     def referred(self, room: RoomId, sender: PeerId, references: Sequence[str]) -> None:
         """A message that was kept refers to these. Never waits."""
         found = [cid for cid in map(_cid, references[: limits.REFERENCES]) if cid is not None]
-        if not self.enabled or not found or not self._rate(sender).allows(trio.current_time()):
+        if not self.enabled or not found:
+            return
+        now = trio.current_time()
+        if not self._rates.of(sender, now).allows(now):
             return
         for at, cid in enumerate(found):
             try:
@@ -153,16 +156,6 @@ class Autopin:
         for minute in [each for each in self._wasted if each < since]:
             del self._wasted[minute]
         return self._wasted.total()
-
-    def _rate(self, sender: PeerId) -> Rate:
-        rate = self._rates.get(sender)
-        if rate is None:
-            rate = self._rates[sender] = Rate(REFERENCES_A_MINUTE, REFERENCES_A_MINUTE / 60, trio.current_time())
-            if len(self._rates) > SENDERS:
-                self._rates.popitem(last=False)
-        else:
-            self._rates.move_to_end(sender)
-        return rate
 
 
 def _cid(text: str) -> Cid | None:

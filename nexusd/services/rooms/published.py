@@ -27,7 +27,7 @@ from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.history import v1
 from nexusd_protocols.history.batch import BatchRef, read_batch
 from nexusd_protocols.identity import PeerId, Signer
-from nexusd_protocols.rate import Rate
+from nexusd_protocols.rate import Rate, Rates
 from nexusd_protocols.room import message as wire
 
 log = structlog.get_logger(__name__)
@@ -104,7 +104,7 @@ class Published:
         self._rendering = trio.Lock()
         """One after the other: it is work for whoever is curious."""
         self._written = Rate(*WRITTEN_BYTES, trio.current_time())
-        self._asked: dict[PeerId, Rate] = {}
+        self._asked: Rates[PeerId] = Rates(*QUESTIONS, most=PEERS)
 
     def start(self) -> None:
         """Be asked from now on."""
@@ -118,21 +118,14 @@ class Published:
         if joined is None:
             await channel.send(Tell(), timeout=ANSWER_S)
         else:
-            if self._may_ask(channel.peer):
+            now = trio.current_time()
+            if self._asked.of(channel.peer, now).allows(now):
                 async with self._rendering:
                     await self._render(joined)
             else:
                 self._penalise(channel.peer, "too_many_comparisons", 1)
             await channel.send(_told(self._rendered.get(joined) or _Rendered(), request), timeout=ANSWER_S)
         await channel.close_write()
-
-    def _may_ask(self, peer: PeerId) -> bool:
-        now = trio.current_time()
-        rate = self._asked.pop(peer, None) or Rate(*QUESTIONS, now)
-        self._asked[peer] = rate
-        if len(self._asked) > PEERS:
-            del self._asked[next(iter(self._asked))]
-        return rate.allows(now)
 
     async def _render(self, joined: Joined) -> None:
         """Make some of what is missing. Where the disk is full, what was there before stays on offer."""

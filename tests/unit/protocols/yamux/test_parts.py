@@ -1,4 +1,4 @@
-"""The parts of a session: headers, byte queues, budgets, windows, heartbeats, stream ids, rosters, rates."""
+"""The parts of a session: headers, byte queues, budgets, windows, heartbeats, stream ids, rosters, tolerance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexusd_protocols.errors import FLOOD, RemoteProtocolError
-from nexusd_protocols.rate import Rate
 from nexusd_protocols.yamux import stream_ids
 from nexusd_protocols.yamux.bounds import Bounds
 from nexusd_protocols.yamux.budget import Budget
@@ -352,17 +351,7 @@ def test_ours_wait_for_an_answer_and_the_peers_to_be_accepted():
     assert (roster.full, roster.inbound, list(roster.streams)) == (False, 1, [1, 5, 4])
 
 
-# --- rates ----------------------------------------------------------------------------------------------------------
-def test_a_rate_allows_a_burst_and_then_so_many_a_second():
-    rate = Rate(3, 2.0, 0.0)
-    assert [rate.allows(0.0) for _ in range(4)] == [True, True, True, False]
-    assert rate.allows(0.4) is False
-    assert rate.allows(0.5) is True
-    assert rate.allows(0.5) is False
-    assert [rate.allows(100.0) for _ in range(4)] == [True, True, True, False]
-    assert rate.allows(50.0) is False  # a clock that goes back gives nothing
-
-
+# --- tolerance ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("method", "burst", "code", "penalty"),
     [
