@@ -303,10 +303,11 @@ class Purse:
         }
         self._emit(LiveEvent(kind="invoke", type="approval", at=self._clock(), data=data, peer=row.intent.peer))
         try:
-            await self._waiting[id_].wait()
+            # it can be seen since it is on the disk, and may have been decided before anybody waited
+            while (decided := await self._purchases.get(id_)) and decided.state is PurchaseState.WAITING:
+                await self._waiting[id_].wait()
         finally:
             del self._waiting[id_]
-        decided = await self._purchases.get(id_)
         if decided is None or decided.state is not PurchaseState.INTENDED:
             return Refusal("payment_rejected")
         return None

@@ -320,6 +320,22 @@ async def test_who_gives_up_waiting_for_a_person_has_bought_nothing(tmp_path: Pa
         assert payment.pay.payment["payload"]["authorization"]["validBefore"] == str(NOW + 60 + 60)
 
 
+async def test_a_person_may_decide_before_anybody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shopper(tmp_path, approve_above="0.05") as alice:
+        purchases = alice.store.purchases
+        intend = purchases.intend
+
+        async def intend_and_decide(*given: Any, **options: Any) -> Any:
+            intended = await intend(*given, **options)
+            await purchases.decide("call-1", True, alice.now)
+            alice.purse.decided("call-1")
+            return intended
+
+        monkeypatch.setattr(purchases, "intend", intend_and_decide)
+        with trio.fail_after(5):
+            assert isinstance(await alice.purse.pay(alice.wish()), Payment)
+
+
 async def test_a_call_made_again_shows_what_was_signed_and_pays_no_more(tmp_path: Path) -> None:
     async with shopper(tmp_path, per_day="0.1") as alice:
         first = await alice.purse.pay(alice.wish(id="one"))
