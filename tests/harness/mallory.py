@@ -11,12 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import trio
-from libp2p import create_identity_from_seed, create_new_x25519_key_pair, new_host
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
 
 from nexusd import paths
@@ -26,6 +23,7 @@ from nexusd_protocols.pubsub import rpc_pb2
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.daemon import Daemon
 from tests.harness.nodes import signer
+from tests.harness.stock import stock_host
 
 quieten()
 
@@ -167,9 +165,7 @@ def framed(data: bytes) -> bytes:
 @asynccontextmanager
 async def mallory(*victims: Daemon, name: str = "mallory", agent_version: str | None = None) -> AsyncIterator[Mallory]:
     """Mallory on loopback, connected to the victims."""
-    keys = create_identity_from_seed(signer(name).seed())
-    noise = {NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)}
-    host = new_host(key_pair=keys, sec_opt=noise)
+    host = stock_host(name)
     host.set_stream_handler(TProtocol(MESHSUB), _listen)  # who takes no RPCs is no pubsub peer
     if agent_version is not None:
         _introduce(host, agent_version)

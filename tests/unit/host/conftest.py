@@ -8,16 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import trio
-from libp2p import create_identity_from_seed, create_new_x25519_key_pair, new_host
 from libp2p.custom_types import TProtocol
 from libp2p.network.connection import swarm_connection
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
 
 from nexusd.host.loggers import quieten
 from tests.harness.muxed import muxed, tcp_raws
-from tests.harness.nodes import connected, loopback, signer
+from tests.harness.nodes import connected, loopback
+from tests.harness.stock import stock_host
 
 quieten()
 
@@ -54,14 +52,6 @@ async def joined() -> AsyncIterator[tuple]:
     """Alice's and bob's connection, in memory."""
     async with muxed() as (alice, bob):
         yield alice, bob
-
-
-def stock_host(name: str, **options):
-    """A host as py-libp2p makes it, but for Noise alone unless told otherwise."""
-    keys = create_identity_from_seed(signer(name).seed())
-    noise = {NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)}
-    options = {"sec_opt": noise} | options
-    return new_host(key_pair=keys, **options)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from nexusd.host.limits.figures import Figures
 from nexusd.host.listener import ListenError, _group
 from nexusd.host.ports import HostError
 from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, running, until
-from tests.unit.host.conftest import stock_host
+from tests.harness.stock import stock_host
 
 
 @pytest.fixture

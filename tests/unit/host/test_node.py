@@ -15,7 +15,8 @@ from nexusd.host import interfaces
 from nexusd.host.node import Node
 from nexusd.host.ports import PeerConnected, PeerDisconnected, PeerIdentified
 from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, next_event, running, signer, until
-from tests.unit.host.conftest import address_of, dial_stock, running_stock, stock_host
+from tests.harness.stock import stock_host
+from tests.unit.host.conftest import address_of, dial_stock, running_stock
 
 
 async def stays_open() -> bool:
@@ -158,14 +159,17 @@ async def test_two_connections_are_one_peer():
 
 
 async def test_nobody_is_dialled_unasked():
-    async with loopback("alice", "bob") as (alice, bob):
-        alice._host.get_peerstore().add_addrs(
-            ID.from_string(bob.peer_id), [Multiaddr(a.partition("/p2p/")[0]) for a in bob.addresses()], 3600
-        )
-        await alice._swarm.auto_connector.maybe_connect()
-        alice._swarm._schedule_auto_connect()
-        await trio.testing.wait_all_tasks_blocked(0.1)
-        assert not alice.connected()
+    """By nodes of ours, nor by the stock hosts that they are tested with."""
+    async with loopback("alice", "bob") as (alice, bob), running_stock("mallory") as mallory:
+        for host in (alice._host, mallory):
+            swarm = host.get_network()
+            host.get_peerstore().add_addrs(
+                ID.from_string(bob.peer_id), [Multiaddr(a.partition("/p2p/")[0]) for a in bob.addresses()], 3600
+            )
+            await swarm.auto_connector.maybe_connect()
+            swarm._schedule_auto_connect()
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            assert not swarm.get_connections()
 
 
 async def test_a_charge_is_logged_with_the_address_it_came_from():

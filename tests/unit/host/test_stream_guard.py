@@ -14,7 +14,8 @@ from multiaddr import Multiaddr
 
 from nexusd.host.ports import ConnectionLostError, PeerConnected, UnreachableError
 from tests.harness.nodes import Bytes, connected, loopback, loopback_node, next_event, running, until
-from tests.unit.host.conftest import KILLER, TOY, address_of, dial_stock, raw_stream, running_stock, stock_host
+from tests.harness.stock import stock_host
+from tests.unit.host.conftest import KILLER, TOY, address_of, dial_stock, raw_stream, running_stock
 
 
 def test_the_killer_has_25_bytes():

@@ -11,7 +11,8 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from tests.harness.kad import Numbered
-from tests.unit.host.conftest import address_of, running_stock, stock_host
+from tests.harness.stock import stock_host
+from tests.unit.host.conftest import address_of, running_stock
 
 
 class _Numbered(Validator):
