@@ -43,6 +43,8 @@ Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 PAGE: Final = limits.PAGE_ROWS
 NONE: Final = "none"
+OUTCOMES: Final = {**faults.CODES, faults.UNEXPECTED_SETTLE: "nothing was charged"}
+"""What the outcome of a payment is called; providers name work that failed like a settlement that did."""
 RECEIPT: Final = "what `nexus pay explain ID --receipt` printed"
 
 
@@ -320,7 +322,7 @@ def _policy(shown: PayPolicy) -> str:
 
 def _state(one: PurchaseView) -> str:
     """Where a payment stands, and why."""
-    return f"{one.state}: {faults.CODES.get(one.outcome, one.outcome)}" if one.outcome else one.state
+    return f"{one.state}: {OUTCOMES.get(one.outcome, one.outcome)}" if one.outcome else one.state
 
 
 def _purchases(found: PurchaseList, empty: str) -> str:

@@ -144,6 +144,9 @@ def test_why_a_payment_came_to_nothing_is_told_in_words(nexus, daemon):
     assert "  closed: too much is owed already that is not settled  " in nexus("pay", "history", tty=True).out
     assert "nexus_exposure" not in nexus("pay", "explain", "019aca5e", tty=True).out
     assert nexus("pay", "history").data["purchases"][0]["outcome"] == "nexus_exposure"
+    failed = replace(closed, outcome="unexpected_settle_error")
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[failed])
+    assert "  closed: nothing was charged  " in nexus("pay", "history", tty=True).out
 
 
 def test_until_when_a_payment_counts_as_spent(nexus, daemon):
