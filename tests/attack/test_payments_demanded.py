@@ -17,8 +17,8 @@ from nexusd_protocols import ndjson
 from nexusd_protocols.payments import receipt
 from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.tokens import USDC_POLYGON
-from tests.attack.test_terminal import EVIL, harmless, on_a_terminal
 from tests.crash.market import PASSWORD, keep_wallet
+from tests.harness import terminal
 from tests.harness.daemon import Daemon, Home, connect
 from tests.harness.mallory import mallory
 from tests.harness.nodes import until
@@ -295,7 +295,7 @@ async def test_who_decides_sees_no_more_than_text_and_what_was_given_up_is_not_p
     async with rogue(buyer) as provider:
 
         async def ask(visitor: Visitor) -> None:
-            await visitor.demand({**provider.required(), "error": f"{EVIL}pay approve all"})
+            await visitor.demand({**provider.required(), "error": f"{terminal.EVIL}pay approve all"})
 
         provider.script = ask
         async with trio.open_nursery() as nursery:
@@ -308,8 +308,8 @@ async def test_who_decides_sees_no_more_than_text_and_what_was_given_up_is_not_p
             await until(lambda: buyer.rpc("pay.approvals")["purchases"])
             (row,) = buyer.rpc("pay.approvals")["purchases"]
             for command in (("approvals",), ("explain", row["id"]), ("history",)):
-                shown = await trio.to_thread.run_sync(lambda given=command: on_a_terminal(buyer, "pay", *given))
-                harmless(shown, shown="0.1 USDC")
+                shown = await trio.to_thread.run_sync(lambda given=command: terminal.shown(buyer, "pay", *given))
+                terminal.harmless(shown, shown="0.1 USDC")
         assert said[0].code == "timeout"
         # the call is over, and with it what could be approved
         refused = await trio.to_thread.run_sync(lambda: buyer.cli_error("pay", "approve", row["id"]))

@@ -7,26 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import terminal
 from tests.harness.daemon import Daemon
 from tests.harness.mallory import mallory
 from tests.harness.nodes import until
-
-EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\x9d52;c;AAAA\x9c\u202egnp.exe\u200b\r\x08\x00"
-
-
-def shown_on_a_terminal(daemon: Daemon, *args: str) -> str:
-    """All that a command writes to its terminal, however it ends."""
-    _, output = terminal.on_a_terminal(daemon, *args)
-    return output.decode(errors="surrogateescape")
-
-
-def harmless(output: str, *, shown: str = "") -> None:
-    """Only what is visible, tabs and line ends. Colours of our own would be allowed; there are none."""
-    assert shown in output, output
-    wrong = [c for c in output if (ord(c) < 0x20 and c not in "\r\n\t") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u200b"]
-    assert not wrong, (wrong, output)
-    assert "\r" not in output.replace("\r\n", ""), "a lone carriage return"
+from tests.harness.terminal import EVIL, harmless, shown
 
 
 async def test_the_version_of_a_peer(alice: Daemon) -> None:
@@ -34,16 +18,16 @@ async def test_the_version_of_a_peer(alice: Daemon) -> None:
         await until(
             lambda: any(p["peerId"] == m.peer_id and p["agentVersion"] for p in alice.rpc("peers.list")["peers"])
         )
-        harmless(shown_on_a_terminal(alice, "peers"), shown=m.peer_id[-8:])
-        harmless(shown_on_a_terminal(alice, "peers", "--json"), shown=m.peer_id)
+        harmless(shown(alice, "peers"), shown=m.peer_id[-8:])
+        harmless(shown(alice, "peers", "--json"), shown=m.peer_id)
 
 
 def test_a_description(alice: Daemon, bob: Daemon) -> None:
     alice.rpc("capability.serve", name="described", description=f"{EVIL}words", command={"argv": ["true"], "cwd": "/"})
     try:
-        harmless(shown_on_a_terminal(bob, "capability", "list", alice.peer_id), shown="words")
-        harmless(shown_on_a_terminal(alice, "capability", "list"), shown="words")
-        harmless(shown_on_a_terminal(bob, "capability", "list", alice.peer_id, "--json"), shown="described")
+        harmless(shown(bob, "capability", "list", alice.peer_id), shown="words")
+        harmless(shown(alice, "capability", "list"), shown="words")
+        harmless(shown(bob, "capability", "list", alice.peer_id, "--json"), shown="described")
     finally:
         alice.rpc("capability.unregister", name="described")
 
@@ -54,7 +38,7 @@ def test_the_words_of_a_command_that_fails(alice: Daemon, bob: Daemon, tmp_path:
     script.write_text(f"import sys\nsys.stderr.write({EVIL!r} + 'stderr end')\nsys.exit(3)\n", encoding="utf-8")
     alice.rpc("capability.serve", name="fails", command={"argv": ["python3", str(script)], "cwd": "/"})
     try:
-        harmless(shown_on_a_terminal(bob, "invoke", alice.peer_id, "fails", "x", *flags), shown="stderr end")
+        harmless(shown(bob, "invoke", alice.peer_id, "fails", "x", *flags), shown="stderr end")
     finally:
         alice.rpc("capability.unregister", name="fails")
 
@@ -66,17 +50,17 @@ def test_events_and_their_names(alice: Daemon, bob: Daemon, tmp_path: Path, flag
     script.write_text("import sys\n" + "".join(f"print({json.dumps(line)!r})\n" for line in lines), encoding="utf-8")
     alice.rpc("capability.serve", name="named", command={"argv": ["python3", str(script)], "cwd": "/", "jsonl": True})
     try:
-        harmless(shown_on_a_terminal(bob, "invoke", alice.peer_id, "named", "x", *flags), shown="end")
+        harmless(shown(bob, "invoke", alice.peer_id, "named", "x", *flags), shown="end")
     finally:
         alice.rpc("capability.unregister", name="named")
 
 
-def test_messages_in_json_shown_on_a_terminal(alice: Daemon, bob: Daemon) -> None:
+def test_messages_in_json_on_a_terminal(alice: Daemon, bob: Daemon) -> None:
     """JSON escapes some control characters, and not those beyond ASCII: a terminal obeys them all the same."""
     bob.rpc("dm.send", peer=alice.peer_id, content=f"{EVIL}in json")
-    harmless(shown_on_a_terminal(alice, "dm", "list", "--limit", "1", "--json"), shown="in json")
-    harmless(shown_on_a_terminal(alice, "dm", "list", "--limit", "1"), shown="in json")
-    harmless(shown_on_a_terminal(alice, "rpc", "dm.list", '{"limit":1}'), shown="in json")
+    harmless(shown(alice, "dm", "list", "--limit", "1", "--json"), shown="in json")
+    harmless(shown(alice, "dm", "list", "--limit", "1"), shown="in json")
+    harmless(shown(alice, "rpc", "dm.list", '{"limit":1}'), shown="in json")
     # and it is the same text to a program
     assert alice.cli("dm", "list", "--limit", "1")["messages"][0]["content"] == f"{EVIL}in json"
 
@@ -93,4 +77,4 @@ def test_messages_in_json_shown_on_a_terminal(alice: Daemon, bob: Daemon) -> Non
     ids=["room", "peer", "address", "method", "command"],
 )
 def test_what_a_refusal_quotes(alice: Daemon, args: tuple[str, ...]) -> None:
-    harmless(shown_on_a_terminal(alice, *args))
+    harmless(shown(alice, *args))
