@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clock, table
+from nexusd_protocols.payments import faults
 from nexusd_protocols.rpc.schema import ChargeView, PaySettleStatus
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -70,4 +71,4 @@ def _standing(one: ChargeView, now_ms: int | None = None) -> str:
         now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         left = one.valid_before > now
         state += f" until {clock(one.valid_before)}" if left else f", over since {clock(one.valid_before)}"
-    return f"{state}: {one.reason}" if one.reason else state
+    return f"{state}: {faults.CODES.get(one.reason, one.reason)}" if one.reason else state

@@ -54,6 +54,7 @@ def test_what_is_owed(nexus, daemon):
         ({"state": "submitted", "reason": ""}, f"submitted until {clock(LATER)}"),
         ({"valid_before": AT}, f"due, over since {clock(AT)}: the account has too little"),
         ({"state": "settled", "reason": ""}, "settled"),
+        ({"state": "released", "reason": "nexus_exposure"}, "released: too much is owed already that is not settled"),
         ({"state": "lost", "valid_before": AT, "reason": "too late"}, "lost: too late"),
         ({"state": "reserved", "reason": "its call is under way"}, "reserved: its call is under way"),
     ],
