@@ -92,10 +92,9 @@ class Wallet:
 
     async def unlock(self, params: schema.WalletUnlockParams) -> schema.WalletShow | Refusal:
         """Open it until the daemon stops."""
-        try:
-            text = await trio.to_thread.run_sync(self._read)
-        except FileNotFoundError:
-            return Refusal("no_wallet")
+        text = await self._kept()
+        if isinstance(text, Refusal):
+            return text
         opened = await self._unlock(text, params.password)
         return opened if isinstance(opened, Refusal) else self._show()
 
@@ -105,11 +104,11 @@ class Wallet:
 
     async def backup(self) -> schema.WalletBackup | Refusal:
         """The keystore as it is on the disk."""
+        text = await self._kept()
+        if isinstance(text, Refusal):
+            return text
         try:
-            text = await trio.to_thread.run_sync(self._read)
             return schema.WalletBackup(address=checksummed(_address_of(text)), keystore=text)
-        except FileNotFoundError:
-            return Refusal("no_wallet")
         except ValueError as error:
             return Refusal("refused", str(error))
 
@@ -147,6 +146,15 @@ class Wallet:
         self._account, self._address = account, account.address
         self._opened(account)
 
+    async def _kept(self) -> str | Refusal:
+        """The keystore as it is on the disk."""
+        try:
+            return await trio.to_thread.run_sync(self._read)
+        except FileNotFoundError:
+            return Refusal("no_wallet")
+        except (OSError, ValueError) as error:
+            return Refusal("refused", f"The keystore {self._path} cannot be read: {error}")
+
     def _read(self) -> str:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -175,7 +183,9 @@ def _address_of(text: str) -> Address:
 def _decrypt(text: str, password: str) -> bytes | Refusal:
     """The key of a keystore. Slow on purpose: call it in a thread."""
     try:
-        return bytes(_keystores().decrypt(text, password))
+        secret = bytes(_keystores().decrypt(text, password))
+        Account(secret)  # raises ValueError for what is no key
+        return secret
     except Exception as error:  # whatever a file that is no keystore makes of the library
         if isinstance(error, ValueError) and "MAC" in str(error):
             return Refusal("wrong_password")

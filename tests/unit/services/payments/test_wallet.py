@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from eth_account import Account as Keystores
+from msgspec.structs import replace
 
 from nexusd.services.payments.wallet import Wallet
 from nexusd_protocols.payments.address import checksummed
@@ -101,13 +103,28 @@ async def test_what_is_no_key_makes_no_wallet(tmp_path: Path, given: dict[str, s
     assert names(tmp_path) == []
 
 
-async def test_a_damaged_keystore_stops_nothing_and_stays(tmp_path: Path) -> None:
+async def test_a_keystore_of_what_is_no_key_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await wallet(tmp_path).new(schema.WalletNewParams(password=PASSWORD))
+    nothing = SimpleNamespace(decrypt=lambda *_: bytes(32))
+    monkeypatch.setattr("nexusd.services.payments.wallet._keystores", lambda: nothing)
+    found = wallet(tmp_path)
+    await found.load(PASSWORD)
+    assert found.account is None
+    assert (await found.show()) == replace(shown(made), unlocked=False)
+    assert isinstance(await found.unlock(schema.WalletUnlockParams(password=PASSWORD)), Refusal)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", None], ids=["cut short", "no text", "a directory"])
+async def test_a_damaged_keystore_stops_nothing_and_stays(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "wallet.json"
-    file.write_text("{")
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
     found = wallet(tmp_path)
     await found.load(PASSWORD)
     assert found.address is None
     assert isinstance(await found.new(schema.WalletNewParams(password=PASSWORD)), Refusal)
     assert isinstance(await found.backup(), Refusal)
     assert isinstance(await found.unlock(schema.WalletUnlockParams(password=PASSWORD)), Refusal)
-    assert file.read_text() == "{"
+    assert file.is_dir() if content is None else file.read_bytes() == content
