@@ -64,11 +64,11 @@ def _settlements(found: PaySettleStatus) -> str:
     )
 
 
-def _standing(one: ChargeView, now_ms: int | None = None) -> str:
+def _standing(one: ChargeView) -> str:
     """A charge's state, until when it can be settled where it is not yet, and what it waits for or why it ended."""
     state = one.state
     if one.state in ("due", "submitted"):
-        now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        left = one.valid_before > now
-        state += f" until {clock(one.valid_before)}" if left else f", over since {clock(one.valid_before)}"
+        now = time.time_ns() // 1_000_000
+        words = "lost after" if one.valid_before > now else "its time was over at"
+        state += f" ({words} {clock(one.valid_before)})"
     return f"{state}: {faults.CODES.get(one.reason, one.reason)}" if one.reason else state

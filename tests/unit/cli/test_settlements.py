@@ -44,15 +44,16 @@ def test_what_is_owed(nexus, daemon):
     assert "base     does not settle  the account has too little\n" in shown
     assert "polygon" not in shown
     assert (
-        f"due until {clock(LATER)}: the account has too little  0.1 USDC  base     upper       0xab   none\n" in shown
+        f"due (lost after {clock(LATER)}): the account has too little  0.1 USDC  base     upper       0xab   none\n"
+        in shown
     )
 
 
 @pytest.mark.parametrize(
     ("charge", "standing"),
     [
-        ({"state": "submitted", "reason": ""}, f"submitted until {clock(LATER)}"),
-        ({"valid_before": AT}, f"due, over since {clock(AT)}: the account has too little"),
+        ({"state": "submitted", "reason": ""}, f"submitted (lost after {clock(LATER)})"),
+        ({"valid_before": AT}, f"due (its time was over at {clock(AT)}): the account has too little"),
         ({"state": "settled", "reason": ""}, "settled"),
         ({"state": "released", "reason": "nexus_exposure"}, "released: too much is owed already that is not settled"),
         ({"state": "lost", "valid_before": AT, "reason": "too late"}, "lost: too late"),
