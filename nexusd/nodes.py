@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import parse_address
-from nexusd_protocols.payments.money import parse_decimal
 from nexusd_protocols.payments.tokens import Token, parse_network
 
 
@@ -48,4 +48,4 @@ def token(text: str) -> Token:
 
 def millionths(text: str) -> int:
     """Whole tokens, in millionths. Raises ValueError."""
-    return parse_decimal(text, 6)
+    return money.parse_decimal(text, money.LIMIT_DECIMALS)

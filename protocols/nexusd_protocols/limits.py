@@ -306,9 +306,12 @@ PAYMENT_TIMEOUT_S: Final = 24 * 3600
 """The longest window that terms may state. Until it closes, the payer counts what it signed as spent."""
 PAYMENT_PATIENCE_S: Final = 30
 """How long a provider waits until more is signed under a tab. A demand waits longer: a person may have to decide."""
+PAYMENT_SETTLING_S: Final = 60
+"""How long settling may take: time for one fee that was too low. So much longer than the work an authorisation holds,
+and so long before its end a tab is closed."""
 PAYMENT_TAB_END_S: Final = 120
-"""So long before its end a tab is followed by another: an answer may take PAYMENT_PATIENCE_S, and settlement begins a
-minute before the end."""
+"""So long before its end a tab is followed by another: an answer may take PAYMENT_PATIENCE_S, and settlement begins
+PAYMENT_SETTLING_S before the end."""
 PAYMENT_TABS: Final = 64
 """Tabs of one call, one behind the other: some nine hours of them, or 64 times what the provider trusts the payer with.
 Its receipt names them all."""

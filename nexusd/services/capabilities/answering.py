@@ -23,6 +23,7 @@ from nexusd.services.ports import WallClock
 from nexusd.services.screening import Screen
 from nexusd.services.trade import Till
 from nexusd.store.invocations import InvocationRow
+from nexusd_protocols import limits
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.frames import PROTOCOL, Code
@@ -32,8 +33,6 @@ from nexusd_protocols.rpc.codes import Refusal
 
 log = structlog.get_logger(__name__)
 
-SETTLING_S: Final = 30
-"""Of the window of a payment, what is left to settle it when the work has taken all its time."""
 CALLS_AT_ONCE: Final = 1024
 """Calls being answered on this node, in all: what they buffer is bounded by this times their input limits."""
 
@@ -100,9 +99,10 @@ class Answering:
         if entry is None:
             return Limits()
         # an authorisation has to outlive the work, so that it can be settled; a tab is followed by another
-        within_ms = [(offer.max_timeout_s - SETTLING_S) * 1000 for offer in entry.offers if offer.flow != "tab"]
+        after_s = limits.PAYMENT_SETTLING_S
+        within_ms = [(offer.max_timeout_s - after_s) * 1000 for offer in entry.offers if offer.flow != "tab"]
         return Limits(
-            max_duration_ms=min(entry.options.timeout_ms, *within_ms, entry.options.timeout_ms),
+            max_duration_ms=min((entry.options.timeout_ms, *within_ms)),
             max_input_bytes=entry.options.max_input_bytes,
         )
 

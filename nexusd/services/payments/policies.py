@@ -17,8 +17,6 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 
 KEY: Final = "pay.policy"
-DECIMALS: Final = 6
-"""Limits are in millionths of a whole token, whatever token it is."""
 NONE: Final = "none"
 
 
@@ -83,7 +81,7 @@ class Policies:
             for name in AMOUNTS:
                 text = getattr(params, name)
                 if text is not None:
-                    changes[name] = None if text == NONE else money.parse_decimal(text, DECIMALS)
+                    changes[name] = None if text == NONE else money.parse_decimal(text, money.LIMIT_DECIMALS)
             if params.networks is not None:
                 changes["networks"] = tuple(dict.fromkeys(f"eip155:{parse_network(name)}" for name in params.networks))
             if params.assets is not None:
@@ -111,7 +109,7 @@ def shown(kept: Kept, *, stopped: bool, hour: int, day: int) -> schema.PayPolicy
     """A policy for people. Spent sums are in millionths."""
 
     def text(amount: int | None) -> str | None:
-        return None if amount is None else money.show(amount, DECIMALS)
+        return None if amount is None else money.show(amount, money.LIMIT_DECIMALS)
 
     return schema.PayPolicy(
         stopped=stopped,
@@ -127,6 +125,6 @@ def shown(kept: Kept, *, stopped: bool, hour: int, day: int) -> schema.PayPolicy
         peers=None if kept.peers is None else list(kept.peers),
         capabilities=None if kept.capabilities is None else list(kept.capabilities),
         max_window_s=kept.max_window_s,
-        spent_hour=money.show(hour, DECIMALS),
-        spent_day=money.show(day, DECIMALS),
+        spent_hour=money.show(hour, money.LIMIT_DECIMALS),
+        spent_day=money.show(day, money.LIMIT_DECIMALS),
     )

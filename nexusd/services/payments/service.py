@@ -13,7 +13,7 @@ import trio
 from nexusd.agents import Agents
 from nexusd.services.payments import objections
 from nexusd.services.payments.overdue import Overdue
-from nexusd.services.payments.policies import DECIMALS, Policies, shown
+from nexusd.services.payments.policies import Policies, shown
 from nexusd.services.payments.ports import Chains, Health
 from nexusd.services.payments.purse import Advertised, Purse
 from nexusd.services.payments.till import Till
@@ -347,8 +347,8 @@ class Payments:
         rows = await self._store.standings.offences(OFFENCES)
         return schema.PayTrust(
             levels=[_level(trust, level) for level in Level],
-            total=money.show(trust.total, DECIMALS),
-            offline=money.show(trust.offline, DECIMALS),
+            total=money.show(trust.total, money.LIMIT_DECIMALS),
+            offline=money.show(trust.offline, money.LIMIT_DECIMALS),
             known_after=trust.known_after,
             trusted=sorted(trust.trusted_peers),
             offences=[offence_view(row, self._tokens) for row in rows],
@@ -384,8 +384,8 @@ def _level(trust: Trust, level: Level) -> schema.LevelView:
     allowed = trust.allowance(level, online=True)
     return schema.LevelView(
         level=level.value,
-        tab=money.show(allowed.tab, DECIMALS),
-        exposure=money.show(allowed.exposure, DECIMALS),
+        tab=money.show(allowed.tab, money.LIMIT_DECIMALS),
+        exposure=money.show(allowed.exposure, money.LIMIT_DECIMALS),
         held=level is Level.OFFENDER or (level is Level.STRANGER and trust.hold_strangers),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -18,6 +17,7 @@ from nexusd.services.payments.trust import Payers, Trust, units
 from nexusd.services.ports import WallClock
 from nexusd.services.trade import Offers
 from nexusd.store.ledger import Ledger
+from nexusd_protocols import limits
 from nexusd_protocols.identity import PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
@@ -28,10 +28,11 @@ from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PriceSpec, PriceUnit
 
-WINDOW_MARGIN_S: Final = 60
-"""How much longer than the work an authorisation holds: it is settled behind it."""
 WINDOW_S: Final = 600
 """The longest window that is asked for: what payers allow unless they say otherwise."""
+
+FREE: Final = "0"
+"""The amount of what costs nothing, however it was written."""
 
 UNITS: Final[Mapping[PriceUnit, Unit]] = {"piece": "chunk", "byte": "byte", "token": "token_out", "second": "second"}
 """As terms name them."""
@@ -75,7 +76,7 @@ class Till:
                 how = f"a {price.unit} in " if price.tab else ""
                 return Refusal("invalid_params", f"There are two prices for {how}{price.asset} on {price.network}")
             full.append(price)
-        if len(full) > 1 and any(map(_is_free, full)):
+        if len(full) > 1 and any(each.amount == FREE for each in full):
             return Refusal("invalid_params", "What costs nothing has no other price")
         return full
 
@@ -83,11 +84,15 @@ class Till:
         token = self._token(spec)
         if isinstance(token, Refusal):
             return token
-        own = self._wallet()
-        if _is_free(spec):
+        try:
+            amount = token.parse(spec.amount)
+        except ValueError as error:
+            return Refusal("invalid_params", str(error))
+        if amount == 0:
             if spec.tab or spec.cap is not None or spec.pay_to is not None:
                 return Refusal("invalid_params", "What costs nothing has no tab, and nobody to pay to")
-            return msgspec.structs.replace(spec, amount="0", network=network_name(token.chain_id), asset=token.symbol)
+            return msgspec.structs.replace(spec, amount=FREE, network=network_name(token.chain_id), asset=token.symbol)
+        own = self._wallet()
         if spec.pay_to is None and own is None:
             return Refusal("no_wallet", "There is no wallet to pay to, and no other address was named (`--pay-to`)")
         if self._chains.online(token.chain_id) and own is None:
@@ -95,7 +100,6 @@ class Till:
         try:
             pay_to = own if spec.pay_to is None else parse_address(spec.pay_to)
             assert pay_to is not None
-            token.parse(spec.amount)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
         if not spec.tab and (spec.cap is not None or (spec.unit, spec.per) != ("piece", 1)):
@@ -122,7 +126,7 @@ class Till:
 
     def offers(self, name: CapabilityName, specs: Sequence[PriceSpec], timeout_ms: int) -> Offers:
         """See `trade.Till`."""
-        return tuple(self._terms(name, spec, timeout_ms) for spec in specs if not _is_free(spec))
+        return tuple(self._terms(name, spec, timeout_ms) for spec in specs if spec.amount != FREE)
 
     def _terms(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceTerms:
         token = self._token(spec)
@@ -131,7 +135,7 @@ class Till:
         price, pay_to = token.parse(spec.amount), parse_address(spec.pay_to)
         binding: Binding = "optional" if self._trust.accept_unbound else "required"
         if not spec.tab:
-            window_s = min(WINDOW_S, timeout_ms // 1000 + WINDOW_MARGIN_S)
+            window_s = min(WINDOW_S, -(-timeout_ms // 1000) + limits.PAYMENT_SETTLING_S)
             return PriceTerms(
                 capability=name,
                 token=token,
@@ -191,8 +195,3 @@ class Till:
 def _place(spec: PriceSpec) -> tuple[str, str, bool, str]:
     """What a caller chooses by: of two prices for it nobody would pay the higher one."""
     return spec.network, spec.asset, spec.tab, spec.unit
-
-
-def _is_free(spec: PriceSpec) -> bool:
-    """Whether the price is 0, however it is written. What is no number is not."""
-    return re.fullmatch(r"0+(\.0+)?", spec.amount) is not None

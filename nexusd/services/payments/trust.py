@@ -18,6 +18,7 @@ from typing import Final
 
 from nexusd.store.ledger import Standings
 from nexusd_protocols.identity import PeerId
+from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import Exposure
 from nexusd_protocols.payments.terms import PriceTerms
@@ -123,7 +124,7 @@ def _fitted(terms: PriceTerms, cap: int, room: int) -> list[PriceTerms]:
 
 def units(millionths: int, token: Token) -> int:
     """Smallest units of a token, rounded down."""
-    return millionths * int(10**token.decimals) // 10**6
+    return millionths * int(10**token.decimals) // int(10**money.LIMIT_DECIMALS)
 
 
 Acquainted = Callable[[PeerId], bool]

@@ -55,7 +55,7 @@ def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
         capability=what.capability,
         amount=amount_text(what.amount, what.asset, tokens),
         signed=amount_text(row.total, what.asset, tokens),
-        counts=money.show(row.cost, 6),
+        counts=money.show(row.cost, money.LIMIT_DECIMALS),
         asset=asset_text(what.asset, tokens),
         network=network_text(what.asset),
         pay_to=checksummed(what.pay_to),

@@ -35,8 +35,6 @@ from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import Charge, Exposure, Known, Refused, Reservation, Reserved, Result, State
 from nexusd_protocols.payments.transaction import Transaction
 
-URGENT_S: Final = 60
-"""A tab is closed and settled so long before its end: time for one fee that was too low."""
 AT_ONCE: Final = 200
 """Rows that recovery and forgetting write in one function, so that others are not kept waiting."""
 RELEASED_KEPT: Final = 1024
@@ -196,7 +194,7 @@ class Ledger:
 
     # --- settlement ---------------------------------------------------------------------------------------------------
     async def next_due(
-        self, now: int, limit: int, *, network: str | None = None, urgent_s: int = URGENT_S
+        self, now: int, limit: int, *, network: str | None = None, urgent_s: int = limits.PAYMENT_SETTLING_S
     ) -> Sequence[Charge]:
         """What is due or submitted and not postponed, the first to end first, without the data of results; of more than
         `limit` what is submitted before the rest. A tab that still grows is left out until its end is `urgent_s`

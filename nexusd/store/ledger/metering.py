@@ -16,8 +16,8 @@ import apsw
 from nexusd.store.database import Database
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.payments.purchase import DAY_MS
 
-DAY_MS: Final = 86_400_000
 _LAST_DAY: Final = 1 << 40
 _EPOCH: Final = date(1970, 1, 1)
 

@@ -25,9 +25,6 @@ from nexusd_protocols.payments.authorization import Authorization
 UNASKED: Final = "its time is over, and there was no node to ask"
 """Why a charge is lost of which nobody knows more, nor whether its payer meant well."""
 
-SETTLE_MARGIN_S: Final = 6
-"""So long before its end an authorisation is worth nothing: a transaction takes three blocks of Base to be mined."""
-
 
 class State(enum.StrEnum):
     """Of a charge."""
@@ -283,7 +280,7 @@ def _over(
 
 def expired(entry: Reservation, now: int) -> bool:
     """Whether it is too late to settle it."""
-    return now // 1000 >= entry.authorization.valid_before - SETTLE_MARGIN_S
+    return now // 1000 >= entry.authorization.valid_before - limits.PAYMENT_MARGIN_S
 
 
 # --- on the way -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import re
 from typing import Final
 
 MAX_UINT: Final = (1 << 256) - 1
+LIMIT_DECIMALS: Final = 6
+"""Limits, and what counts against them, are in millionths of a whole token, whatever token it is."""
 
 _SHOWN: Final = 40
 """Characters of what is no amount that an error repeats."""

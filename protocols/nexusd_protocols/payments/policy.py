@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nexusd_protocols.identity import PeerId
+from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.terms import PriceTerms, Required
 
@@ -137,10 +138,9 @@ Decision = Pay | Ask | Refuse
 
 
 def measured(amount: int, decimals: int) -> int:
-    """An amount of a token in units of 6 decimals, rounded up: what limits and sums are in."""
-    if decimals <= 6:
-        return amount * int(10 ** (6 - decimals))
-    return -(-amount // int(10 ** (decimals - 6)))
+    """An amount of a token in millionths of a whole one, rounded up: what limits and sums are in."""
+    more = decimals - money.LIMIT_DECIMALS
+    return amount * int(10**-more) if more <= 0 else -(-amount // int(10**more))
 
 
 def decide(policy: Policy, spent: Spent, purchase: Purchase, now_s: int) -> Decision:

@@ -237,7 +237,7 @@ async def test_an_open_tab_is_settled_only_when_its_end_is_near(store) -> None:
     await due(store, whole=False, tab=True)
     key = entry(tab=True).key
     assert await store.ledger.next_due(NOW, 9) == []
-    assert len(await store.ledger.next_due((UNTIL - ledger_module.URGENT_S) * 1000, 9)) == 1
+    assert len(await store.ledger.next_due((UNTIL - limits.PAYMENT_SETTLING_S) * 1000, 9)) == 1
     await store.ledger.interrupt(key, now=NOW)
     assert len(await store.ledger.next_due(NOW, 9)) == 1
     assert (await store.ledger.grow(key, 200, b"", NOW, balance=None, exposure=WIDE)).code == faults.TAB_FAULT

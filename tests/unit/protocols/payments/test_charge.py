@@ -93,8 +93,8 @@ def test_what_is_in_the_way_of_a_payment_passes_unless_it_is_the_payment_itself(
 
 
 def test_an_authorisation_that_cannot_be_settled_in_time_is_refused() -> None:
-    assert isinstance(reserve(now=(UNTIL - rules.SETTLE_MARGIN_S) * 1000 - 1), Reserved)
-    assert code(reserve(now=(UNTIL - rules.SETTLE_MARGIN_S) * 1000)) == faults.VALID_BEFORE
+    assert isinstance(reserve(now=(UNTIL - limits.PAYMENT_MARGIN_S) * 1000 - 1), Reserved)
+    assert code(reserve(now=(UNTIL - limits.PAYMENT_MARGIN_S) * 1000)) == faults.VALID_BEFORE
 
 
 def test_failed_work_is_tried_again_under_the_same_authorisation_but_not_for_ever() -> None:
