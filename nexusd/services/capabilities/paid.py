@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from nexusd.host.ports import HostError
-from nexusd.services.capabilities.incoming import BAD_OUTPUT, CHANNEL, IncomingCall, first
+from nexusd.services.capabilities.incoming import CHANNEL, IncomingCall, first
 from nexusd.services.capabilities.ports import CallFailed
 from nexusd.services.capabilities.registry import Entry
 from nexusd.services.screening import Screen
@@ -60,9 +60,7 @@ class PaidCall(IncomingCall):
     # --- for the provider ---------------------------------------------------------------------------------------------
     async def emit(self, event: str, data: Any, units: int | None = None) -> None:
         """See `ports.Incoming`. What cannot be sent must fail before it is paid for."""
-        if not 0 < len(event) <= limits.FRAME_WORD_CHARS:
-            raise CallFailed(BAD_OUTPUT, f"an event's name has 1 to {limits.FRAME_WORD_CHARS} characters")
-        data = self.shown(data)
+        data = self._checked(event, data)
         size = ndjson.json_size(data)
         if size + _FRAME_BYTES > limits.INVOKE_LINE_BYTES or len(ndjson.encode(data)) + _FRAME_BYTES > (
             limits.INVOKE_LINE_BYTES
