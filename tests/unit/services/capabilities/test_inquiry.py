@@ -83,7 +83,7 @@ async def test_all_prices_are_told_and_shown_in_whole_tokens() -> None:
 
 @pytest.mark.parametrize("letter", ["a", "ü", "\U0001f600"])
 async def test_who_has_much_to_say_of_much_is_understood(letter: str) -> None:
-    offers = [tab_price(amount=10**70, unit_price=10**60, ahead=10**61, per=10**9, unit="token_out")] * 9
+    offers = [tab_price(amount=10**70, unit_price=10**64, ahead=10**61, per=10**9, unit="token_out")] * 9
     many = [entry(n, *offers, description=letter * limits.DESCRIPTION_CHARS) for n in range(limits.HANDSHAKE_ROWS + 1)]
     _, answer = await asked(*many)
     assert [row.name for row in answer.capabilities] == [f"c{n}" for n in range(limits.HANDSHAKE_ROWS)]
