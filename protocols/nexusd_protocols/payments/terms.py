@@ -19,6 +19,7 @@ from nexusd_protocols.identity import PeerId, parse_peer_id
 from nexusd_protocols.ids import parse_capability_name
 from nexusd_protocols.payments import faults, money
 from nexusd_protocols.payments.address import ZERO, Address, checksummed, read_address
+from nexusd_protocols.payments.binding import offer_digest
 from nexusd_protocols.payments.faults import PaymentError, PaymentFault
 from nexusd_protocols.payments.tokens import Token, Tokens
 
@@ -230,6 +231,7 @@ def read_requirements(entry: object, tokens: Tokens, capability: str) -> PriceTe
 def _read(entry: object, tokens: Tokens, capability: str) -> PriceTerms:
     if not isinstance(entry, dict):
         raise PaymentError(faults.INVALID_REQUIREMENTS, "not an object")
+    offer_digest(entry)  # raises ValueError for what cannot be bound
     scheme, extra = entry.get("scheme"), entry.get("extra", {})
     if scheme not in (EXACT, TAB):
         raise PaymentError(faults.INVALID_SCHEME)

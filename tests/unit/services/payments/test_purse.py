@@ -100,6 +100,16 @@ async def test_other_terms_are_refused_and_nothing_is_signed(
         assert await alice.row() is None
 
 
+async def test_what_cannot_be_bound_is_refused_and_nothing_is_signed(tmp_path: Path) -> None:
+    async with shopper(tmp_path) as alice:
+        demand = terms.required([price()], BOB.peer_id)
+        demand["accepts"][0]["extra"]["rate"] = 0.5
+        refused = await alice.purse.pay(alice.wish(demand))
+        assert isinstance(refused, Refusal)
+        assert (refused.code, await alice.row()) == ("payment_refused", None)
+        assert "no canonical form" in refused.message
+
+
 async def test_nothing_is_paid_by_default_nor_with_a_locked_wallet(tmp_path: Path) -> None:
     async with shopper(tmp_path, allowed=False) as alice:
         refused = await alice.purse.pay(alice.wish())
