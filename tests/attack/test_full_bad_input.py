@@ -37,7 +37,7 @@ from tests.harness.liars import Give, Loose, Offer, giving, lie, naming, nothing
 from tests.harness.mallory import KAD, MESHSUB, Mallory, chat, framed, mallory, packed, rpc
 from tests.harness.nodes import loopback_node, running, signer, until
 from tests.harness.smalldisk import SmallDisk, small_disk
-from tests.unit.protocols.content.test_dag_cbor import REFUSED
+from tests.unit.protocols.content.cbor import REFUSED
 
 ROOM = "lab"
 NOW = time.time_ns() // 1_000_000

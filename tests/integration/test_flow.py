@@ -10,7 +10,7 @@ import psutil
 from nexusd.services.capabilities.registry import WAITING_PER_SLOT
 from tests.harness.daemon import Daemon
 from tests.harness.process import poll
-from tests.integration.test_socket import Raw, alive
+from tests.integration.raw import Raw, alive
 
 GROWTH = 48 << 20
 """What a daemon may grow by: the window of the muxer, the buffers of both ends, and what the allocator keeps."""

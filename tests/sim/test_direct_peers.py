@@ -8,7 +8,7 @@ from nexusd.host.node import Node
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.memnet import MemoryNetwork
 from tests.harness.nodes import ip_of, running, signer, until
-from tests.sim.test_gossip import TOPIC, Member
+from tests.sim.hearers import TOPIC, Member
 
 ALICE, BOB, CAROL = range(3)
 MESSAGES = 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 
 import pytest
 import trio
@@ -11,29 +10,7 @@ import trio
 from nexusd_protocols.pubsub.signed import SignedMessage
 from tests.harness.memnet import MemoryNetwork
 from tests.harness.nodes import ip_of, signer, swarm, until
-
-TOPIC = "/nexus/room/general"
-
-
-class Member:
-    """Counts what one node gets."""
-
-    def __init__(self, node) -> None:
-        self.node = node
-        self.got: Counter[bytes] = Counter()
-        self.changed = trio.Event()
-
-    async def join(self) -> None:
-        await self.node.topics.join(TOPIC, lambda _forwarder, _message: "accept", self.deliver)
-
-    async def deliver(self, _forwarder, message) -> None:
-        self.got[message.data] += 1
-        self.changed.set()
-
-    async def has(self, expected: set[bytes]) -> None:
-        while not expected <= set(self.got):
-            self.changed = trio.Event()
-            await self.changed.wait()
+from tests.sim.hearers import TOPIC, Member
 
 
 async def join_all(nodes) -> list[Member]:

@@ -9,7 +9,7 @@ import pytest
 from nexusd.chain.settlement import slots
 from nexusd.chain.settlement.steps import Inquire, Lose, Make, Postpone, Send, Settle
 from nexusd.chain.views import Receipt
-from tests.unit.chain.test_queue import NOW, TIME, deciding, later, look, made, owed, policy, receipt, survey
+from tests.unit.chain.surveys import NOW, TIME, deciding, later, look, made, owed, policy, receipt, survey
 
 
 def keys(*ones) -> tuple[str, ...]:

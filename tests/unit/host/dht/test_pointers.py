@@ -18,7 +18,7 @@ from nexusd_protocols.pointer.envelope import PointerError, read, sign, withdraw
 from nexusd_protocols.pointer.keys import TTL_MS, Key
 from tests.harness.memnet import MemoryNetwork
 from tests.harness.nodes import connected, ip_of, running, signer, until
-from tests.unit.host.dht.test_upkeep import MemoryShelf
+from tests.unit.host.dht.shelf import MemoryShelf
 
 ALICE, MALLORY = signer("alice"), signer("mallory")
 LAB = Key("room-pointer", ALICE.peer_id, "lab")

@@ -12,43 +12,11 @@ from nexusd_protocols.kad.providers import Providers
 from nexusd_protocols.kad.records import Records
 from nexusd_protocols.kad.renewals import INTERVAL_MS, RETRY_MS, Renewal, Renewals
 from nexusd_protocols.kad.routing_table import RoutingTable
-from nexusd_protocols.kad.saved import Saved
 from tests.harness.kad import PROVIDED, PROVIDED_KEY, Numbered
 from tests.harness.memnet import MemoryNetwork
 from tests.harness.mesh import EPOCH_MS
 from tests.harness.nodes import connected, ip_of, running, signer, until
-
-
-class MemoryShelf:
-    """Outlives a node, not a test."""
-
-    def __init__(self) -> None:
-        self.own = {}
-        self.records = {}
-        self.providers = {}
-        self.full = False
-
-    async def load(self) -> Saved:
-        return Saved(list(self.own.values()), list(self.records.values()), list(self.providers.values()))
-
-    async def keep_own(self, renewal) -> None:
-        self._write()
-        self.own[(renewal.sort, renewal.key)] = renewal
-
-    async def drop_own(self, sort, key) -> None:
-        self.own.pop((sort, key), None)
-
-    async def keep_others(self, records, providers) -> None:
-        self._write()
-        for kept, changes in ((self.records, records), (self.providers, providers)):
-            for name, value in changes:
-                kept[name] = value
-                if value is None:
-                    del kept[name]
-
-    def _write(self) -> None:
-        if self.full:
-            raise OSError("the disk is full")
+from tests.unit.host.dht.shelf import MemoryShelf
 
 
 class World:

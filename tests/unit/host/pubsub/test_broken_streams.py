@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from tests.harness.nodes import until
-from tests.unit.host.pubsub.test_topics import TOPIC, Reader, accept, joined, message
+from tests.unit.host.pubsub.readers import TOPIC, Reader, accept, joined, message
 
 
 async def test_a_stream_that_breaks_is_opened_again(pair, monkeypatch):

@@ -6,7 +6,7 @@ import trio
 
 from nexusd.host.pubsub import topics
 from tests.harness.nodes import until
-from tests.unit.host.pubsub.test_topics import TOPIC, Reader, joined, message
+from tests.unit.host.pubsub.readers import TOPIC, Reader, joined, message
 
 
 async def test_a_validator_may_wait(pair):

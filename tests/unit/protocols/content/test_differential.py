@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nexusd_protocols.content import dag_cbor
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.content.dag_cbor import DagCborError
-from tests.unit.protocols.content.test_dag_cbor import REFUSED, values
+from tests.unit.protocols.content.cbor import REFUSED, values
 
 other = pytest.importorskip("dag_cbor")
 multiformats = pytest.importorskip("multiformats")

@@ -19,7 +19,7 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
 from tests.harness.nodes import signer
-from tests.unit.services.rooms.test_service import GENERAL, NOW, TOPIC, Running, alice
+from tests.unit.services.rooms.fakehost import GENERAL, NOW, TOPIC, Running, alice
 
 MIRROR = schema.RoomMirrorParams(room="general", retention="cache")
 
