@@ -28,14 +28,14 @@ PURCHASE_SELECT: Final = (
     " changed_at, until, counts, tabs, before FROM purchases"
 )
 BY_ID: Final = PURCHASE_SELECT + " WHERE purchase = ?"
+_SUMS: Final = "SELECT " + ", ".join(
+    f"CAST(total({each}) AS INTEGER)" for each in ("counts * (asked_at > ?2)", "counts", "counts * (pay_to = ?3)")
+)
+"""Of an hour, a day, and a payee's day: exact up to 2^53 millionths, and no error where `sum` would leave 64 bits."""
 SPENT: Final = (
-    "SELECT sum(counts * (asked_at > ?2)), sum(counts), sum(counts * (pay_to = ?3)), sum(asked_at > ?4)"
-    " FROM purchases WHERE agent = ?5 AND asked_at > ?6 AND until > ?1 AND position <> ?7"
+    _SUMS + ", sum(asked_at > ?4) FROM purchases WHERE agent = ?5 AND asked_at > ?6 AND until > ?1 AND position <> ?7"
 )
-RETURNED: Final = (
-    "SELECT sum(counts * (asked_at > ?2)), sum(counts), sum(counts * (pay_to = ?3))"
-    " FROM purchases WHERE agent = ?4 AND asked_at > ?5 AND until <= ?1"
-)
+RETURNED: Final = _SUMS + " FROM purchases WHERE agent = ?4 AND asked_at > ?5 AND until <= ?1"
 TABS: Final = (
     "SELECT key, payer, signed, valid_after, valid_before, nonce, salt, signature FROM purchase_tabs"
     " WHERE purchase = ? ORDER BY number"
@@ -225,16 +225,16 @@ def read_spent(connection: apsw.Connection, agent: AgentId, pay_to: bytes, now: 
     hour_ago, day_ago = now - HOUR_MS, now - DAY_MS
     bindings = (now, hour_ago, pay_to, now - MINUTE_MS, agent, day_ago, but)
     sums: Any = connection.execute(SPENT, bindings).fetchone()
-    hour, day, payee, minute = (number or 0 for number in sums)
+    hour, day, payee, minute = sums
     returned: Any = connection.execute(RETURNED, (now, hour_ago, pay_to, agent, day_ago)).fetchone()
     known = bool(connection.execute(PAID_BEFORE, (agent, pay_to)).get)
     return Spent(
         hour=hour,
         day=day,
         payee_day=payee,
-        hour_returned=returned[0] or 0,
-        day_returned=returned[1] or 0,
-        payee_returned=returned[2] or 0,
-        minute_count=minute,
+        hour_returned=returned[0],
+        day_returned=returned[1],
+        payee_returned=returned[2],
+        minute_count=minute or 0,
         payee_known=known,
     )

@@ -191,6 +191,13 @@ async def test_no_tab_follows_where_the_policy_or_the_switch_is_against_it(store
         await store.purchases.rolled(one.id, second, pay, NOW)
 
 
+async def test_no_sum_of_what_is_spent_is_too_large(store) -> None:
+    for number in range(4):
+        await sign(store, number, cost=(1 << 62) - 1)
+    spent = await store.purchases.spent_view(ALICE, NOW, pay_to=PAYEE)
+    assert {spent.hour, spent.day, spent.payee_day} == {(1 << 63) - 1}
+
+
 async def test_a_person_decides_while_the_budget_is_held(store) -> None:
     asked = [await store.purchases.intend(intent(number), ask, now=NOW) for number in (1, 2)]
     assert [type(answer) for answer in asked] == [NeedsApproval, NeedsApproval]
