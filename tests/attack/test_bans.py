@@ -11,7 +11,7 @@ import trio
 from nexusd.client import Nexus
 from nexusd_protocols.ids import RoomId
 from nexusd_protocols.room.topics import room_topic
-from tests.attack.test_muxer import charges
+from tests.attack.penalties import charges
 from tests.harness.daemon import Daemon, Home, connect, meet
 from tests.harness.mallory import MESHSUB, chat, mallory, packed, rpc, unharmed
 from tests.harness.nodes import signer, until

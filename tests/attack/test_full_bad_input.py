@@ -30,7 +30,7 @@ from nexusd_protocols.pointer.keys import Key
 from nexusd_protocols.pubsub.framing import FrameBuffer
 from nexusd_protocols.pubsub.signed import SignedMessage
 from nexusd_protocols.room.topics import room_topic
-from tests.attack.test_full_disk import ids
+from tests.attack.received import ids
 from tests.harness.daemon import Daemon, Home
 from tests.harness.history import said
 from tests.harness.liars import Give, Loose, Offer, giving, lie, naming, nothing, offering

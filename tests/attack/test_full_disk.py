@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nexusd.client import Nexus, NexusError
+from tests.attack.received import ids
 from tests.harness.daemon import Daemon, Home
 from tests.harness.mallory import mallory
 from tests.harness.process import poll
@@ -18,17 +19,6 @@ from tests.harness.smalldisk import SmallDisk, small_disk
 def small(own_home: Home) -> Iterator[SmallDisk]:
     with small_disk(own_home, "1m") as disk:
         yield disk
-
-
-def ids(nexus: Nexus) -> list[str]:
-    found: list[str] = []
-    after = 0
-    while True:
-        page = nexus.call("dm.list", {"after": after, "limit": 500})
-        found += [row.message_id for row in page.messages if row.direction == "in"]
-        if not page.more:
-            return found
-        after = page.last
 
 
 def code_of(nexus: Nexus, method: str, **params: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import time
@@ -14,6 +13,7 @@ import trio
 
 from nexusd_protocols import limits
 from nexusd_protocols.errors import RemoteProtocolError
+from tests.attack.penalties import charges
 from tests.harness.daemon import Daemon, Home, connect
 from tests.harness.js import JsPeer
 from tests.harness.nodes import until
@@ -44,12 +44,6 @@ CPU_SHARE = 0.3
 """Of one core, over the time that an attacker has."""
 ECHO = b"\x13/multistream/1.0.0\n\x11/ipfs/ping/1.0.0\n"
 """Chooses a protocol that sends back what comes, 32 octets at a time."""
-
-
-def charges(victim: Daemon, peer: str) -> list[str]:
-    """For what the log says that a peer was charged."""
-    lines = [json.loads(line) for line in victim.log_text().splitlines() if "peer_penalised" in line]
-    return [line["reason"] for line in lines if line["peer"] == peer]
 
 
 # --- every frame in every state ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import trio
 
 from nexusd.host.patience import SLACK_SECONDS
 from nexusd_protocols.dm.frames import MANY
-from tests.attack.test_muxer import charges
+from tests.attack.penalties import charges
 from tests.harness.daemon import Daemon
 from tests.harness.js import JsPeer
 from tests.harness.mallory import HANDSHAKE, INVOKE, Line, mallory
