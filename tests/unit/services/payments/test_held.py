@@ -12,7 +12,7 @@ from nexusd.services.payments.sale import Sale
 from nexusd.services.payments.trust import Trust
 from nexusd_protocols.payments.charge import State
 from tests.harness.people import ALICE, BOB, CAROL
-from tests.unit.services.payments.test_sale import Call, Market, market, shop_of
+from tests.unit.services.payments.market import Call, Market, market, shop_of
 
 
 def test_one_peer_and_all_have_a_bound() -> None:
