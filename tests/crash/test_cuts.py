@@ -17,7 +17,7 @@ from tests.crash.money import MONEY
 from tests.crash.scenes import SCENES, Scene, acknowledged
 from tests.crash.trial import DISK, RESTART_S, Bench, cut, fill
 from tests.harness.disk import PowerCutDisk
-from tests.unit.store.test_schema import FIXTURES, everything, populate
+from tests.unit.store.released import FIXTURES, everything, populate
 
 NONE, SOME = "none of the unsynced", "some of the unsynced"
 MOST = 2000
