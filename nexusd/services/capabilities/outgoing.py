@@ -172,15 +172,12 @@ class OutgoingCall:
 
     def _failed(self, code: str, message: str) -> CallError:
         """What the provider said was wrong, for people; its codes go along for programs."""
-        told = self._response.get("errorReason") if isinstance(self._response, dict) else None
-        reason = told if isinstance(told, str) and len(told) <= limits.REASON_CHARS else ""
-        # other providers put the name of the fault before their words, or say nothing else
-        words = message.removeprefix(reason).removeprefix(": ") or faults.CODES.get(reason, reason) or code
+        word = _CODES.get(code, "invoke_failed")
         if code == Code.PAYMENT_INVALID:
-            words = f"The provider did not take the payment: {words}"
-        elif code in _REFUSED:
-            words = f"{self._channel.peer} says: {words}"
-        return CallError(_CODES.get(code, "invoke_failed"), words, code, reason)
+            reason, words = _fault(message, self._response)
+            return CallError(word, f"The provider did not take the payment: {words or code}", code, reason)
+        words = message or code
+        return CallError(word, f"{self._channel.peer} says: {words}" if code in _REFUSED else words, code)
 
     def ready(self) -> list[Output]:
         """See `ports.Call`."""
@@ -348,6 +345,18 @@ class OutgoingCall:
         end = End(error, usage.input_bytes, usage.output_bytes, elapsed, summary)
         self._ended(self, end)
         return end
+
+
+def _fault(message: str, response: Any) -> tuple[str, str]:
+    """The name of what is wrong with a payment, if it is told, and words for it. Providers put the name before their
+    words, or say nothing else; a response that something was charged has none."""
+    told = response.get("errorReason") if isinstance(response, dict) else None
+    reason = told if isinstance(told, str) and len(told) <= limits.REASON_CHARS else ""
+    name, _, words = message.partition(": ")
+    if name not in faults.CODES and name != reason:
+        name, words = "", message
+    reason = reason or name
+    return reason, words or faults.CODES.get(reason, reason)
 
 
 def _objection(refusal: Refusal) -> CallError:

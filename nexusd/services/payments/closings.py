@@ -32,7 +32,7 @@ _CODES: Final = {
 def refused(fault: PaymentFault, terms: PriceTerms) -> Closing:
     """A payment that pays nothing. Other programs know some of the codes at most: words go along."""
     response = Settlement(network=terms.token.network, error=fault.code, message=fault.words)
-    return Closing(command=commands.Error(Code.PAYMENT_INVALID, fault.words, response.wire()), outcome=fault.code)
+    return Closing(command=commands.Error(Code.PAYMENT_INVALID, str(fault), response.wire()), outcome=fault.code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,8 @@ class Ending:
         if code in _CODES:
             return _CODES[code], self.detail or faults.CODES[code]
         if code in faults.CODES:
-            return Code.PAYMENT_INVALID, PaymentFault(code, self.detail).words
+            # with its name: a response that something was charged names no fault
+            return Code.PAYMENT_INVALID, str(PaymentFault(code, self.detail))
         if code == "output_too_large":
             return Code.OUTPUT_TOO_LARGE, "more output than is held back until it is paid: ask for it as a stream"
         return Code.INTERNAL, "the provider failed"

@@ -82,7 +82,7 @@ class PaymentFault:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.detail or CODES[self.code]}"
+        return f"{self.code}: {self.words}"
 
     @property
     def words(self) -> str:

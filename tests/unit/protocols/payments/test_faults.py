@@ -46,4 +46,4 @@ def test_what_a_fault_says():
     assert str(PaymentFault(faults.VALID_AFTER)) == f"{faults.VALID_AFTER}: {CODES[faults.VALID_AFTER]}"
     assert PaymentFault(faults.VALID_AFTER).words == CODES[faults.VALID_AFTER]
     assert PaymentFault(faults.EXPOSURE, "of this payer").words == f"{CODES[faults.EXPOSURE]} (of this payer)"
-    assert str(PaymentError(faults.UNBOUND, "random nonce")) == "nexus_unbound: random nonce"
+    assert str(PaymentError(faults.UNBOUND, "random")) == f"nexus_unbound: {CODES[faults.UNBOUND]} (random)"

@@ -80,6 +80,13 @@ async def test_why_a_payment_was_not_taken_is_a_sentence_and_its_code_stands_apa
     )
 
 
+async def test_the_name_of_a_fault_is_known_where_something_was_charged() -> None:
+    message = f"invalid_transaction_state: {faults.CODES[faults.TRANSACTION_STATE]}"
+    error = await error_of(events.Failed("PAYMENT_INVALID", message, {"success": True}))
+    assert error.reason == faults.TRANSACTION_STATE
+    assert error.message == f"The provider did not take the payment: {faults.CODES[faults.TRANSACTION_STATE]}"
+
+
 @pytest.mark.parametrize("response", [None, {"errorReason": 7}, {"errorReason": "x" * 9999}, "no object"])
 async def test_a_payment_that_was_not_taken_for_no_known_reason(response: Any) -> None:
     error = await error_of(events.Failed("PAYMENT_INVALID", "", response))
@@ -95,7 +102,9 @@ async def test_what_a_provider_says_of_itself_names_it(code: str, message: str) 
 
 
 async def test_what_the_capability_itself_says_is_told_as_it_is() -> None:
-    assert (await error_of(events.Failed("COMMAND_FAILED", "exit status 3", None))).message == "exit status 3"
+    response = {"success": False, "errorReason": "unexpected_settle_error"}
+    error = await error_of(events.Failed("COMMAND_FAILED", "exit status 3", response))
+    assert error == CallError("invoke_failed", "exit status 3", "COMMAND_FAILED")
 
 
 @pytest.mark.parametrize(("detail", "words"), [("event 3", "event 3"), ("", "seq went back")])
