@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from nexusd_protocols.yamux.events import Drained
-from tests.unit.protocols.yamux.test_two_machines import SIDES, End, TwoMachines
+from tests.unit.protocols.yamux.two_machines import SIDES, End, TwoMachines
 
 THOUSANDTHS = st.integers(0, 1000)
 
