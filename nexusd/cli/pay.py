@@ -380,7 +380,8 @@ def _said(response: dict[str, Any]) -> str:
 def _verified(found: PayVerified) -> str:
     if not found.valid or found.receipt is None:
         return f"not valid: {clean(found.problem)}"
-    told = {name: value for name, value in found.receipt.items() if name not in ("amount", "asset", "network")}
+    shown = ("amount", "asset", "network")
+    told = {name: value for name, value in found.receipt.items() if name not in shown and value is not None}
     rows = [("paid", f"{found.amount} {found.asset} on {found.network}")]
     for name, value in told.items():
         if name == "issuedAt" and isinstance(value, int):

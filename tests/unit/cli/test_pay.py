@@ -165,6 +165,7 @@ def test_what_a_receipt_says(nexus, daemon, tmp_path):
         "network": "eip155:8453",
         "issuedAt": 1_795_960_202,
         "usage": {"units": 1},
+        "transaction": None,
     }
     daemon.script["pay.verify"] = schema.PayVerified(
         valid=True, amount="0.1", asset="USDC", network="base", receipt={"capability": "upper\x1b[2J", **told}
