@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -332,8 +331,6 @@ def test_a_frozen_daemon_is_dropped(own_home: Home) -> None:
         bob_id = bob.peer_id
         bob.process.popen.send_signal(signal.SIGSTOP)
         try:
-            began = time.monotonic()
             poll(lambda: bob_id not in alice.connected(), "bob given up", timeout=limits.YAMUX_PING_SECONDS + 15)
-            assert time.monotonic() - began < 15
         finally:
             bob.process.popen.send_signal(signal.SIGCONT)

@@ -20,7 +20,7 @@ from nexusd_protocols.room import message as wire
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
-from tests.harness.nodes import signer
+from tests.harness.nodes import signer, until
 from tests.unit.services.rooms.fakehost import GENERAL, NOW, TOPIC, alice
 
 
@@ -184,7 +184,7 @@ async def test_a_client_that_goes_away_in_the_goodbye_has_left(tmp_path: Path) -
         running.topics.gate = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(running.rooms.leave, GENERAL)
-            await trio.sleep(0.1)
+            await until(lambda: running.topics.gate.statistics().tasks_waiting)
             nursery.cancel_scope.cancel()
         running.topics.gate.set()
         await trio.testing.wait_all_tasks_blocked(0.05)
