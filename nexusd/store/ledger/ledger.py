@@ -44,6 +44,10 @@ One peer makes eighty a second."""
 ALL: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ?", charge_row)
 IN_STATE: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ? AND state = ?", charge_row)
 AT_WORK: Final = CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND position > ? ORDER BY position LIMIT ?"
+LEFT_RESERVED: Final = (
+    CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND position > 0 AND +state = 'reserved'"
+    " AND +valid_before < ? ORDER BY position LIMIT ?"
+)
 TO_FORGET: Final = (
     "SELECT position, state FROM charges WHERE (state = 'released' OR result_kept = 1) AND valid_before < ?"
     " ORDER BY valid_before LIMIT ?"
@@ -346,9 +350,13 @@ class Ledger:
 
     async def forget(self, now: int) -> int:
         """Drop the keys of released charges, and kept results, whose authorisation ended more than
-        `limits.PAYMENT_KEY_MARGIN_MS` ago; from then on its time alone refuses it. What was charged stays in the
-        books. Returns how many charges it touched."""
+        `limits.PAYMENT_KEY_MARGIN_MS` ago; from then on its time alone refuses it. What is reserved so long after was
+        not released, for the disk was full then. What was charged stays in the books. Returns how many charges it
+        dropped something of."""
         before = (now - limits.PAYMENT_KEY_MARGIN_MS) // 1000
+        await self._each(
+            lambda row: rules.release(row, reason="not delivered", now=now), LEFT_RESERVED, before, AT_ONCE
+        )
 
         def write(connection: apsw.Connection) -> int:
             rows: Any = connection.execute(TO_FORGET, (before, AT_ONCE)).fetchall()

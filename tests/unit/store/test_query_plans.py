@@ -44,6 +44,7 @@ QUERIES = {
     "charges in a state": ledger.IN_STATE.backward,
     "charges at work": ledger.AT_WORK,
     "charges to forget": ledger.TO_FORGET,
+    "charges that were left reserved": ledger.LEFT_RESERVED,
     "charges that nobody is asked about": ledger.UNASKED,
     "charges that can be asked about at last": ledger.ASKED_AT_LAST,
     "charges to drop": ledger.TO_DROP,
