@@ -3,6 +3,6 @@
     check:   services -> EvmChain -> one batch -> Rpc -> a worker thread -> JSON-RPC node
     settle:  ledger (due) -> Settlement -> Queue (pure) -> ledger (submitted) -> node -> ledger (settled | lost)
 
-One `Chain` for each network: `EvmChain` where a node is configured, `OfflineChain` where there is none. web3 is
-imported on first use. Whatever a node does not say clearly and in time counts as "no".
+One `EvmChain` for each network that has a node. web3 is imported on first use. Whatever a node does not
+say clearly and in time counts as "no".
 """

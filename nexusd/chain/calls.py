@@ -38,6 +38,11 @@ def code(address: Address) -> Call:
     return Call("eth_getCode", (checksummed(address), "latest"))
 
 
+def gas(address: Address) -> Call:
+    """What it has of the network's own coin."""
+    return Call("eth_getBalance", (checksummed(address), "latest"))
+
+
 def block(tag: str) -> Call:
     """Without its transactions."""
     return Call("eth_getBlockByNumber", (tag, False))

@@ -8,14 +8,15 @@ send      a raw transaction
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from nexusd.chain import calls, eip3009
 from nexusd.chain.calls import hexadecimal
 from nexusd.chain.eip3009 import Log
 from nexusd.chain.ports import CHECK_S, Question
-from nexusd.chain.reading import read_failing, read_head, read_logs, read_sent
+from nexusd.chain.reading import read_balance, read_failing, read_head, read_logs, read_sent
 from nexusd.chain.rpc import BATCH_CALLS, Answer, Call, Refused, Rpc, data, flag, quantity
 from nexusd.chain.surveying import Asked
 from nexusd.chain.views import (
@@ -31,7 +32,7 @@ from nexusd.chain.views import (
 )
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
-from nexusd_protocols.payments.tokens import Token
+from nexusd_protocols.payments.tokens import Holdings, Token
 from nexusd_protocols.payments.transaction import Transaction
 from nexusd_protocols.payments.verify import Presented
 
@@ -47,8 +48,6 @@ LOG_REQUESTS: Final = 256
 
 class EvmChain:
     """See `ports.Chain`. `tokens` are those of this chain that we know."""
-
-    online: Final = True
 
     def __init__(self, chain_id: int, url: str, tokens: Iterable[Token]) -> None:
         """Connects on first use. Raises ValueError for what is no http or https URL."""
@@ -90,12 +89,21 @@ class EvmChain:
             self._is_ours(chain_id)
             _has_domain(token, domain)
             return ChainView(
-                funded=True,
-                balance=int.from_bytes(data(balance, 32), "big"),
+                balance=read_balance(balance),
                 used=flag(used),
                 payer_has_code=data(code) != b"",
                 simulated=read_failing(simulated),
             )
+        except ChainError as error:
+            return error.fault
+
+    async def holdings(self, holder: Address, tokens: Sequence[Token], *, timeout: float) -> Holdings | ChainFault:
+        """See `ports.Chain`."""
+        asked = [calls.CHAIN_ID, calls.gas(holder), *(calls.read(each, eip3009.balance_of(holder)) for each in tokens)]
+        try:
+            chain_id, gas, *balances = await self._rpc.batch(asked, timeout=timeout)
+            self._is_ours(chain_id)
+            return Holdings(quantity(gas), dict(_amounts(tokens, balances)))
         except ChainError as error:
             return error.fault
 
@@ -213,3 +221,10 @@ class EvmChain:
 def _has_domain(token: Token, answer: Answer) -> None:
     if isinstance(answer, Refused) or data(answer) != token.domain_separator:
         raise ChainError("wrong_token", f"{token.symbol} at {token.asset}")
+
+
+def _amounts(tokens: Sequence[Token], balances: Sequence[Answer]) -> Iterator[tuple[Token, int]]:
+    """Without a token whose contract does not say: it may be none."""
+    for token, answer in zip(tokens, balances, strict=True):
+        with suppress(ChainError):
+            yield token, read_balance(answer)

@@ -10,7 +10,7 @@ from nexusd.chain.views import ChainFault, ChainView, Evidence, Sent, Survey
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.charge import Charge
-from nexusd_protocols.payments.tokens import Token
+from nexusd_protocols.payments.tokens import Holdings, Token
 from nexusd_protocols.payments.transaction import Transaction
 from nexusd_protocols.payments.verify import Presented
 
@@ -37,18 +37,16 @@ class Chain(Protocol):
         """CAIP-2."""
         ...
 
-    @property
-    def online(self) -> bool:
-        """Whether there is a node to ask. If not, payments are known by structure and signature alone, and nothing is
-        settled."""
-        ...
-
     async def probe(self, *, timeout: float = CHECK_S) -> ChainFault | None:
         """Ask what is asked at the start: is it the right chain, and are its tokens those that we know?"""
         ...
 
     async def check(self, payment: Presented, *, timeout: float = CHECK_S) -> ChainView | ChainFault:
         """A payment as the chain sees it now, in one batch. See `ChainView.refusal`."""
+        ...
+
+    async def holdings(self, holder: Address, tokens: Sequence[Token], *, timeout: float) -> Holdings | ChainFault:
+        """What an account has, in one batch."""
         ...
 
     async def evidence(

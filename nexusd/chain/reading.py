@@ -62,6 +62,11 @@ def read_head(answer: Answer) -> Head:
     )
 
 
+def read_balance(answer: Answer) -> int:
+    """What a token's contract says that somebody has of it."""
+    return int.from_bytes(data(answer, 32), "big")
+
+
 def read_receipt(answer: Answer) -> Receipt:
     """The receipt of a transaction that is in a block."""
     receipt = record(answer)

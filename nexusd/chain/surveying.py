@@ -81,7 +81,7 @@ class Asked:
             return []
         name = checksummed(self.account)
         counts = [Call("eth_getTransactionCount", (name, tag)) for tag in ("latest", "pending")]
-        return [*counts, Call("eth_getBalance", (name, "latest"))]
+        return [*counts, calls.gas(self.account)]
 
     def _simulated(self) -> list[Question]:
         return [each for each in self.questions if each.simulate]

@@ -12,7 +12,6 @@ from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
 
 ChainCode = Literal[
-    "offline",
     "unreachable",
     "deadline",
     "too_large",
@@ -24,7 +23,6 @@ ChainCode = Literal[
 ]
 
 _ANSWERS: Final[Mapping[ChainCode, str]] = {
-    "offline": "no node of this network is configured",
     "unreachable": "the node cannot be reached",
     "deadline": "the node did not answer in time",
     "too_large": "the node's answer is too large",
@@ -72,11 +70,9 @@ class WholeRefusedError(ChainError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainView:
-    """A payment as the chain sees it now. `funded` False: nobody was asked, only structure and signature are known, and
-    all else is as a payer would wish; `balance` is None then. `simulated` is empty, or why the transfer would fail."""
+    """A payment as the chain sees it now. `simulated` is empty, or why the transfer would fail."""
 
-    funded: bool
-    balance: int | None = None
+    balance: int
     used: bool = False
     payer_has_code: bool = False
     simulated: str = ""
@@ -87,15 +83,11 @@ class ChainView:
             return PaymentFault(faults.TRANSACTION_STATE)
         if self.payer_has_code:
             return PaymentFault(faults.SIGNATURE, "the payer is a contract, for which its signature does not count")
-        if self.balance is not None and self.balance < authorization.value:
+        if self.balance < authorization.value:
             return PaymentFault(faults.INSUFFICIENT_FUNDS)
         if self.simulated:
             return PaymentFault(faults.UNEXPECTED_VERIFY, f"the chain would not do it: {self.simulated}")
         return None
-
-
-UNFUNDED: Final = ChainView(funded=False)
-"""The view of who has no node."""
 
 
 # --- what became of an authorisation ----------------------------------------------------------------------------------

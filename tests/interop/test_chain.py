@@ -18,7 +18,7 @@ from nexusd.chain.views import Canceled, ChainFault, ChainView, Paid, Survey, Un
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Account, Authorization, sign
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.tokens import Holdings, Tokens
 from nexusd_protocols.payments.transaction import Fees
 from nexusd_protocols.payments.transaction import sign as sign_transaction
 from nexusd_protocols.payments.verify import Presented
@@ -80,9 +80,17 @@ class Payer:
 async def code_of(chain: EvmChain, payment: Presented) -> str:
     view = await chain.check(payment)
     assert isinstance(view, ChainView), view
-    assert view.funded
     refusal = view.refusal(payment.authorization)
     return refusal.code if refusal else ""
+
+
+async def test_what_somebody_has(process: LocalChain, chain: EvmChain) -> None:
+    """A token whose contract does not say is left out: it may be configured wrongly."""
+    payer = Payer(process)
+    nothing = replace(process.token, address=bytes(19) + b"x")
+    process.fund(payer.account.address, 7)
+    found = await chain.holdings(payer.account.address, [process.token, nothing], timeout=5)
+    assert found == Holdings(7, {process.token: 10 * PRICE})
 
 
 async def evidence(chain: EvmChain, payment: Presented, since_s: int = 0):
@@ -115,7 +123,7 @@ async def test_a_token_under_another_name(process: LocalChain):
 async def test_a_payment_that_would_go_through(chain: EvmChain, process: LocalChain):
     payment = Payer(process).presents()
     view = await chain.check(payment)
-    assert view == ChainView(funded=True, balance=10 * PRICE)
+    assert view == ChainView(balance=10 * PRICE)
     assert view.refusal(payment.authorization) is None
     assert isinstance(await evidence(chain, payment), Unused)
 
@@ -330,7 +338,7 @@ async def test_a_check_goes_in_parts_where_a_node_takes_few_calls_at_a_time(proc
 
     with RpcNode(script) as node:
         chain = connect(process, node.url)
-        assert await chain.check(payment) == ChainView(funded=True, balance=10 * PRICE)
+        assert await chain.check(payment) == ChainView(balance=10 * PRICE)
         chain.close()
 
 

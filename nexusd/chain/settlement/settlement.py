@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -48,18 +48,11 @@ FAULT_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How settlement on a chain stands. `fault`: why the chain says nothing, empty if it does. `behind_s`: how old the
-    newest block is. `reasons` by ledger key: why a charge waits."""
+    """How settlement on a chain stands. `fault`: why the chain says nothing, empty if it does. `reasons` by ledger key:
+    why a charge waits."""
 
-    network: str
-    account: Address | None
-    online: bool
-    fault: str = ""
-    block: int = 0
-    behind_s: int = 0
-    gas_balance: int = 0
-    on_their_way: int = 0
-    reasons: dict[str, str] = field(default_factory=dict)
+    fault: str
+    reasons: dict[str, str]
 
 
 class Settlement:
@@ -106,24 +99,12 @@ class Settlement:
 
     def status(self) -> Status:
         """As it was at the last look."""
-        survey = self._survey
-        fault = self._fault if self._chain.online else ChainFault("offline")
-        return Status(
-            network=self._chain.network,
-            account=_address(self._account),
-            online=self._chain.online,
-            fault=str(fault) if fault else "",
-            block=survey.head.number if survey else 0,
-            behind_s=max(0, self._clock() // 1000 - survey.head.time_s) if survey else 0,
-            gas_balance=survey.gas_balance if survey else 0,
-            on_their_way=self._slots,
-            reasons=dict(self._queue.reasons),
-        )
+        return Status(fault=str(self._fault) if self._fault else "", reasons=dict(self._queue.reasons))
 
     async def run(self) -> None:
         """For ever. A disk that fails ends no settlement: the ledger knows what was not committed."""
         quiet = 0
-        while self._chain.online:
+        while True:
             self._woken = trio.Event()
             try:
                 acted = await self.look()
@@ -139,7 +120,6 @@ class Settlement:
                 pause = LONGEST_PAUSE_S if self._queue.reasons else IDLE_S
             with trio.move_on_after(pause):
                 await self._woken.wait()
-        await trio.sleep_forever()
 
     async def look(self) -> bool:
         """Once: see how things are, and do what follows. Returns whether anything did."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
-from nexusd_protocols.payments.tokens import Token
+from nexusd_protocols.payments.tokens import Holdings, Token
 from nexusd_protocols.payments.verify import Presented, Verified
 
 
@@ -68,12 +68,8 @@ class Chains(Protocol):
         may still be used."""
         ...
 
-    async def balance(self, token: Token, holder: Address) -> int | PaymentFault:
-        """Of a token."""
-        ...
-
-    async def gas(self, chain_id: int, holder: Address) -> int | PaymentFault:
-        """Of the network's own coin, in its smallest unit."""
+    async def holdings(self, chain_id: int, holder: Address, tokens: Sequence[Token]) -> Holdings | PaymentFault:
+        """What an account has."""
         ...
 
     def wake(self, chain_id: int) -> None:

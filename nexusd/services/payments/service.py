@@ -21,6 +21,7 @@ from nexusd.services.payments.trust import Acquainted, Level, Payers, Trust
 from nexusd.services.payments.views import (
     amount_text,
     asset_text,
+    balance_view,
     charge_view,
     explanation,
     network_text,
@@ -41,7 +42,7 @@ from nexusd_protocols.payments.authorization import Account
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.policy import Refuse
 from nexusd_protocols.payments.purchase import PurchaseRow
-from nexusd_protocols.payments.tokens import Token, Tokens, network_name
+from nexusd_protocols.payments.tokens import Holdings, Token, Tokens, network_name
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.receipts import verified
@@ -58,7 +59,6 @@ APPROVALS: Final = 500
 """Payments that may be listed as waiting: more calls do not run at once."""
 OFFENCES: Final = 200
 """Payments that are listed as taken back, the newest."""
-GAS_DECIMALS: Final = 18
 PREFIX_CHARS: Final = 6
 """Of a payment's id, at least, where its beginning stands for it."""
 
@@ -172,34 +172,25 @@ class Payments:
         holder = self.wallet.address
         if holder is None:
             return Refusal("no_wallet")
-        rows: list[schema.WalletBalance] = []
-        for token in self._tokens:
-            network = network_name(token.chain_id)
-            if not self._chains.online(token.chain_id):
-                rows.append(schema.WalletBalance(network=network, asset=token.symbol, online=False))
-                continue
-            amount = await self._chains.balance(token, holder)
-            gas = await self._chains.gas(token.chain_id, holder)
-            problem = next((each.detail or each.words for each in (amount, gas) if isinstance(each, PaymentFault)), "")
-            rows.append(
-                schema.WalletBalance(
-                    network=network,
-                    asset=token.symbol,
-                    online=True,
-                    amount=None if isinstance(amount, PaymentFault) else money.show(amount, token.decimals),
-                    gas=None if isinstance(gas, PaymentFault) else money.show(gas, GAS_DECIMALS),
-                    problem=problem,
-                )
-            )
+        found: dict[int, Holdings | PaymentFault] = {}
+
+        async def look(chain_id: int, tokens: list[Token]) -> None:
+            found[chain_id] = await self._chains.holdings(chain_id, holder, tokens)
+
+        async with trio.open_nursery() as nursery:  # a node that hangs is waited for once
+            for chain_id in dict.fromkeys(token.chain_id for token in self._tokens):
+                if self._chains.online(chain_id):
+                    nursery.start_soon(look, chain_id, [each for each in self._tokens if each.chain_id == chain_id])
+        rows = [balance_view(token, found.get(token.chain_id)) for token in self._tokens]
         return schema.WalletBalances(address=checksummed(holder), balances=rows)
 
     async def _holds(self, token: Token, holder: Address) -> int | None:
         """What an account has of a token, as far as a chain is there to ask and answers in time."""
-        found: int | PaymentFault | None = None
         if self._chains.online(token.chain_id):
             with trio.move_on_after(FUNDS_S):
-                found = await self._chains.balance(token, holder)
-        return None if isinstance(found, PaymentFault) else found
+                found = await self._chains.holdings(token.chain_id, holder, [token])
+                return found.amounts.get(token) if isinstance(found, Holdings) else None
+        return None
 
     # --- the payer --------------------------------------------------------------------------------------------------
     async def policy(self, params: schema.ProfileGetParams) -> schema.PayPolicy | Refusal:

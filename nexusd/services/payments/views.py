@@ -11,9 +11,13 @@ from nexusd.store.ledger.metering import Meter
 from nexusd_protocols.payments import money
 from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.charge import LIVE, Charge, State, key_parts
+from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, Signed, over_at
-from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
+from nexusd_protocols.payments.tokens import Holdings, Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc import schema
+
+GAS_DECIMALS: Final = 18
+"""Of the coins of all networks of this kind."""
 
 _ASK: Final = "a node of the network would know (rpc_urls)"
 
@@ -202,4 +206,23 @@ def usage_view(meter: Meter, tokens: Tokens) -> schema.UsageView:
         asset=asset_text(meter.asset, tokens) if paid else "",
         network=network_text(meter.asset) if paid else "",
         last_at=meter.last_at,
+    )
+
+
+def balance_view(token: Token, found: Holdings | PaymentFault | None) -> schema.WalletBalance:
+    """Of one token; None where there is nobody to ask."""
+    network = network_name(token.chain_id)
+    if found is None:
+        return schema.WalletBalance(network=network, asset=token.symbol, online=False)
+    if isinstance(found, PaymentFault):
+        problem = found.detail or found.words
+        return schema.WalletBalance(network=network, asset=token.symbol, online=True, problem=problem)
+    amount = found.amounts.get(token)
+    return schema.WalletBalance(
+        network=network,
+        asset=token.symbol,
+        online=True,
+        amount=None if amount is None else money.show(amount, token.decimals),
+        gas=money.show(found.gas, GAS_DECIMALS),
+        problem="the token's contract does not say" if amount is None else "",
     )

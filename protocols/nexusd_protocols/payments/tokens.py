@@ -8,7 +8,7 @@ is worth nothing. (specs/payments.md §3)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -104,6 +104,15 @@ def parse_network(text: str) -> int:
 def network_name(chain_id: int) -> str:
     """The shortest text that `parse_network` takes."""
     return _V1_NAMES.get(chain_id, f"eip155:{chain_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What an account has on a network: `gas` of its own coin, and `amounts` of tokens, but for those whose contract
+    does not say; in smallest units."""
+
+    gas: int
+    amounts: Mapping[Token, int]
 
 
 class Tokens:

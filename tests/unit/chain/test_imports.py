@@ -8,7 +8,7 @@ import sys
 
 def test_web3_comes_with_the_first_call_only():
     code = (
-        "import sys, nexusd.chain.evm, nexusd.chain.offline, nexusd.chain.settlement\n"
+        "import sys, nexusd.chain.evm, nexusd.chain.settlement\n"
         "nexusd.chain.evm.EvmChain(1, 'http://127.0.0.1:1', [])\n"
         "print(sorted({'web3', 'eth_account', 'requests', 'aiohttp'} & set(sys.modules)))"
     )

@@ -28,7 +28,7 @@ from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.charge import Delivered, State
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.terms import PriceTerms
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.tokens import Holdings, Tokens
 from tests.harness.paying import NOW, payment, price
 from tests.harness.people import ALICE, BOB
 from tests.harness.stores import opened
@@ -53,17 +53,14 @@ class FakeChains:
         await trio.lowlevel.checkpoint()
         return self.answer if self.nodes else Funds(None)
 
-    async def balance(self, token: Any, holder: Any) -> int:
-        return 0
-
     async def watch(self, payment: Any) -> Funds | PaymentFault:
         return await self.check(payment)
 
     async def fate(self, token: Any, authorization: Any, since_s: int) -> Fate | None:
         return None
 
-    async def gas(self, chain_id: int, holder: Any) -> int:
-        return 0
+    async def holdings(self, chain_id: int, holder: Any, tokens: Any) -> Holdings:
+        return Holdings(0, dict.fromkeys(tokens, 0))
 
     def wake(self, chain_id: int) -> None:
         self.woken += 1

@@ -146,7 +146,7 @@ async def test_a_chain_that_does_not_answer_is_told_of_in_words(tmp_path: Path) 
         await trio.lowlevel.checkpoint()
         return PaymentFault(faults.UNEXPECTED_VERIFY, "the node does not answer")
 
-    chains = SimpleNamespace(online=lambda chain_id: chain_id == 8453, balance=fault, gas=fault)
+    chains = SimpleNamespace(online=lambda chain_id: chain_id == 8453, holdings=fault)
     (tmp_path / "wallet.json").write_text(f'{{"address": "{PAYEE.hex()}"}}')
     async with opened(tmp_path / "store.sqlite") as store:
         running = payments(store, tmp_path, chains)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from nexusd.chain.views import Canceled, ChainFault, Paid, Unused
-from nexusd.payment import REORGANISED_S, Networks
+from nexusd.networks import REORGANISED_S, Networks
 from nexusd.services.payments.ports import Fate
 from nexusd_protocols.payments.tokens import USDC_BASE, USDC_POLYGON, Tokens
 from tests.harness.stores import opened
