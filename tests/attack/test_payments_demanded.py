@@ -267,7 +267,7 @@ def _receipt(
         stream=opened["outputMode"] == "stream",
         fields={name: opened[name] for name in ("maxDurationMs", "maxInputBytes", "maxOutputBytes")},
     )
-    key = f"{token.network}/{token.address.hex()}/{paid['from'][2:].lower()}/{paid['nonce'][2:]}"
+    key = f"{token.asset_id}/{paid['from'][2:].lower()}/{paid['nonce'][2:]}"
     fields: dict[str, Any] = {
         "provider": provider.peer.peer_id,
         "caller": buyer.peer_id,

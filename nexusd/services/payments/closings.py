@@ -65,7 +65,7 @@ class Ending:
             command=command,
             outcome=code or "ok",
             key=charges[0].entry.key if charges else "",
-            asset=f"{self.token.network}/{self.token.address.hex()}" if charges else "",
+            asset=self.token.asset_id if charges else "",
             amount=self._amount,
             units=self.units if charges else 0,
             unit=self.unit if charges else "",

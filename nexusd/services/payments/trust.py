@@ -143,7 +143,7 @@ class Payers:
         """Of a peer; with the account that it pays from, where that is known. For payments in a token; without one,
         the highest of all tokens."""
         trust = self._trust
-        asset = None if token is None else f"{token.network}/{token.address.hex()}"
+        asset = None if token is None else token.asset_id
         record = await self._standings.record(peer, payer, max(1, trust.known_after), asset)
         if record.offended:
             return Level.OFFENDER

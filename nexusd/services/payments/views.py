@@ -130,8 +130,7 @@ def charge_view(
 ) -> schema.ChargeView:
     """A charge. `networks` by name; `waits`: why charges are not settled yet, as settlement has it, by key."""
     entry = charge.entry
-    parts = key_parts(entry.key)
-    asset = f"{parts.network}/{parts.asset}"
+    asset = key_parts(entry.key).asset_id
     paid = entry.authorization
     network = networks.get(network_text(asset))
     return schema.ChargeView(
@@ -172,8 +171,8 @@ def _waits_for(charge: Charge, network: schema.NetworkState | None, settling: st
 
 def offence_view(charge: Charge, tokens: Tokens) -> schema.OffenceView:
     """A payment that was taken back."""
-    entry, parts = charge.entry, key_parts(charge.entry.key)
-    asset = f"{parts.network}/{parts.asset}"
+    entry = charge.entry
+    asset = key_parts(entry.key).asset_id
     return schema.OffenceView(
         key=entry.key,
         at=charge.changed_at,

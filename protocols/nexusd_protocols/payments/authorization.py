@@ -65,7 +65,7 @@ class Authorization:
 
     def key(self, token: Token) -> str:
         """`eip155:<chain>/<asset>/<from>/<nonce>`, lower case: what the chain accepts once, whatever the signature."""
-        return f"{token.network}/{token.address.hex()}/{self.from_.hex()}/{self.nonce.hex()}"
+        return f"{token.asset_id}/{self.from_.hex()}/{self.nonce.hex()}"
 
 
 class Account:

@@ -60,6 +60,11 @@ class KeyParts(NamedTuple):
     payer: str
     nonce: str
 
+    @property
+    def asset_id(self) -> str:
+        """As `Token.asset_id`."""
+        return f"{self.network}/{self.asset}"
+
 
 def key_parts(key: str) -> KeyParts:
     """Take a ledger key apart. Raises ValueError."""

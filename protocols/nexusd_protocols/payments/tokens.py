@@ -59,6 +59,11 @@ class Token:
         return checksummed(self.address)
 
     @property
+    def asset_id(self) -> str:
+        """What ledgers call it: `eip155:<chain>/<contract, lower hex>`."""
+        return f"{self.network}/{self.address.hex()}"
+
+    @property
     def v1_network(self) -> str | None:
         """What x402 1 calls the chain, if it has a name for it."""
         return _V1_NAMES.get(self.chain_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nexusd_protocols.payments.address import Address
+from nexusd_protocols.payments.charge import key_parts
 from nexusd_protocols.payments.tokens import (
     KNOWN,
     USDC_BASE,
@@ -29,6 +30,11 @@ def test_known(row):
     assert (token.symbol, token.name, token.version) == (row["symbol"], row["name"], row["version"])
     assert (token.decimals, f"0x{token.domain_separator.hex()}") == (row["decimals"], row["domainSeparator"])
     assert Tokens().named(token.chain_id) is token
+
+
+def test_ledgers_name_it_by_chain_and_contract():
+    assert USDC_BASE.asset_id == "eip155:8453/833589fcd6edb6e08f4c7c32d4f71b54bda02913"
+    assert key_parts(f"{USDC_BASE.asset_id}/{'a' * 40}/{'b' * 64}").asset_id == USDC_BASE.asset_id
 
 
 def test_all_are_in_the_vectors():

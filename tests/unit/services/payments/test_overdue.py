@@ -73,7 +73,7 @@ async def books(directory: Path) -> AsyncIterator[Books]:
     token = Tokens().named(8453)
     assert token is not None
     async with opened(directory / "store.sqlite") as store:
-        yield Books(store, f"{token.network}/{token.address.hex()}")
+        yield Books(store, token.asset_id)
 
 
 async def test_each_ends_as_the_chain_says(tmp_path: Path) -> None:
