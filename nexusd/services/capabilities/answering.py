@@ -50,7 +50,7 @@ class Answering:
         record: Record,
         clock: WallClock,
         new_id: Callable[[], str],
-        till: Till | None,
+        till: Till,
         screen: Screen,
         free: FreeTier,
     ) -> None:
@@ -138,7 +138,6 @@ class Answering:
     def _call(self, channel: CHANNEL, opened: events.Opened, entry: Entry) -> IncomingCall | commands.Error:
         if not entry.offers:
             return IncomingCall(self._new_id(), channel, opened, entry, self._screen)
-        assert self._till is not None
         seller = self._agents.find(entry.agent)
         if isinstance(seller, Refusal):
             return commands.Error(Code.BAD_REQUEST, seller.message)

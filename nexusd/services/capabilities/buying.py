@@ -20,13 +20,9 @@ from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import InvokeParams
 
 
-def payer(
-    purse: Purse | None, agent: AgentId, peer: PeerId, opening: commands.Open, params: InvokeParams
-) -> Pay | None:
-    """How a demand of this call is answered; None where nobody pays. Where it may cost nothing, with what it would."""
+def payer(purse: Purse, agent: AgentId, peer: PeerId, opening: commands.Open, params: InvokeParams) -> Pay:
+    """How a demand of this call is answered. Where it may cost nothing, with what it would."""
     max_price = params.max_price
-    if purse is None:
-        return None
     if max_price is None:
         tokens = purse.tokens
 

@@ -39,7 +39,7 @@ class Calling:
         clock: WallClock,
         new_id: Callable[[], str],
         admit: Resolve,
-        purse: Purse | None,
+        purse: Purse,
         screen: Screen,
     ) -> None:
         self._agents = agents
@@ -127,8 +127,6 @@ class Calling:
             return Refusal("busy", f"The call {id_!r} is under way")
         if again is None:
             return None
-        if self._purse is None:
-            return Refusal("payment_unknown", "This daemon pays for nothing")
         return await self._purse.not_again(again, agent.id, peer, name)
 
     def _call(

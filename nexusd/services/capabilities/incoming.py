@@ -47,10 +47,8 @@ CHANNEL = Channel[events.ProviderEvent, commands.ProviderCommand]
 class IncomingCall:
     """A call to one capability. See `ports.Incoming`."""
 
-    def __init__(
-        self, invocation: str, channel: CHANNEL, opened: events.Opened, entry: Entry, screen: Screen | None = None
-    ) -> None:
-        self._screen = screen or Screen()
+    def __init__(self, invocation: str, channel: CHANNEL, opened: events.Opened, entry: Entry, screen: Screen) -> None:
+        self._screen = screen
         self.invocation = invocation
         self.capability = str(entry.name)
         self.caller = str(opened.caller)

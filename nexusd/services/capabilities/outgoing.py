@@ -47,9 +47,6 @@ _CODES: Final = {
 _REFUSED: Final = frozenset({Code.NOT_FOUND, Code.FORBIDDEN, Code.BUSY})
 """What a provider says of itself: read without its name it would be about this node."""
 
-_TOKENS: Final = Tokens()
-"""For telling a price; what is paid is for whoever pays to know."""
-
 Look = Callable[[Any], Any]
 Reopen = Callable[[Any], Awaitable[tuple["CHANNEL", Caller]]]
 
@@ -76,13 +73,12 @@ class OutgoingCall:
         machine: Caller,
         max_duration_ms: int,
         ended: Callable[[OutgoingCall, End], None],
-        pay: Pay | None = None,
+        pay: Pay,
         look: Look = lambda data: data,
         reopen: Reopen | None = None,
     ) -> None:
-        """`pay` answers a demand for payment; without it nothing is paid. `look` sees each piece of input that is sent
-        behind the opening, and gives it as it may go. `reopen` makes the same call again, on a new stream and with what
-        paid for it."""
+        """`pay` answers a demand for payment. `look` sees each piece of input that is sent behind the opening, and gives it
+        as it may go. `reopen` makes the same call again, on a new stream and with what paid for it."""
         self.invocation = invocation
         self._channel = channel
         self._machine = machine
@@ -268,8 +264,6 @@ class OutgoingCall:
 
     async def _answer(self, demanded: events.PaymentDemanded) -> CallError | None:
         """Pay what is asked for, which may take until a person has decided; or say why not."""
-        if self._pay is None:
-            return CallError("payment_required", f"The provider asks for {price_of(demanded)}")
         paid: Payment | Refusal | None = None
         left = max(0.0, self._deadline - trio.current_time())
         with trio.move_on_after(left) as self._waiting:
@@ -378,7 +372,7 @@ async def dial(streams: Streams, local: PeerId, peer: PeerId) -> tuple[CHANNEL, 
     return channel, machines[-1]
 
 
-def price_of(demanded: events.PaymentDemanded, tokens: Tokens = _TOKENS) -> str:
+def price_of(demanded: events.PaymentDemanded, tokens: Tokens) -> str:
     """What is asked for, in a few words; they are the provider's."""
     found = read_required(demanded.required, tokens) if demanded.required is not None else None
     if isinstance(found, Required) and found.offers:

@@ -24,7 +24,6 @@ from nexusd.store import Store
 from nexusd_protocols import limits
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import uuid7
-from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import (
     Capability,
@@ -55,12 +54,12 @@ class Capabilities:
         persona_of: PersonaOf,
         learn_name: Callable[[PeerId, str], Awaitable[None]],
         changed: Callable[[AgentId], Awaitable[None]],
-        till: Till | None = None,
-        purse: Purse | None = None,
-        screen: Screen | None = None,
+        till: Till,
+        purse: Purse,
+        screen: Screen,
         free_calls: int = 60,
     ) -> None:
-        """Without a `till` nothing is sold, without a `purse` nothing is bought. `free_calls`: see `FreeTier`."""
+        """`free_calls`: see `FreeTier`."""
 
         def new_id() -> str:
             return uuid7(clock(), entropy(10))
@@ -68,7 +67,6 @@ class Capabilities:
         self._agents = agents
         self._admit = admit
         self._new_id = new_id
-        screen = screen or Screen()
         registry = Registry()
         self._record = Record(store, emit, clock)
         self._offering = Offering(
@@ -80,7 +78,7 @@ class Capabilities:
             persona_of=persona_of,
             entries=self._offering.entries,
             learn_name=learn_name,
-            tokens=Tokens() if purse is None else purse.tokens,
+            tokens=purse.tokens,
         )
         self._answering = Answering(
             agents=agents,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nexusd.agents import Agent
 from nexusd.services.payments.credit import Credits
@@ -25,5 +25,5 @@ class Shop:
     trust: Trust
     payers: Payers
     clock: WallClock
-    held: Held = field(default_factory=Held)
-    credits: Credits = field(default_factory=Credits)
+    held: Held
+    credits: Credits

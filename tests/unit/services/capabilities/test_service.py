@@ -16,11 +16,13 @@ from nexusd.services.capabilities import Capabilities
 from nexusd.services.capabilities.ports import Incoming
 from nexusd.services.policy import Policy, TrustList, TrustLists
 from nexusd.services.ports import Persona
+from nexusd.services.screening import Screen
 from nexusd.store import Store
 from nexusd.store.errors import StorageFullError
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
+from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.mesh import done
@@ -82,6 +84,12 @@ class Silent:
         await trio.sleep_forever()
 
 
+class NoTrade:
+    """For a till and a purse, where nothing is sold or bought."""
+
+    tokens = Tokens()
+
+
 class Running:
     """Alice's capabilities; `told` grows when others are told of a change."""
 
@@ -90,6 +98,7 @@ class Running:
         self.store = store
         self.told: list[list[str]] = []
         streams: Any = self.streams
+        trade: Any = NoTrade()
         self.capabilities = Capabilities(
             agents=Agents(signer("alice")),
             streams=streams,
@@ -102,6 +111,9 @@ class Running:
             persona_of=lambda _: Persona("alice", "autonomous", ()),
             learn_name=self._learn,
             changed=self._changed,
+            till=trade,
+            purse=trade,
+            screen=Screen(),
         )
 
     async def _learn(self, peer: PeerId, name: str) -> None:
