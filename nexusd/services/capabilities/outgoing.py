@@ -77,8 +77,8 @@ class OutgoingCall:
         look: Look = lambda data: data,
         reopen: Reopen | None = None,
     ) -> None:
-        """`pay` answers a demand for payment. `look` sees each piece of input that is sent behind the opening, and gives it
-        as it may go. `reopen` makes the same call again, on a new stream and with what paid for it."""
+        """`pay` answers a demand for payment. `look` sees each piece of input that is sent behind the opening, and
+        gives it as it may go. `reopen` makes the same call again, on a new stream and with what paid for it."""
         self.invocation = invocation
         self._channel = channel
         self._machine = machine
