@@ -11,7 +11,6 @@ from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.binding import Context
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.receipt import verify as verify_receipt
-from nexusd_protocols.payments.receipt import verify_standard
 from nexusd_protocols.payments.terms import Required, read_required, read_requirements
 from nexusd_protocols.payments.tokens import USDC_POLYGON, Tokens
 from nexusd_protocols.payments.verify import Presented, Verified, identify, read, verify
@@ -94,6 +93,5 @@ def _demand(body: bytes) -> None:
 
 
 def _receipt(text: str) -> None:
-    for reader in (verify_receipt, verify_standard):
-        if not isinstance(_told(reader(text)), PaymentFault):
-            assert text in _RECEIPTS
+    if not isinstance(_told(verify_receipt(text)), PaymentFault):
+        assert text in _RECEIPTS

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import base58
@@ -111,15 +110,6 @@ class _Header(msgspec.Struct, frozen=True):
 
 _header: Final = msgspec.json.Decoder(_Header)
 _receipt: Final = msgspec.json.Decoder(Receipt)
-_standard: Final = msgspec.json.Decoder(Standard)
-
-
-@dataclass(frozen=True, slots=True)
-class Attested:
-    """A receipt of x402's form, and whose signature it carries."""
-
-    signer: PeerId
-    receipt: Standard
 
 
 def did_of(peer: PeerId) -> str:
@@ -176,18 +166,6 @@ def _check_tabs(receipt: Receipt) -> None:
         raise ValueError("the first tab is not what the receipt names")
     if sum(charges.values()) != money.parse_uint(receipt.amount):
         raise ValueError("the tabs do not add up")
-
-
-def verify_standard(text: str) -> Attested | PaymentFault:
-    """A receipt of x402's form, by whoever signed it: the caller compares that with the provider."""
-    try:
-        typ, signer, payload = _open(text)
-        receipt = _decoded(payload, _standard)
-        if typ == TYPE or receipt.version != 1:
-            raise ValueError("a JWS for another purpose")
-    except ValueError as error:
-        return PaymentFault(faults.BAD_RECEIPT, str(error))
-    return Attested(signer, receipt)
 
 
 def _sign(payload: msgspec.Struct, signer: Signer, header: dict[str, str]) -> str:
