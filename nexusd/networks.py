@@ -30,6 +30,8 @@ FIRST_PROBE_S: Final = 1.0
 LONGEST_PROBE_S: Final = 60.0
 REORGANISED_S: Final = 60
 """So far behind the end of an authorisation the newest block has to be, before it never can be used."""
+GAS_S: Final = 15.0
+"""How often it is looked whether gas can be paid for, where it could not, or nobody knows."""
 LOOK_AGAIN_S: Final = 5.0
 """What was told between the look at the ledger and the wait is seen so much later."""
 
@@ -49,11 +51,15 @@ class Networks:
         self._fuelled: set[int] = set()
         self._empty: set[int] = set()
         """Where the wallet had something to pay gas with when it was looked at last, and where nothing."""
+        self._sold = {chain_id: trio.Event() for chain_id in self._chains}
+        """Set where something is for sale: who only pays needs no gas, and asks for none."""
+        self._opened = trio.Event()
         self._waiting: dict[str, trio.Event] = {}
 
     def use(self, account: Account) -> None:
         """The wallet is open: its account pays the gas."""
         self._account = account
+        self._opened.set()
         for settlement in self._settlements.values():
             settlement.use(account)
 
@@ -63,6 +69,7 @@ class Networks:
             async with trio.open_nursery() as nursery:
                 for chain_id, settlement in self._settlements.items():
                     nursery.start_soon(self._probe, chain_id)
+                    nursery.start_soon(self._watch_gas, chain_id)
                     nursery.start_soon(settlement.run)
                 task_status.started()
                 await trio.sleep_forever()
@@ -84,6 +91,15 @@ class Networks:
             await trio.sleep(pause)
             pause = min(LONGEST_PROBE_S, pause * 2)
 
+    async def _watch_gas(self, chain_id: int) -> None:
+        """Know it before anybody signs a payment that could not be settled."""
+        await self._sold[chain_id].wait()
+        await self._opened.wait()
+        while True:
+            assert self._account is not None
+            await self._pays_gas(chain_id, self._account.address)
+            await trio.sleep(GAS_S)
+
     def _tell(self, key: str, _state: State) -> None:
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
@@ -97,14 +113,24 @@ class Networks:
         """See `Chains`."""
         return [self._health(chain_id) for chain_id in self._chains]
 
+    def unable(self, chain_id: int) -> str:
+        """See `Chains`."""
+        if chain_id not in self._chains:
+            return ""
+        self._sold[chain_id].set()
+        return self._without_gas(chain_id)
+
+    def _without_gas(self, chain_id: int) -> str:
+        """Why no gas can be paid for, as far as is known."""
+        if self._account is None:
+            return "the wallet that pays the gas is locked, or there is none: `nexus wallet unlock`"
+        if chain_id in self._empty or TOO_LITTLE in self._settlements[chain_id].status().reasons.values():
+            return f"{TOO_LITTLE}: send some to {checksummed(self._account.address)}"
+        return ""
+
     def _health(self, chain_id: int) -> Health:
         fault, status = self._faults[chain_id], self._settlements[chain_id].status()
-        problem = str(fault) if fault is not None else status.fault
-        if not problem and self._account is None:
-            problem = "the wallet that pays the gas is locked, or there is none"
-        if not problem and (TOO_LITTLE in status.reasons.values() or chain_id in self._empty):
-            assert self._account is not None
-            problem = f"{TOO_LITTLE}: send some to {checksummed(self._account.address)}"
+        problem = (str(fault) if fault is not None else status.fault) or self._without_gas(chain_id)
         return Health(chain_id=chain_id, online=True, settles=not problem, problem=problem, waits=dict(status.reasons))
 
     async def _pays_gas(self, chain_id: int, account: Address) -> bool:

@@ -251,4 +251,5 @@ def _list(found: CapabilityList) -> str:
         ]
         rows += lines(row, 2, cost(one.prices, free=one.free))
     header = ["NAME", "AVAILABLE", "PRICE", "OUTPUT", "INPUT MAX", "QUEUE", "SERVED BY", "DESCRIPTION"]
-    return table(header, rows, empty="none")
+    why = [clean(f"{one.name} is not available: {one.problem}") for one in found.capabilities if one.problem]
+    return "\n".join([table(header, rows, empty="none"), *why])

@@ -177,6 +177,10 @@ class Till(Protocol):
         """The terms of prices that `prices` gave; none of a price of 0. Raises ValueError."""
         ...
 
+    def unable(self, offers: Offers) -> str:
+        """Why none of these terms can be paid now, for people here; empty where one can."""
+        ...
+
     def sale(self, agent: Agent, peer: PeerId, opened: events.Opened, offers: Offers, description: str) -> Sale:
         """A call to what has a price. Raises ValueError where the call has no canonical form."""
         ...

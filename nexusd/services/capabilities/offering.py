@@ -51,7 +51,7 @@ class Offering:
         registry: Registry,
         policy: Policy,
         clock: WallClock,
-        till: Till | None,
+        till: Till,
         changed: Callable[[AgentId], Awaitable[None]],
     ) -> None:
         self._agents = agents
@@ -76,7 +76,7 @@ class Offering:
                     # for nothing would be wrong, and so would be to stop all else
                     log.error("not_served", capability=row.name, reason=offers.message)
                     continue
-                self._registry.add(_entry(agent, row.name, params, offers))
+                self._registry.add(self._entry(agent, row.name, params, offers))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell of what is served no more, until cancelled."""
@@ -96,7 +96,9 @@ class Offering:
     def status(self, agent: AgentId) -> list[Capability]:
         """What an agent serves, and how busy it is. What others may not call is not available."""
         return [
-            replace(view, available=False) if self._policy.refuses_capability(view.name) else view
+            replace(view, available=False, problem="not open to others")
+            if self._policy.refuses_capability(view.name)
+            else view
             for view in (entry.view() for entry in self._registry.of(agent))
         ]
 
@@ -117,7 +119,7 @@ class Offering:
         if isinstance(priced, Refusal):
             return priced
         params, offers = priced
-        entry = _entry(agent, name, params, offers)
+        entry = self._entry(agent, name, params, offers)
         async with self._serving:
             before = self._registry.find(agent.id, name)
             if refusal := self._registry.add(entry):
@@ -142,7 +144,17 @@ class Offering:
         if isinstance(priced, Refusal):
             return priced
         params, offers = priced
-        entry = Entry(agent.id, name, "connection", provider, params, params.streaming, owner=provider, offers=offers)
+        entry = Entry(
+            agent.id,
+            name,
+            "connection",
+            provider,
+            params,
+            params.streaming,
+            owner=provider,
+            offers=offers,
+            unable=self._unable,
+        )
         if refusal := self._registry.add(entry):
             return refusal
         await self._changed(agent.id)
@@ -158,7 +170,7 @@ class Offering:
 
     async def _priced(self, name: CapabilityName, options: OptionsT) -> tuple[OptionsT, Offers] | Refusal:
         """The options with their prices filled in, and the terms of these."""
-        if options.prices and self._till is not None:
+        if options.prices:
             prices = await self._till.prices(name, options.prices, options.timeout_ms)
             if isinstance(prices, Refusal):
                 return prices
@@ -170,12 +182,21 @@ class Offering:
         """The terms of prices that are filled in."""
         if not options.prices:
             return ()
-        if self._till is None:
-            return Refusal("refused", "This daemon takes no payments")
         try:
             return self._till.offers(name, options.prices, options.timeout_ms)
         except ValueError as error:
             return Refusal("invalid_params", str(error))
+
+    def _entry(self, agent: Agent, name: CapabilityName, params: CapabilityServeParams, offers: Offers) -> Entry:
+        """What the daemon serves itself."""
+        if params.command is not None:
+            return Entry(agent.id, name, "command", Command(params.command), params, offers=offers, unable=self._unable)
+        assert params.openai is not None
+        return Entry(agent.id, name, "openai", OpenAi(params.openai), params, offers=offers, unable=self._unable)
+
+    def _unable(self, offers: Offers) -> str:
+        """Why none of them can be paid now; empty where one can, or nothing is asked for."""
+        return self._till.unable(offers) if offers else ""
 
     # --- giving up --------------------------------------------------------------------------------------------------
     async def unregister(self, params: CapabilityNameParams, owner: Provider) -> Done | Refusal:
@@ -198,10 +219,3 @@ class Offering:
         assert self._nursery is not None
         for agent in {entry.agent for entry in self._registry.remove_owned(provider)}:
             self._nursery.start_soon(self._changed, agent)
-
-
-def _entry(agent: Agent, name: CapabilityName, params: CapabilityServeParams, offers: Offers) -> Entry:
-    if params.command is not None:
-        return Entry(agent.id, name, "command", Command(params.command), params, offers=offers)
-    assert params.openai is not None
-    return Entry(agent.id, name, "openai", OpenAi(params.openai), params, offers=offers)

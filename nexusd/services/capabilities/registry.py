@@ -6,7 +6,7 @@ BUSY at once, for a queue that long answers nobody in time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -47,6 +47,8 @@ class Entry:
     owner: object = None
     offers: Offers = ()
     """What a call costs; empty: nothing."""
+    unable: Callable[[Offers], str] = lambda offers: ""
+    """Why none of these can be paid now; empty where one can."""
     running: int = 0
     waiting: int = 0
     mean_ms: float = 0.0
@@ -111,9 +113,12 @@ class Entry:
 
     def view(self) -> Capability:
         """As doors and the handshake show it."""
+        crowded = self.waiting >= WAITING_PER_SLOT * self.options.max_concurrent
+        problem = "too many calls wait" if crowded else self.unable(self.offers)
         return Capability(
             name=self.name,
-            available=self.waiting < WAITING_PER_SLOT * self.options.max_concurrent,
+            available=not problem,
+            problem=problem,
             description=self.options.description,
             free=not self.offers,
             streaming=self.streaming,

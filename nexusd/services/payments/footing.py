@@ -40,6 +40,7 @@ class Footing:
         self._peer = peer
         self._for_sale = for_sale
         self._offers: Sequence[PriceTerms] | None = None
+        self._unable = False
         self._token = for_sale[0].token
         self._amount = 0
         self._tab: PriceTerms | None = None
@@ -58,9 +59,19 @@ class Footing:
             self._offers = found
         return self._offers
 
+    async def demanded(self) -> Sequence[PriceTerms]:
+        """Of these, what could be settled: nobody is to sign for what would be refused then. What was paid before is
+        given again all the same."""
+        offers = await self.offers()
+        able = [each for each in offers if not self._chains.unable(each.token.chain_id)]
+        self._unable = bool(offers) and not able
+        return able
+
     @property
     def why_not(self) -> str:
-        """Why nothing is offered."""
+        """Why nothing is offered, or demanded."""
+        if self._unable:
+            return "no payment can be settled here now; nothing was asked for"
         if self.level is Level.OFFENDER:
             return "a payment was taken back here, and nothing is given on trust until that is cleared"
         return f"no tab that a {self.level} is trusted with would hold two units at this price"
@@ -102,10 +113,9 @@ class Footing:
         trust = self._trust
         if not self.online:
             return False
-        upfront = isinstance(payment, Verified) and payment.terms.flow == "upfront"
         large = measured(payment.authorization.value, payment.token.decimals) > trust.hold_above
         strange = trust.hold_strangers and self.level is Level.STRANGER
-        return upfront or large or strange or self.level is Level.OFFENDER
+        return large or strange or self.level is Level.OFFENDER
 
     @property
     def online(self) -> bool:

@@ -53,6 +53,11 @@ class Chains(Protocol):
         """Those with a node."""
         ...
 
+    def unable(self, chain_id: int) -> str:
+        """Why nothing that is paid there could be settled, as far as is known and for people here: nobody pays the gas.
+        Empty where it could, and where there is no node."""
+        ...
+
     async def check(self, payment: Verified) -> Funds | PaymentFault:
         """Ask the chain about a payment: the payer's balance, that the authorisation is unused, that it would go
         through. A chain that does not answer is a fault: fail closed."""

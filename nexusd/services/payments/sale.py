@@ -54,7 +54,7 @@ class Sale:
 
     async def demand(self) -> commands.Demand | commands.Error:
         """See `trade.Sale`."""
-        offers = await self._footing.offers()
+        offers = await self._footing.demanded()
         if not offers:
             return commands.Error(Code.FORBIDDEN, self._footing.why_not)
         exact = next((offer for offer in offers if published.render_terms(offer) is not None), None)

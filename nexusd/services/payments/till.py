@@ -128,6 +128,13 @@ class Till:
         """See `trade.Till`."""
         return tuple(self._terms(name, spec, timeout_ms) for spec in specs if spec.amount != FREE)
 
+    def unable(self, offers: Offers) -> str:
+        """See `trade.Till`."""
+        why = {offer.token.chain_id: self._chains.unable(offer.token.chain_id) for offer in offers}
+        if not all(why.values()):
+            return ""
+        return "; ".join(f"{network_name(chain_id)}: {words}" for chain_id, words in why.items())
+
     def _terms(self, name: CapabilityName, spec: PriceSpec, timeout_ms: int) -> PriceTerms:
         token = self._token(spec)
         if isinstance(token, Refusal) or spec.pay_to is None:

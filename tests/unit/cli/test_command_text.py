@@ -141,6 +141,12 @@ def test_what_is_served_for_which_prices_is_said(nexus, daemon):
         f"x     yes        {'0.1 USDC on base':<57}  stream  64.0 KiB   none",
         "                 or 0.001 USDC a piece, by tabs of 1 USDC at most, on base",
     ]
+    locked = schema.Capability(name="x", available=False, problem="base: the wallet is locked")
+    daemon.script["capability.list"] = schema.CapabilityList(peer=BOB, answered=True, capabilities=[locked])
+    assert nexus("capability", "list", tty=True).out.splitlines()[1:] == [
+        "x     no         free   stream  64.0 KiB   none",
+        "x is not available: base: the wallet is locked",
+    ]
 
 
 # --- peers' text ------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ class Capability(Result, frozen=True, kw_only=True):
 
     name: str
     available: bool
+    problem: str = ""
+    """Why it is not available, where this daemon serves it."""
     description: str = ""
     free: bool = True
     streaming: bool = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
@@ -22,6 +24,11 @@ class Silent:
 def entry(name: str = "upper", *, owner: object = None, slots: int = 1) -> Entry:
     options = CapabilityRegisterParams(name=name, max_concurrent=slots)
     return Entry(ALICE, CapabilityName(name), "command", Silent(), options, owner=owner)
+
+
+def test_what_cannot_be_paid_is_not_available_and_says_why() -> None:
+    served = replace(entry(), unable=lambda _: "the wallet is locked")
+    assert (served.view().available, served.view().problem) == (False, "the wallet is locked")
 
 
 def test_a_name_is_served_once() -> None:

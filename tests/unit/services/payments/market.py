@@ -40,6 +40,7 @@ class FakeChains:
     def __init__(self) -> None:
         self.nodes = {8453}
         self.answer: Funds | PaymentFault = Funds(10**9)
+        self.without_gas = ""
         self.moved = trio.Event()
         self.woken = 0
 
@@ -48,6 +49,9 @@ class FakeChains:
 
     def health(self) -> list[Health]:
         return []
+
+    def unable(self, chain_id: int) -> str:
+        return self.without_gas if chain_id in self.nodes else ""
 
     async def check(self, payment: Any) -> Funds | PaymentFault:
         await trio.lowlevel.checkpoint()

@@ -70,6 +70,25 @@ async def test_what_was_paid_for_is_given_again_without_work_or_charge(tmp_path:
         assert responded(second)["extensions"] == responded(first)["extensions"]
 
 
+async def test_what_could_not_be_settled_is_not_demanded(tmp_path: Path) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened()
+        paid = shop.pay(opened)
+        first = await shop.sell(Call(shop, say_two), opened, paid)
+        shop.chains.without_gas = "the wallet is locked"
+        refused = await Sale(shop_of(shop), ALICE.peer_id, shop.opened("r2"), [shop.price], "").demand()
+        assert isinstance(refused, commands.Error)
+        assert refused.message == "no payment can be settled here now; nothing was asked for"
+        # without a node nobody waits for gas
+        polygon = price(token=USDC_POLYGON)
+        demand = await Sale(shop_of(shop), ALICE.peer_id, shop.opened("r3"), [shop.price, polygon], "").demand()
+        assert isinstance(demand, commands.Demand)
+        assert [each["network"] for each in demand.required["accepts"]] == ["eip155:137"]
+        # and what was paid for is given again
+        again = await shop.sell(Call(shop, say_two), opened, paid)
+        assert (again.outcome, again.key, shop.works) == ("ok", first.key, 1)
+
+
 async def test_of_several_prices_the_one_that_was_chosen_is_charged(tmp_path: Path) -> None:
     async with market(tmp_path) as shop:
         shop.chains.nodes = {8453, 137}

@@ -28,8 +28,8 @@ class Nowhere:
         return False
 
 
-def till(store: Store, wallet: Any = None) -> Till:
-    chains: Any = Nowhere()
+def till(store: Store, wallet: Any = None, chains: Any = None) -> Till:
+    chains = chains or Nowhere()
     return Till(
         ledger=store.ledger,
         chains=chains,
@@ -155,3 +155,28 @@ async def test_prices_of_which_nobody_could_choose_are_refused(tmp_path: Path, s
         answer = await till(store, PAYEE.address).prices(NAME, specs, 1000)
         assert isinstance(answer, Refusal)
         assert word in answer.message
+
+
+class Gasless:
+    """Every network has a node; `without` says where no gas can be paid for."""
+
+    def __init__(self, *without: int) -> None:
+        self.without = without
+
+    def online(self, chain_id: int) -> bool:
+        return True
+
+    def unable(self, chain_id: int) -> str:
+        return "no gas" if chain_id in self.without else ""
+
+
+async def test_it_is_told_where_nothing_can_be_settled(tmp_path: Path) -> None:
+    async with opened(tmp_path / "store.sqlite") as store:
+        specs = [PriceSpec(amount="0.1", network=each) for each in ("base", "polygon")]
+        told = []
+        for without in ((), (8453,), (8453, 137)):
+            seller = till(store, PAYEE.address, Gasless(*without))
+            prices = await seller.prices(NAME, specs, 30_000)
+            assert isinstance(prices, list)
+            told.append(seller.unable(seller.offers(NAME, prices, 30_000)))
+        assert told == ["", "", "base: no gas; polygon: no gas"]
