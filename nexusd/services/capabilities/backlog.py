@@ -31,11 +31,6 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._pieces)
 
-    async def put(self, data: Any, final: bool) -> None:
-        """As `add`, once there is room."""
-        await self.room(data)
-        self.add(data, final)
-
     async def room(self, data: Any) -> None:
         """Wait for room: only where a piece that is not text finds the backlog full."""
         while len(self._pieces) >= self._limit and data is not msgspec.UNSET:

@@ -27,14 +27,12 @@ class Kept:
         self._digest = hashlib.sha256()
         self._data: bytearray | None = bytearray()
         self.size = 0
-        self.pieces = 0
         self.content_bytes = 0
 
     def add(self, line: bytes, content: int = 0) -> None:
         """The next line. `content` is what its data counts."""
         self._digest.update(line)
         self.size += len(line)
-        self.pieces += 1
         self.content_bytes += content
         if self._data is not None:
             self._data += line

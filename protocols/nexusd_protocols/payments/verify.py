@@ -68,8 +68,6 @@ class Verified(Presented):
 
     terms: PriceTerms
     bound: bool
-    offer: bytes
-    """`binding.offer_digest` of the accepted terms; empty for a payment that does not claim to be bound."""
 
 
 def read(data: bytes) -> Any:
@@ -105,7 +103,7 @@ def verify(
         authorization = _authorization(envelope.inner)
         _pays(authorization, terms, further)
         _holds(authorization, terms, now_s, margin_s)
-        salt, offer, bound = _binding(envelope, authorization, terms, context)
+        salt, bound = _binding(envelope, authorization, terms, context)
         signature = _signature(envelope.inner, authorization, terms.token)
     except PaymentError as error:
         return error.fault
@@ -118,7 +116,6 @@ def verify(
         salt=salt,
         terms=terms,
         bound=bound,
-        offer=offer,
     )
 
 
@@ -290,22 +287,22 @@ def _claim(envelope: _Envelope) -> bytes | None:
 
 def _binding(
     envelope: _Envelope, authorization: Authorization, terms: PriceTerms, context: Context | None
-) -> tuple[bytes | None, bytes, bool]:
-    """The salt, the digest of the offer, and whether the authorisation is bound to the request."""
+) -> tuple[bytes | None, bool]:
+    """The salt, and whether the authorisation is bound to the request."""
     salt = _claim(envelope)
-    offer, bound = b"", False
+    bound = False
     if salt is not None:
         try:
             offer = binding.offer_digest(envelope.accepted)
         except ValueError as error:
             raise PaymentError(faults.INVALID_REQUIREMENTS, str(error)) from error
-    if salt is not None and context is not None:
-        if binding.nonce(context, offer, salt) != authorization.nonce:
-            raise PaymentError(faults.BINDING_MISMATCH)
-        bound = True
+        if context is not None:
+            if binding.nonce(context, offer, salt) != authorization.nonce:
+                raise PaymentError(faults.BINDING_MISMATCH)
+            bound = True
     if terms.binding == "required" and not bound:
         raise PaymentError(faults.UNBOUND, f"no random nonces here: it has to name the request ({binding.EXTENSION})")
-    return salt, offer, bound
+    return salt, bound
 
 
 def _signature(inner: Any, authorization: Authorization, token: Token) -> bytes:

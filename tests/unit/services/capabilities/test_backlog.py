@@ -8,6 +8,12 @@ import trio
 from nexusd.services.capabilities.backlog import JOINED_CHARS, Backlog
 
 
+async def put(backlog: Backlog, data: object, final: bool) -> None:
+    """As whoever reads a call does."""
+    await backlog.room(data)
+    backlog.add(data, final)
+
+
 async def all_of(backlog: Backlog) -> list[tuple[object, bool]]:
     backlog.end()
     pieces = []
@@ -19,8 +25,8 @@ async def all_of(backlog: Backlog) -> list[tuple[object, bool]]:
 async def test_pieces_stay_as_they_came_while_they_are_few() -> None:
     backlog = Backlog()
     for piece in ("a", {"b": 1}, "", "c"):
-        await backlog.put(piece, False)
-    await backlog.put(msgspec.UNSET, True)
+        await put(backlog, piece, False)
+    await put(backlog, msgspec.UNSET, True)
     assert await all_of(backlog) == [("a", False), ({"b": 1}, False), ("", False), ("c", False), (msgspec.UNSET, True)]
 
 
@@ -28,9 +34,9 @@ async def test_any_number_of_tiny_texts_costs_no_more_than_their_bytes() -> None
     backlog = Backlog(10)
     with trio.fail_after(30):
         for number in range(50_000):
-            await backlog.put("ä" if number % 2 else "b", False)
-            await backlog.put("", False)
-        await backlog.put(msgspec.UNSET, True)
+            await put(backlog, "ä" if number % 2 else "b", False)
+            await put(backlog, "", False)
+        await put(backlog, msgspec.UNSET, True)
     assert len(backlog) <= 10 + 50_000 // (JOINED_CHARS // 2)
     pieces = await all_of(backlog)
     assert "".join(str(data) for data, _ in pieces) == "bä" * 25_000
@@ -40,9 +46,9 @@ async def test_any_number_of_tiny_texts_costs_no_more_than_their_bytes() -> None
 async def test_other_json_waits_until_the_provider_takes() -> None:
     backlog = Backlog(2)
     for number in range(2):
-        await backlog.put(number, False)
+        await put(backlog, number, False)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(backlog.put, 2, True)
+        nursery.start_soon(put, backlog, 2, True)
         await trio.testing.wait_all_tasks_blocked()
         assert len(backlog) == 2
         assert await backlog.take() == (0, False)
