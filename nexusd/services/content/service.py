@@ -132,13 +132,6 @@ class Content:
             except BlockError as error:
                 raise HostError(f"{cid} is not what its codec allows: {error}") from error
 
-    async def fetch_all(self, cid: Cid, peers: Sequence[PeerId] = ()) -> None:
-        """All blocks of something: here and on disk when this returns. Raises HostError, BlockError, StorageError."""
-        job = self._fetches.join(cid, peers)
-        if job is None:
-            raise HostError("Too much is being fetched")
-        await self._fetches.wait(job, float("inf"))
-
     def referred(self, room: RoomId, sender: PeerId, references: Sequence[str]) -> None:
         """A message that was kept refers to these. Never waits."""
         self._autopin.referred(room, sender, references)

@@ -91,8 +91,6 @@ async def test_nobody_has_it(hosts):
     assert (await bob.get(nowhere)).code == "content_not_found"
     with pytest.raises(HostError):
         await bob.content.fetch_block(Cid.of(RAW, b"nowhere"), ())
-    with pytest.raises(HostError):
-        await bob.content.fetch_all(Cid.of(RAW, b"nowhere"))
 
 
 async def test_the_dht_names_who_has_it(hosts):
@@ -111,7 +109,6 @@ async def test_a_peer_that_is_named_is_asked(hosts):
     assert (await bob.fetch(cid)).code == "content_not_found"
     assert (await bob.fetch(cid, peers=["alice"])).done
     assert await bob.content.fetch_block(Cid.parse(cid), [alice.peer]) == b"small"
-    await bob.content.fetch_all(Cid.parse(cid), [alice.peer])
 
 
 async def test_whoever_waits_no_more_ends_it(hosts, autojump_clock: MockClock):
