@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from nexusd.cli import stdin
 from nexusd.cli.options import STDIN
-from nexusd.cli.outcome import Answer, Stream
+from nexusd.cli.outcome import Answer, Incomplete, Stream
 from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, counted, duration, piece, size
@@ -63,7 +63,7 @@ def invoke(
     tab: Flag = False,
     again: str | None = None,
     anyway: Flag = False,
-) -> Answer[InvokeResult] | Stream[InvokeEvent | InvokeEnded]:
+) -> Answer[InvokeResult] | Incomplete | Stream[InvokeEvent | InvokeEnded]:
     """Call a capability.
 
     Parameters
@@ -116,7 +116,7 @@ def invoke(
     )
     if stream:
         return Stream(_events(call, paid=max_price is not None), _Live().text, _closing)
-    return Answer(_whole(call, paid=max_price is not None), _result)
+    return _whole(call, paid=max_price is not None)
 
 
 def _input(given: str | None, *, as_text: bool) -> Any:
@@ -160,13 +160,9 @@ def _pieces(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent]:
         if paid and error.code == "connection_lost":  # "try again" would pay again
             error.try_ = f"it may have been paid for: see `nexus pay explain {call.invocation}` before you call again"
         raise
-    except KeyboardInterrupt as error:
-        if paid:
-            error.add_note(given_up(call.invocation))  # said once the line of output has ended
-        raise
-    except GeneratorExit:  # it came while a piece was printed
-        if paid:
-            current().say(given_up(call.invocation))
+    except (KeyboardInterrupt, GeneratorExit):  # the latter: while a piece was printed
+        if paid and (failure := given_up(call.invocation)) is not None:
+            raise failure from None
         raise
 
 
@@ -176,20 +172,27 @@ def _events(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent | InvokeEnd
     yield InvokeEnded(end=call.end)
 
 
-def _whole(call: CallStream, *, paid: bool) -> InvokeResult:
+def _whole(call: CallStream, *, paid: bool) -> Answer[InvokeResult] | Incomplete:
     output = Pieces()
-    for event in _pieces(call, paid=paid):
-        if event.event != "progress":
-            output.add(event.data)
+    try:
+        for event in _pieces(call, paid=paid):
+            if event.event != "progress":
+                output.add(event.data)
+    except NexusError as error:
+        if not (paid and output.bytes):
+            raise
+        error.data = {**(error.data or {}), "output": output.value()}
+        return Incomplete(error, _output(output.value()))
     end = call.end
     assert end is not None
-    return InvokeResult(
+    result = InvokeResult(
         output=output.value(),
         input_bytes=end.input_bytes,
         output_bytes=end.output_bytes,
         duration_ms=end.duration_ms,
         payment=end.payment,
     )
+    return Answer(result, _result)
 
 
 def receipt_line(payment: PaymentSummary) -> str:
@@ -211,7 +214,11 @@ def receipt_line(payment: PaymentSummary) -> str:
 def _result(result: InvokeResult) -> str:
     if result.payment is not None:
         current().say(receipt_line(result.payment))
-    text = result.output if isinstance(result.output, str) else json.dumps(result.output, indent=2)
+    return _output(result.output)
+
+
+def _output(output: Any) -> str:
+    text = output if isinstance(output, str) else json.dumps(output, indent=2)
     return piece(text).removesuffix("\n")
 
 

@@ -1,6 +1,7 @@
 """`nexus`: the entry point, the table of commands, and how a run ends.
 
-Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach. Ctrl-C and a reader that went away are quiet.
+Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach. Ctrl-C and a reader that went away are quiet, unless something
+is signed for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from nexusd import __version__
 from nexusd.cli import options as options_
 from nexusd.cli import usage
 from nexusd.cli.options import Options
-from nexusd.cli.outcome import Answer, Stream, Verbatim
+from nexusd.cli.outcome import Answer, Incomplete, Stream, Verbatim
 from nexusd.cli.output import Failure, Printer
 from nexusd.cli.session import Session, use
 
@@ -90,9 +91,7 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         usage.silence(sys.stdout)
         return 0
-    except KeyboardInterrupt as error:
-        for note in getattr(error, "__notes__", ()):
-            printer.say(note)
+    except KeyboardInterrupt:
         return 1
 
 
@@ -101,6 +100,9 @@ def _run(rest: Sequence[str], printer: Printer) -> int:
         outcome = usage.run(build(), rest)
         if isinstance(outcome, Answer | Stream | Verbatim):
             _show(outcome, printer)
+        if isinstance(outcome, Incomplete):
+            printer.begun(outcome)
+            raise outcome.error
         if isinstance(outcome, Answer):
             return outcome.exit_code
     except usage.UsageError as error:

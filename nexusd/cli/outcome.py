@@ -43,4 +43,13 @@ class Verbatim:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A result of which a part came, and then `error`: programs find the part in the error's data as `output`, people
+    see `text` ahead of the error."""
+
+    error: Exception
+    text: str
+
+
 Outcome = Answer[Any] | Stream[Any] | Verbatim

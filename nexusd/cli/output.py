@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from nexusd.cli.outcome import Answer, Outcome, Stream, Verbatim
+from nexusd.cli.outcome import Answer, Incomplete, Outcome, Stream, Verbatim
 from nexusd_protocols.untrusted import escaped
 
 SCHEMA_VERSION: Final = 1
@@ -72,15 +72,20 @@ class Printer:
             case Stream():
                 self._stream(outcome)
 
+    def begun(self, outcome: Incomplete) -> None:
+        """Print what came before an error; programs get it with the error."""
+        if not self.json:
+            self._write(outcome.text + "\n")
+
     def fail(self, failure: Failure) -> None:
         """Print an error; its exit code is the caller's to use."""
-        if self.json:
-            self._line(Refused(error=failure))
-        if not self.quiet:
+        if not self.quiet:  # first: whoever reads the result may be gone
             from nexusd.cli.terminal import clean
 
             hint = "" if failure.try_ in ("", "see the message") else f"\n  {clean(failure.try_)}"
             print(f"nexus: {clean(failure.message)}{hint}", file=self.err, flush=True)
+        if self.json:
+            self._line(Refused(error=failure))
 
     def say(self, sentence: str) -> None:
         """Tell people something that is no result."""

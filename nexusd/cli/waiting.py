@@ -6,10 +6,12 @@ import threading
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
+
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean
 from nexusd.client.errors import NexusError
-from nexusd_protocols.rpc.schema import PurchaseView
+from nexusd_protocols.rpc.schema import PaymentSummary, PurchaseView
 
 FIRST_LOOK_S: Final = 0.5
 """Most calls have an answer by then, and ask nothing more of the daemon."""
@@ -17,17 +19,22 @@ LOOK_AGAIN_S: Final = 2.0
 THREAD: Final = "payment-notice"
 
 
-def given_up(purchase: str) -> str:
-    """What a call costs that its user gave up, as far as it is known; empty where nothing was signed for it."""
+def given_up(purchase: str) -> NexusError | None:
+    """What a call costs that its user gave up, as far as it is known; None where nothing was signed for it."""
     try:
         one: PurchaseView = current().call("pay.explain", id=purchase).purchase
     except (NexusError, OSError):  # it was not asked for yet, or the daemon is gone too
-        return ""
+        return None
     if one.signed == "0":
-        return ""
-    return clean(
-        f"given up; {one.signed} {one.asset} on {one.network} is signed for, and charged if it was worked for: see "
-        f"`nexus pay explain {one.id}`"
+        return None
+    payment = PaymentSummary(
+        id=one.id, state="unknown", amount=one.signed, asset=one.asset, network=one.network, pay_to=one.pay_to
+    )
+    return NexusError(
+        "invoke_cancelled",
+        f"given up; {one.signed} {one.asset} on {one.network} is signed for, and charged if it was worked for",
+        f"see `nexus pay explain {one.id}`",
+        data={"payment": msgspec.to_builtins(payment)},
     )
 
 

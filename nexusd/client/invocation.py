@@ -53,10 +53,15 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
         data["payment"] = msgspec.to_builtins(end.payment)
     failure = NexusError.of(code, message, data or None)
     paid = end.payment
-    if paid is None or code == "price_reached":
+    if paid is None:
+        return failure
+    if code == "price_reached":
+        failure.try_ += f"; `nexus pay explain {paid.id}` tells what it cost"
         return failure
     if paid.state == "unused":
-        failure.try_ += "; nothing is charged, and what was signed counts as spent only until its time is over"
+        failure.try_ += (
+            f"; nothing is charged, and what was signed ({paid.id}) counts as spent only until its time is over"
+        )
         return failure
     if paid.tabs:  # what came was paid for, and nothing else
         failure.try_ = f"what came was paid for: see `nexus pay explain {paid.id}`; a new call is paid anew"

@@ -323,6 +323,36 @@ def test_a_failed_call_says_the_providers_word(nexus, daemon):
     assert nexus("invoke", BOB, "x", "y", tty=True).out == ""
 
 
+def test_what_came_of_a_paid_call_that_ends_early_is_shown(nexus, daemon):
+    paid = schema.PaymentSummary(
+        id="i", state="paid", amount="0.05", asset="USDC", network="base", pay_to="0x", tabs=1, units=5, unit="chunk"
+    )
+    error = {"code": "price_reached", "message": "The call has cost what it may"}
+    method, end = ended(error=error)
+    pieces = piece("token", "one\n"), piece("progress", 0.5), piece("token", "two\n")
+    daemon.script["capability.invoke"] = lambda _: call(*pieces, (method, replace(end, payment=paid)))
+    ran = nexus("invoke", BOB, "lines", "x", "--tab", "--max-price", "0.05", tty=True)
+    assert (ran.code, ran.out) == (1, "one\ntwo\n")
+    assert ran.err.startswith("nexus: The call has cost what it may\n  what came was paid for; ")
+    assert "`nexus pay explain i`" in ran.err
+    error = nexus("--json", "invoke", BOB, "lines", "x", "--tab", "--max-price", "0.05").error
+    assert (error["code"], error["data"]["output"], error["data"]["payment"]["id"]) == (
+        "price_reached",
+        "one\ntwo\n",
+        "i",
+    )
+
+
+def test_what_came_of_a_paid_call_whose_daemon_is_gone_is_shown(nexus, daemon):
+    then = (piece("token", "half"),)
+    daemon.script["capability.invoke"] = lambda _: Reply(
+        schema.Invocation(invocation="i", credit=65536), then, hang_up=True
+    )
+    ran = nexus("invoke", BOB, "x", "y", "--max-price", "0.10", tty=True)
+    assert (ran.code, ran.out) == (2, "half\n")
+    assert nexus("invoke", BOB, "x", "y", "--max-price", "0.10").error["data"] == {"output": "half"}
+
+
 def test_stream_joins_text_live_on_a_terminal(nexus, daemon):
     daemon.script["capability.invoke"] = lambda _: call(
         piece("token", "Once "),
@@ -384,7 +414,10 @@ def test_stream_ends_its_line_before_it_says_what_was_signed_for(nexus, daemon, 
     monkeypatch.setattr(sys, "stderr", both)
     monkeypatch.setattr(sys, "stdin", Text(True))
     assert main.run(["invoke", BOB, "x", "y", "--stream", "--max-price", "0.10"]) == 1
-    assert both.text().startswith("half\ngiven up; 0.02 USDC on base is signed for")
+    assert both.text() == (
+        "half\nnexus: given up; 0.02 USDC on base is signed for, and charged if it was worked for\n"
+        "  see `nexus pay explain i`\n"
+    )
 
 
 def test_stream_as_json_lines_says_that_it_is_whole(nexus, daemon):
@@ -448,9 +481,24 @@ def test_ctrl_c_gives_up_a_paid_call_and_says_what_was_signed_for(home, daemon):
         assert json.loads(process.stdout.readline())["data"] == "x"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (1, "")
-    assert err.startswith("given up; 0.02 USDC on base is signed for, and charged if it was worked for")
+    error = json.loads(out)["error"]
+    payment = error["data"]["payment"]
+    assert (process.returncode, error["code"]) == (1, "invoke_cancelled")
+    assert [payment[name] for name in ("id", "state", "amount", "asset")] == ["i", "unknown", "0.02", "USDC"]
+    assert err.startswith("nexus: given up; 0.02 USDC on base is signed for, and charged if it was worked for")
     assert "`nexus pay explain i`" in err
+
+
+def test_ctrl_c_tells_programs_what_was_signed_for_where_nothing_came_yet(home, daemon):
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=replace(waits("i"), state="signed", signed="0.02"))
+    daemon.script["capability.invoke"] = call()
+    with started(home, "invoke", BOB, "x", "y", "--json", "--max-price", "0.10") as process:
+        daemon.wait_for("pay.explain")  # the call is under way
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    error = json.loads(out)["error"]
+    assert (process.returncode, err, error["code"]) == (1, "", "invoke_cancelled")
+    assert (error["data"]["payment"]["id"], error["data"]["payment"]["amount"]) == ("i", "0.02")
 
 
 @pytest.mark.parametrize("lines", [0, 1])

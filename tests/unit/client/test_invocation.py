@@ -59,3 +59,4 @@ def test_a_call_that_has_cost_what_it_may_is_told_how_to_go_further() -> None:
     failure = failure_of(ended("paid", "price_reached", tabs=2))
     assert failure is not None
     assert "--max-price" in failure.try_
+    assert "nexus pay explain id-7" in failure.try_
