@@ -10,7 +10,7 @@ from nexusd.services.trade import Closing, Failure
 from nexusd_protocols.identity import Signer
 from nexusd_protocols.invoke import commands
 from nexusd_protocols.invoke.frames import Code
-from nexusd_protocols.payments import faults
+from nexusd_protocols.payments import faults, receipt
 from nexusd_protocols.payments import gate_outputs as wanted
 from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.faults import PaymentFault
@@ -20,6 +20,7 @@ from nexusd_protocols.payments.x402 import Settlement
 
 UNFUNDED: Final = "unfunded: no chain was asked"
 NOT_CHARGED: Final = "nothing was charged"
+_BROKEN_OFF: Final = "the call was broken off, and stays so: what was handed over of it is given again, if it was kept"
 
 _CODES: Final = {
     faults.SETTLEMENT_PENDING: Code.SETTLEMENT_PENDING,
@@ -54,7 +55,9 @@ class Ending:
         """As the call says it."""
         code, response = self.end.code, self._response().wire()
         command: commands.ProviderCommand
-        if not code:
+        if not code and self._broke_off:
+            code, command = Code.CANCELLED, commands.Error(Code.CANCELLED, _BROKEN_OFF, response)
+        elif not code:
             command = commands.Done(response)
         elif code == "cancelled":
             command = commands.Cancel("the caller gave up")
@@ -70,6 +73,14 @@ class Ending:
             units=self.units if charges else 0,
             unit=self.unit if charges else "",
         )
+
+    @property
+    def _broke_off(self) -> bool:
+        """Whether what went well was to give again what was handed over of a call that did not."""
+        if not self.end.charges:
+            return False
+        found = receipt.verify(self.end.charges[0].receipt.decode())
+        return isinstance(found, receipt.Receipt) and not found.complete
 
     @property
     def _amount(self) -> int:

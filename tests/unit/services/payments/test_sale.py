@@ -255,10 +255,17 @@ async def test_who_bounds_the_output_has_had_what_it_paid_for(tmp_path: Path) ->
         assert (await shop.sell(first, opened, paid)).outcome == "OUTPUT_TOO_LARGE"
         row = await shop.row()
         assert (row.state, row.delivered) == (State.DUE, Delivered.ALL)
-        # asked for again, it is given what it had, and nothing is worked on
+        # asked for again, it is given what it had, and nothing is worked on; a part is not passed off as the whole
         again = Call(shop, say_two)
         closing = await shop.sell(again, opened, paid)
-        assert (closing.outcome, again.works, again.came) == ("ok", 0, ["one", "two"])
+        assert (closing.outcome, again.works, again.came) == ("CANCELLED", 0, ["one", "two"])
+        assert isinstance(closing.command, commands.Error)
+        assert closing.command.message.startswith("the call was broken off")
+        kept = receipt.verify(row.receipt.decode())
+        assert isinstance(kept, receipt.Receipt)
+        assert not kept.complete
+        told = responded(closing)["extensions"]["nexus-receipt"]["info"]["receipt"]["signature"]
+        assert told == row.receipt.decode()
 
 
 async def test_a_caller_that_gives_up_pays_only_behind_the_first_piece(tmp_path: Path) -> None:
