@@ -89,8 +89,8 @@ def invoke(
     tab
         Pay as the output comes, at most --max-price; both sides stop where the other does not keep to it.
     again
-        Id of an earlier call as `nexus pay history` shows it: ask again for what it paid for, which costs nothing more.
-        Everything else must be as it was.
+        Id of an earlier call as `nexus pay history` shows it, or its first 6 characters or more: ask again for what it
+        paid for, which costs nothing more. Everything else must be as it was.
     anyway
         Send the input though it holds what looks like key material, where the daemon looks and leaves that to you.
     """
@@ -99,6 +99,8 @@ def invoke(
         raise UsageError("--tab needs --max-price", "say what the call may cost at most")
     if again is not None and (tab or max_price is None):
         raise UsageError("--again needs --max-price, and goes without --tab", "a tab is not taken up again")
+    if again is not None:
+        again = current().call("pay.explain", id=again).purchase.id  # which its beginning may stand for
     if max_duration is None:
         max_duration = limits.INVOKE_MAX_DURATION_MS / 1000 if max_price is None else PAID_DURATION_S
     call = current().nexus.stream(

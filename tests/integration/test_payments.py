@@ -216,6 +216,23 @@ def test_a_caller_that_gives_up_before_the_first_piece_pays_nothing(allowed: Mar
     assert allowed.balances() == before
 
 
+def test_a_stream_that_was_given_up_is_not_whole_when_it_is_asked_for_again(allowed: Market) -> None:
+    before = allowed.balances()
+    allowed.serve("endless", "echo first; sleep 60")
+    call = allowed.bob.spawn_cli("invoke", allowed.alice.peer_id, "endless", "x", "--max-price", "0.10", "--stream")
+    call.item(lambda item: "first" in item.get("data", ""))
+    assert call.interrupt() != 0
+    paid = allowed.bob.cli("pay", "history")["purchases"][-1]["id"]
+    again = ("endless", "x", "--max-price", "0.10", "--stream", "--again", paid)
+    *pieces, last = allowed.bob.cli_lines("invoke", allowed.alice.peer_id, *again, code=1)
+    assert [piece["data"] for piece in pieces] == ["first\n"]
+    assert last["error"]["code"] == "invoke_cancelled"
+    assert "broken off" in last["error"]["message"]
+    assert last["error"]["data"]["payment"]["receipt"] == "verified"
+    allowed.settled()
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
+
+
 def test_a_person_decides_and_the_waiting_call_goes_on(allowed: Market) -> None:
     before = allowed.balances()
     allowed.serve("echo", "cat")
@@ -391,11 +408,11 @@ def test_a_caller_whose_daemon_is_killed_makes_the_call_again_and_pays_once(allo
     assert other["code"] == "payment_refused"
     # what paid for nothing, or for another call, is no reason to pay for a new one
     paying = ("hello", "--max-price", "0.10", "--again")
-    assert allowed.refused("steady", *paying, row["id"][:-1])["code"] == "payment_unknown"
+    assert allowed.refused("steady", *paying, f"{row['id']}0")["code"] == "payment_unknown"
     allowed.serve("other", "cat")
     assert allowed.refused("other", *paying, row["id"])["message"] == f"It paid for steady of {peer}"
     for _ in range(2):
-        done = allowed.buy("steady", "hello", "--again", row["id"])
+        done = allowed.buy("steady", "hello", "--again", row["id"][:-1])
         assert (done["output"], done["payment"]["id"], done["payment"]["receipt"]) == ("hello", row["id"], "verified")
     allowed.settled()
     assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)

@@ -241,11 +241,13 @@ def test_invoke_does_not_say_that_a_tab_is_settled_first(nexus, daemon, monkeypa
 
 
 def test_a_call_that_was_not_paid_for_is_not_made_again(nexus, daemon):
-    again = ("--max-price", "0.10", "--again", "i")
+    again = ("--max-price", "0.10", "--again", "01a228")
+    daemon.script["pay.explain"] = schema.PayExplained(purchase=waits("01a22825-0bd2"))
     daemon.script["capability.invoke"] = lambda _: call(piece("result", "LOUD"), ended())
     assert nexus("invoke", BOB, "upper", "x", *again).data["output"] == "LOUD"
-    assert (daemon.params("capability.invoke").again, daemon.params("capability.invoke").id) == ("i", None)
-    daemon.script["capability.invoke"] = Refusal("payment_unknown", "There is no payment 'i'")
+    assert (daemon.params("pay.explain").id, daemon.params("capability.invoke").again) == ("01a228", "01a22825-0bd2")
+    assert daemon.params("capability.invoke").id is None
+    daemon.script["pay.explain"] = Refusal("payment_unknown", "There is no payment 'i'")
     error = nexus("invoke", BOB, "upper", "x", *again).error
     assert (error["code"], error["message"]) == ("payment_unknown", "There is no payment 'i'")
     assert "nexus pay history" in error["try"]
