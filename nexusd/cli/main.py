@@ -1,7 +1,7 @@
 """`nexus`: the entry point, the table of commands, and how a run ends.
 
-Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach. Ctrl-C and a reader that went away are quiet, unless something
-is signed for.
+Exit codes: 0 done, 1 refused or wrong use, 2 cannot reach. Ctrl-C and a reader that went away are quiet, unless
+something is signed for.
 """
 
 from __future__ import annotations

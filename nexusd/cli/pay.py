@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Annotated, Any, Final
 
-import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
-from nexusd.cli import payers, settlements, stdin, summaries
+from nexusd.cli import exports, feed, payers, settlements, stdin, summaries
 from nexusd.cli.options import FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, clock, counted, pairs, short, table
-from nexusd.cli.times import iso
 from nexusd.cli.usage import UsageError
 from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
@@ -36,12 +32,13 @@ app.command(help=summaries.of("pay.trust", "nexus pay trust 9fKq2LmX"))(payers.t
 app.command(help=summaries.of("pay.clear", "nexus pay clear 9fKq2LmX"))(payers.clear)
 app.command(help=summaries.of("pay.usage", "nexus pay usage --since 7d"))(payers.usage)
 app.command(help=summaries.of("pay.settlements", "nexus pay settle --status"))(settlements.settle)
+app.command(help="All payments, for other programs.\n\nExample: nexus pay export --csv > payments.csv")(exports.export)
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Switch = Annotated[bool | None, Parameter(show_default=False)]
+Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=limits.PAGE_ROWS))]
 Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
-PAGE: Final = limits.PAGE_ROWS
 NONE: Final = "none"
 OUTCOMES: Final = {**faults.CODES, faults.UNEXPECTED_SETTLE: "nothing was charged"}
 """What the outcome of a payment is called; providers name work that failed like a settlement that did."""
@@ -176,20 +173,21 @@ def reject(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PurchaseView]
 
 # --- what was paid --------------------------------------------------------------------------------------------------
 @app.command(help=summaries.of("pay.history", "nexus pay history --limit 20"))
-def history(*, before: int | None = None, after: int | None = None, limit: int | None = None) -> Answer[PurchaseList]:
+def history(*, before: int | None = None, after: int | None = None, limit: Limit = 50) -> Answer[PurchaseList]:
     """List, the newest last.
 
     Parameters
     ----------
     before
-        Cursor: those before it.
+        Only those before this position, as the end of a page names it.
     after
-        Cursor: those behind it.
+        Only those after this position, the oldest first; 0 begins at the beginning.
     limit
-        Payments at most (default: 50).
+        How many payments, 500 at most.
     """
-    found = call("pay.history", before=before, after=after, limit=limit)
-    return Answer(found, lambda found: _purchases(found, "nothing was paid"))
+    found: PurchaseList = call("pay.history", before=before, after=after, limit=limit)
+    more = feed.continuation(found, backward=after is None)
+    return Answer(found, lambda found: _purchases(found, "nothing was paid"), more)
 
 
 @app.command(help=summaries.of("pay.explain", "nexus pay explain 019aca5e-…"))
@@ -212,17 +210,21 @@ def explain(id_: Annotated[str, Parameter(name="id")], /, *, receipt: Flag = Fal
 
 
 @app.command(help="Payments that have a receipt.\n\nExample: nexus pay receipts")
-def receipts(*, limit: int | None = None) -> Answer[PurchaseList]:
-    """List.
+def receipts(*, before: int | None = None, after: int | None = None, limit: Limit = 50) -> Answer[PurchaseList]:
+    """List, the newest last.
 
     Parameters
     ----------
+    before
+        Only those before this position, as the end of a page names it.
+    after
+        Only those after this position, the oldest first; 0 begins at the beginning.
     limit
-        Payments looked at, the newest (default: 50).
+        How many payments, 500 at most.
     """
-    found: PurchaseList = call("pay.history", limit=limit)
-    have = PurchaseList(purchases=[each for each in found.purchases if each.receipt], more=found.more)
-    return Answer(have, lambda have: _purchases(have, "there are no receipts"))
+    found: PurchaseList = call("pay.history", before=before, after=after, limit=limit, receipts=True)
+    more = feed.continuation(found, backward=after is None)
+    return Answer(found, lambda found: _purchases(found, "there are no receipts"), more)
 
 
 @app.command(help=summaries.of("pay.verify", "nexus pay verify receipt.jws"))
@@ -253,45 +255,8 @@ def _alone(text: str) -> PayVerified:
     return verified(text, Tokens())
 
 
-@app.command(help="All payments, for other programs.\n\nExample: nexus pay export --csv > payments.csv")
-def export(*, csv_: Annotated[bool, Parameter(name="--csv", negative=(), show_default=False)] = False) -> Verbatim:
-    """Export.
-
-    Parameters
-    ----------
-    csv_
-        Comma-separated values, as spreadsheets read them; a line of JSON for each without it.
-    """
-    rows = _all()
-    if not csv_:
-        return Verbatim("\n".join(msgspec.json.encode(row).decode() for row in rows))
-    out = io.StringIO()
-    fields = PurchaseView.__struct_fields__
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows([[_cell(field, getattr(row, field)) for field in fields] for row in rows])
-    return Verbatim(out.getvalue().removesuffix("\n"))
-
-
 def _given(listed: tuple[str, ...]) -> list[str] | None:
     return None if not listed else [] if listed == (NONE,) else list(listed)
-
-
-def _all() -> list[PurchaseView]:
-    rows: list[PurchaseView] = []
-    after = 0
-    while True:
-        page: PurchaseList = call("pay.history", after=after, limit=PAGE)
-        rows += page.purchases
-        if not page.more or not page.purchases:
-            return rows
-        after = page.purchases[-1].cursor
-
-
-def _cell(field: str, value: Any) -> str:
-    """A field as a spreadsheet may have it: what a peer wrote must not become a formula."""
-    text = iso(value) if field == "at" else str(value).lower() if isinstance(value, bool) else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _policy(shown: PayPolicy) -> str:

@@ -257,9 +257,12 @@ class Payments:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        page = await self._store.purchases.list(agent.id, after=params.after, before=params.before, limit=params.limit)
+        page = await self._store.purchases.list(
+            agent.id, after=params.after, before=params.before, limit=params.limit, receipts=params.receipts
+        )
         views = [purchase_view(row, self._tokens) for row in page.rows]
-        return schema.PurchaseList(purchases=views, more=page.more)
+        ends = (views[0].cursor, views[-1].cursor) if views else (None, None)
+        return schema.PurchaseList(purchases=views, more=page.more, first=ends[0], last=ends[1])
 
     async def explain(self, params: schema.PayIdParams) -> schema.PayExplained | Refusal:
         """All that is known of one."""
@@ -307,7 +310,7 @@ class Payments:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
-        page = await self._store.ledger.list(agent.id, limit=params.limit)
+        page = await self._store.ledger.list(agent.id, after=params.after, before=params.before, limit=params.limit)
         totals = await self._store.ledger.totals(agent.id)
         tokens = self._tokens
         healths = self._chains.health()
@@ -327,6 +330,7 @@ class Payments:
                 for total in totals
             ],
             charges=[charge_view(row, tokens, networks, waits) for row in page.rows],
+            more=page.more,
         )
 
     async def trust(self, params: schema.PayTrustParams) -> schema.PayTrust | Refusal:

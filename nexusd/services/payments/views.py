@@ -135,6 +135,7 @@ def charge_view(
     network = networks.get(network_text(asset))
     return schema.ChargeView(
         key=entry.key,
+        cursor=charge.position,
         at=charge.created_at,
         state=charge.state.value,
         peer=entry.peer,

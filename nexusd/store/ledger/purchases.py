@@ -38,6 +38,7 @@ STOPPED: Final = "pay.stopped"
 """The kill switch, among the node's settings."""
 
 ALL: Final = PagedQuery(PURCHASE_SELECT + " WHERE agent = ?", purchase_row)
+RECEIVED: Final = PagedQuery(PURCHASE_SELECT + " WHERE agent = ? AND receipt <> x''", purchase_row)
 WAITING: Final = PURCHASE_SELECT + " WHERE agent = ? AND state = 'waiting' ORDER BY position LIMIT ?"
 UNSIGNED: Final = PURCHASE_SELECT + " WHERE state IN ('waiting', 'intended') AND position > 0 ORDER BY position LIMIT ?"
 OVERDUE: Final = (
@@ -268,11 +269,13 @@ class Purchases:
         )
 
     async def list(
-        self, agent: AgentId, *, after: int | None = None, before: int | None = None, limit: int
+        self, agent: AgentId, *, after: int | None = None, before: int | None = None, limit: int, receipts: bool = False
     ) -> Page[PurchaseRow]:
-        """A page, oldest first: behind `after`, or up to before `before`, or the newest."""
+        """A page, oldest first: behind `after`, or up to before `before`, or the newest. `receipts`: of those that have
+        one."""
+        query = RECEIVED if receipts else ALL
         return await self._database.read(
-            lambda connection: ALL.read(connection, (agent,), after=after, before=before, limit=limit)
+            lambda connection: query.read(connection, (agent,), after=after, before=before, limit=limit)
         )
 
 

@@ -31,6 +31,20 @@ BOUGHT = schema.PurchaseView(
     transaction="0xcd",
     receipt=True,
 )
+CHARGE = schema.ChargeView(
+    key="k",
+    cursor=7,
+    at=AT,
+    state="settled",
+    peer=BOB,
+    capability="upper",
+    amount="0.1",
+    asset="USDC",
+    network="base",
+    payer="0xaa",
+    pay_to="0xab",
+    valid_before=AT,
+)
 POLICY = schema.PayPolicy(
     stopped=False,
     per_request="1",
@@ -231,6 +245,46 @@ def test_payments_for_a_spreadsheet(nexus, daemon):
     assert (rows[1]["note"], rows[1]["outcome"]) == ('\'=cmd|"/c calc"', "'-1")
     daemon.script["pay.history"] = schema.PurchaseList(purchases=[BOUGHT])
     assert [line["id"] for line in nexus("pay", "export").lines] == ["019aca5e"]
+    refused = nexus("pay", "export", "--csv", "--json").error
+    assert (refused["code"], refused["message"]) == ("usage", "--csv and --json are two forms of the same")
+
+
+def test_of_a_call_with_tabs_what_it_cost_is_exported_beside_what_it_might_have_cost(nexus, daemon):
+    tab = replace(BOUGHT, amount="0.5", signed="0.13", tabs=2)
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[tab, BOUGHT])
+    for rows in (nexus("pay", "export").lines, csv.DictReader(io.StringIO(nexus("pay", "export", "--csv").out))):
+        assert [(row["amount"], row["budget"]) for row in rows] == [("0.13", "0.5"), ("0.1", "")]
+
+
+def test_what_others_pay_is_exported_too(nexus, daemon):
+    pages = iter([(CHARGE, True), (replace(CHARGE, key="k2", cursor=9, payer="=1"), False)] * 2)
+    asked = []
+
+    def settlements(params):
+        asked.append(params.after)
+        charge, more = next(pages)
+        return schema.PaySettleStatus(networks=[], totals=[], charges=[charge], more=more)
+
+    daemon.script["pay.settlements"] = settlements
+    assert [line["key"] for line in nexus("pay", "export", "--income").lines] == ["k", "k2"]
+    assert asked == [0, 7]
+    rows = list(csv.DictReader(io.StringIO(nexus("pay", "export", "--income", "--csv").out)))
+    assert [(row["at"], row["amount"], row["payer"]) for row in rows] == [
+        ("2026-11-29T13:22:30.252Z", "0.1", "0xaa"),
+        ("2026-11-29T13:22:30.252Z", "0.1", "'=1"),
+    ]
+
+
+@pytest.mark.parametrize(("command", "receipts"), [("history", False), ("receipts", True)])
+def test_that_there_is_more_is_said_with_how_to_get_it(nexus, daemon, command, receipts):
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[BOUGHT], more=True, first=4, last=4)
+    assert nexus("pay", command, "--limit", "1", tty=True).err == "more: --before 4\n"
+    assert daemon.params("pay.history") == schema.PayListParams(limit=1, receipts=receipts)
+    assert nexus("pay", command, "--after", "0", tty=True).err == "more: --after 4\n"
+    assert nexus("pay", command, "--before", "4", tty=True).code == 0
+    assert daemon.params("pay.history") == schema.PayListParams(before=4, receipts=receipts)
+    refused = nexus("pay", command, "--limit", "501").error
+    assert (refused["code"], "<= 500" in refused["message"]) == ("usage", True)
 
 
 def test_what_waits_for_a_person_and_what_was_decided(nexus, daemon):

@@ -261,3 +261,15 @@ async def test_purchases_are_paged(store) -> None:
     page = await store.purchases.list(ALICE, after=0, limit=9)
     assert [row.intent for row in page.rows] == [intent(number, note="n" * number) for number in range(4)]
     assert page.rows[0] == replace(page.rows[0], position=1)
+
+
+async def test_a_page_of_receipts_is_as_long_as_it_may_be(store) -> None:
+    for number in (1, 2, 3):
+        await sign(store, number)
+        await store.purchases.spent(f"purchase-{number}", receipt=b"receipt", now=NOW)
+    for number in (4, 5):
+        await store.purchases.intend(intent(number), pay, now=NOW)
+    page = await store.purchases.list(ALICE, limit=2, receipts=True)
+    assert ([row.intent.id for row in page.rows], page.more) == (["purchase-2", "purchase-3"], True)
+    page = await store.purchases.list(ALICE, limit=2, before=page.rows[0].position, receipts=True)
+    assert ([row.intent.id for row in page.rows], page.more) == (["purchase-1"], False)

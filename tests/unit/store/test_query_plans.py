@@ -67,6 +67,8 @@ QUERIES = {
     "tabs of a purchase": purchase_rows.TABS,
     "purchases forward": purchases.ALL.forward,
     "purchases backward": purchases.ALL.backward,
+    "purchases with a receipt, forward": purchases.RECEIVED.forward,
+    "purchases with a receipt, backward": purchases.RECEIVED.backward,
     "purchases that wait": purchases.WAITING,
     "unsigned purchases": purchases.UNSIGNED,
     "overdue purchases": purchases.OVERDUE,

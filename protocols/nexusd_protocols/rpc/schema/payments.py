@@ -229,18 +229,22 @@ class PurchaseView(Result, frozen=True, kw_only=True):
 
 
 class PayListParams(Acting, frozen=True, kw_only=True):
-    """A page, oldest first: behind `after`, or before `before`, or the newest."""
+    """A page, oldest first: behind `after`, or before `before`, or the newest. `receipts`: only of those that have a
+    receipt."""
 
     after: int | None = None
     before: int | None = None
     limit: Page = 50
+    receipts: bool = False
 
 
 class PurchaseList(Result, frozen=True, kw_only=True):
-    """`more`: there are others beyond this page."""
+    """`more`: whether another page follows in the direction asked for. `first`/`last`: cursors to continue from."""
 
     purchases: list[PurchaseView]
     more: bool = False
+    first: int | None = None
+    last: int | None = None
 
 
 class PayIdParams(Acting, frozen=True, kw_only=True):
@@ -292,6 +296,10 @@ class PayVerified(Result, frozen=True, kw_only=True):
 
 # --- the provider ---------------------------------------------------------------------------------------------------
 class PaySettleParams(Acting, frozen=True, kw_only=True):
+    """A page of charges, oldest first: behind `after`, or before `before`, or the newest."""
+
+    after: int | None = None
+    before: int | None = None
     limit: Page = 50
 
 
@@ -321,6 +329,7 @@ class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     what it waits for until `validBefore`, behind which it cannot be settled."""
 
     key: str
+    cursor: int = 0
     at: int
     state: str
     peer: str
@@ -340,9 +349,12 @@ class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class PaySettleStatus(Result, frozen=True, kw_only=True):
+    """`more`: whether another page of charges follows in the direction asked for."""
+
     networks: list[NetworkState]
     totals: list[ChargeTotal]
     charges: list[ChargeView]
+    more: bool = False
 
 
 # --- who pays here --------------------------------------------------------------------------------------------------

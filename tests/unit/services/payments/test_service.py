@@ -96,6 +96,31 @@ async def test_of_two_persons_who_decide_at_once_one_does(tmp_path: Path) -> Non
         assert (refusal.code, refusal.message) == ("refused", f"The payment waits for nobody: it is {view.state}")
 
 
+async def test_a_page_of_payments_names_where_to_read_on(tmp_path: Path) -> None:
+    async with alice(tmp_path) as mine:
+        newest = await mine.history(schema.PayListParams(limit=1))
+        assert isinstance(newest, schema.PurchaseList)
+        assert ([each.id for each in newest.purchases], newest.more) == ([SECOND], True)
+        older = await mine.history(schema.PayListParams(limit=1, before=newest.first))
+        assert isinstance(older, schema.PurchaseList)
+        assert ([each.id for each in older.purchases], older.more) == ([FIRST], False)
+        assert older.last == older.first
+        none = await mine.history(schema.PayListParams(receipts=True))
+        assert none == schema.PurchaseList(purchases=[])
+
+
+@pytest.mark.parametrize("after", [None, 0])
+async def test_charges_are_paged(tmp_path: Path, after: int | None) -> None:
+    chains = SimpleNamespace(online=lambda _: False, health=list)
+    async with opened(tmp_path / "store.sqlite") as store:
+        mine = payments(store, tmp_path, chains)
+        for number in (1, 2):
+            await store.ledger.reserve(entry(number, agent=AGENT), now=NOW, balance=None, exposure=WIDE)
+        page = await mine.settlements(schema.PaySettleParams(limit=1, after=after))
+        assert isinstance(page, schema.PaySettleStatus)
+        assert ([each.cursor for each in page.charges], page.more) == ([2 if after is None else 1], True)
+
+
 async def test_without_a_node_what_is_owed_ends_and_one_that_is_named_later_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
