@@ -68,5 +68,6 @@ def of_policy(code: str, rules: policy.Policy, wanted: policy.Purchase) -> str:
     if code in lists:
         flag, names = lists[code]
         how = "nexus pay policy set " + " ".join(f"{flag} {name}" for name in names)
-        how = how if len(names) <= _NAMES_SHOWN else f"nexus pay policy set {flag} …"
+        if len(names) > _NAMES_SHOWN:
+            return f"{policy.CODES[code]} (`nexus pay policy show` has it; `nexus pay policy set {flag} …`)"
     return policy.CODES[code] + (f" (`{how}`)" if how else "")

@@ -161,7 +161,7 @@ _ROWS: Final = (
         "say what it may cost: `nexus invoke --max-price`",
     ),
     ErrorCode("payment_invalid", -32044, "The provider did not take the payment", "see `nexus pay history`"),
-    ErrorCode("payment_refused", -32045, "The payment is not made", "`nexus pay policy show` tells what may be paid"),
+    ErrorCode("payment_refused", -32045, "The payment is not made", "see the message"),
     ErrorCode("payment_rejected", -32046, "A person rejected the payment", "ask whoever decides"),
     ErrorCode(
         "settlement_pending",

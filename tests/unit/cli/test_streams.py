@@ -355,6 +355,17 @@ def test_what_came_of_a_paid_call_whose_daemon_is_gone_is_shown(nexus, daemon):
     assert nexus("invoke", BOB, "x", "y", "--max-price", "0.10").error["data"] == {"output": "half"}
 
 
+def test_what_speaks_against_a_payment_says_itself_what_would_change_it(nexus, daemon):
+    error = {
+        "code": "payment_refused",
+        "message": "The provider asks for 0.1 USDC on base: more than this call may cost (`--max-price`)",
+        "reason": "over_what_the_call_allows",
+    }
+    daemon.script["capability.invoke"] = lambda _: call(ended(error=error))
+    ran = nexus("invoke", BOB, "x", "y", "--max-price", "0.01", tty=True)
+    assert (ran.code, ran.err) == (1, f"nexus: {error['message']}\n")
+
+
 def test_stream_joins_text_live_on_a_terminal(nexus, daemon):
     daemon.script["capability.invoke"] = lambda _: call(
         piece("token", "Once "),

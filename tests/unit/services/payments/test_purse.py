@@ -141,7 +141,10 @@ async def test_what_was_published_binds_the_provider(tmp_path: Path) -> None:
         ({"networks": ["polygon"]}, "nexus pay policy set --allow-network polygon --allow-network base"),
         ({"assets": ["EURC"]}, "nexus pay policy set --allow-asset EURC --allow-asset USDC"),
         ({"capabilities": ["upper"]}, "--allow-capability upper --allow-capability summarize"),
-        ({"capabilities": ["a", "b", "c", "d"]}, "nexus pay policy set --allow-capability …"),
+        (
+            {"capabilities": ["a", "b", "c", "d"]},
+            "(`nexus pay policy show` has it; `nexus pay policy set --allow-capability …",
+        ),
         ({"max_window_s": 59}, "nexus pay policy set --max-window"),
         ({"per_hour": "0"}, "nexus pay policy set --per-hour"),
         ({"per_payee": "0.01"}, "nexus pay policy set --per-payee"),
