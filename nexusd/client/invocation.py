@@ -63,7 +63,7 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
             f"; nothing is charged, and what was signed ({paid.id}) counts as spent only until its time is over"
         )
         return failure
-    if paid.tabs:  # what came was paid for, and nothing else
+    if paid.tabs or paid.receipt.startswith("verified"):  # what came was paid for, and nothing else
         failure.try_ = f"what came was paid for: see `nexus pay explain {paid.id}`; a new call is paid anew"
     else:  # "try again" would pay again
         failure.try_ = (

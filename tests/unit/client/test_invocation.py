@@ -40,6 +40,16 @@ def test_what_may_be_charged_is_not_to_be_paid_anew(state: str) -> None:
     assert "--again id-7" in failure.try_
 
 
+def test_of_what_broke_off_and_has_a_receipt_all_was_had_that_there_is() -> None:
+    end = ended("paid", "invoke_cancelled")
+    assert end.payment is not None
+    payment = msgspec.structs.replace(end.payment, receipt="verified, with 1 of 5 bytes of the input")
+    failure = failure_of(msgspec.structs.replace(end, payment=payment))
+    assert failure is not None
+    assert failure.try_.startswith("what came was paid for")
+    assert "--again" not in failure.try_
+
+
 @pytest.mark.parametrize("state", ["unused", None])
 def test_what_was_not_charged_may_be_tried_again(state: str | None) -> None:
     failure = failure_of(ended(state))
