@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import App, Parameter
 
 from nexusd.cli import stdin, summaries
@@ -27,8 +28,11 @@ app = App(name="wallet", help="The wallet: make, import, show, open, back up.", 
 
 VARIABLE: Final = "NEXUS_WALLET_PASSWORD"
 _KEY: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Of secp256k1: a key is below it, and above 0."""
 _COINS: Final = {"base": "ETH", "base-sepolia": "ETH", "ethereum": "ETH", "polygon": "POL"}
 """What gas is paid in."""
+RESTART: Final = "put it back, or start the daemon again (`nexus stop`, `nexusd run --detach`)"
 _PASSWORD_BYTES: Final = 1024
 _KEYSTORE_BYTES: Final = 16 * 1024
 
@@ -71,6 +75,10 @@ def import_(file: FilePath | None = None, /, *, password_file: PasswordFile = No
         raise UsageError(
             "that is neither a keystore nor 32 bytes of hexadecimal", "name what `nexus wallet backup` wrote, or a key"
         )
+    if not keystore and not 0 < int(text, 16) < _ORDER:
+        raise UsageError("that is no key: as a number it is 0, or not below the order of secp256k1", "make another")
+    if keystore and not _is_keystore(text):
+        raise UsageError("that is no keystore of version 3", "name what `nexus wallet backup` wrote, or a key")
     password = _password(password_file, new=not keystore)
     made = _slowly(
         "wallet.import", password=password, keystore=text if keystore else None, key=None if keystore else text
@@ -142,6 +150,17 @@ def _key_text(file: str | None) -> str:
     return stdin.read_file(STDIN if file is None else file, _KEYSTORE_BYTES, wanted="a keystore, or a file with a key")
 
 
+def _is_keystore(text: str) -> bool:
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    if not isinstance(found, dict):
+        return False
+    fields = {str(name).lower(): value for name, value in found.items()}  # some write `Crypto`
+    return fields.get("version") == 3 and isinstance(fields.get("crypto"), dict)
+
+
 def _is_free() -> None:
     """Raises NexusError where there is a wallet: before a password is asked for that nobody needs."""
     try:
@@ -150,14 +169,25 @@ def _is_free() -> None:
         if error.code == "no_wallet":
             return
         raise
-    raise NexusError.of("wallet_exists", f"There is a wallet in {shown.path}: move it away first, and keep it")
+    if shown.gone:
+        raise NexusError.of(
+            "wallet_exists", f"The wallet was moved away from {shown.path}, and is used still: {RESTART}"
+        )
+    raise NexusError.of(
+        "wallet_exists", f"There is a wallet in {shown.path}: move it away first, keep it, and start the daemon again"
+    )
 
 
 def _slowly(method: str, **fields: str | None) -> WalletShow:
-    """Call what makes a key of the password, and tell a person who waits for it why."""
+    """Call what makes a key of the password, and tell a person who waits for it why; and who waits no longer, that the
+    daemon does not stop in the middle of it."""
     if current().out.isatty():
         current().say("making a key of the password: some seconds, so that guessing takes years")
-    shown: WalletShow = call(method, **fields)
+    try:
+        shown: WalletShow = call(method, **fields)
+    except KeyboardInterrupt:
+        current().say("the daemon goes on with it all the same: `nexus wallet show` tells what came of it")
+        raise
     return shown
 
 
@@ -170,8 +200,8 @@ def _password(file: Path | None, *, new: bool) -> str:
         password = os.environ[VARIABLE]
     elif current().stdin.isatty():
         ask = "Choose a password for the wallet: " if new else "Password of the wallet: "
-        password = getpass.getpass(ask, stream=current().err)
-        if new and password and getpass.getpass("Once more: ", stream=current().err) != password:
+        password = _typed(ask)
+        if new and password and _typed("Once more: ") != password:
             raise UsageError("the two are not the same", "try again: nothing was made")
     else:
         raise UsageError("there is no password", f"type it on a terminal, or use --password-file or {VARIABLE}")
@@ -180,12 +210,20 @@ def _password(file: Path | None, *, new: bool) -> str:
     return password
 
 
+def _typed(ask: str) -> str:
+    try:
+        return getpass.getpass(ask, stream=current().err)
+    except EOFError:
+        print(file=current().err)  # the question left its line open
+        raise UsageError("no password was typed", "try again: nothing was done") from None
+
+
 def _show(shown: WalletShow) -> str:
     return pairs(
         [
             ("address", shown.address),
             ("state", "open" if shown.unlocked else "locked: it pays nothing and settles nothing"),
-            ("file", shown.path),
+            ("file", f"{shown.path} is gone, and the wallet used still: {RESTART}" if shown.gone else shown.path),
         ]
     )
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from nexusd import durable
 from nexusd.recursion import limit_kept
@@ -85,9 +86,14 @@ class Wallet:
         else:
             try:
                 secret = bytes.fromhex((params.key or "").removeprefix("0x"))
-                Account(secret)
             except ValueError:
                 return Refusal("invalid_params", "A key is 32 bytes of hexadecimal")
+            try:
+                Account(secret)
+            except ValueError:
+                return Refusal(
+                    "invalid_params", "That is no key: as a number it is 0, or not below the order of secp256k1"
+                )
         return await self._keep(secret, params.password)
 
     async def unlock(self, params: schema.WalletUnlockParams) -> schema.WalletShow | Refusal:
@@ -100,7 +106,10 @@ class Wallet:
 
     async def show(self) -> schema.WalletShow | Refusal:
         """Its address."""
-        return Refusal("no_wallet") if self._address is None else self._show()
+        if self._address is None:
+            return Refusal("no_wallet")
+        there = await trio.to_thread.run_sync(os.path.lexists, self._path)
+        return replace(self._show(), gone=not there)
 
     async def backup(self) -> schema.WalletBackup | Refusal:
         """The keystore as it is on the disk."""
@@ -120,6 +129,8 @@ class Wallet:
 
     async def _keep(self, secret: bytes, password: str) -> schema.WalletShow | Refusal:
         async with self._changing:
+            if self._address is not None and not await trio.to_thread.run_sync(os.path.lexists, self._path):
+                return Refusal("wallet_exists", self._gone())
             account = Account(secret)
 
             def write() -> Refusal | None:
@@ -151,9 +162,15 @@ class Wallet:
         try:
             return await trio.to_thread.run_sync(self._read)
         except FileNotFoundError:
-            return Refusal("no_wallet")
+            return Refusal("no_wallet") if self._address is None else Refusal("refused", self._gone())
         except (OSError, ValueError) as error:
             return Refusal("refused", f"The keystore {self._path} cannot be read: {error}")
+
+    def _gone(self) -> str:
+        return (
+            f"The wallet was moved away from {self._path}, and this daemon uses it until it stops: put it back, or "
+            "start the daemon again (`nexus stop`, `nexusd run --detach`)"
+        )
 
     def _read(self) -> str:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -197,5 +214,7 @@ def _write_new(path: Path, text: str) -> Refusal | None:
     try:
         durable.write_secret(path, text, replace=False)
     except FileExistsError:
-        return Refusal("wallet_exists", f"There is a wallet in {path}: move it away first, and keep it")
+        return Refusal(
+            "wallet_exists", f"There is a wallet in {path}: move it away first, keep it, and start the daemon again"
+        )
     return None

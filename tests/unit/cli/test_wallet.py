@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from nexusd.cli.session import Session
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 
@@ -17,7 +19,7 @@ ADDRESS = "0x6434DeBA006828bC4AfB97780Ec9A29173D4F0f5"
 OPEN = schema.WalletShow(address=ADDRESS, path="/home/wallet.json", unlocked=True)
 LOCKED = schema.WalletShow(address=ADDRESS, path="/home/wallet.json", unlocked=False)
 NONE = Refusal("no_wallet")
-KEYSTORE = '{"version": 3, "address": "aa"}'
+KEYSTORE = '{"version": 3, "address": "aa", "crypto": {}}'
 
 
 class Person:
@@ -67,7 +69,63 @@ def test_nobody_is_asked_for_the_password_of_a_wallet_that_cannot_be_made(nexus,
     daemon.script["wallet.show"] = OPEN
     ran = nexus("wallet", *[str(tmp_path / word) if word == "key" else word for word in command])
     assert (ran.code, ran.error["code"], person.asked) == (1, "wallet_exists", [])
-    assert "/home/wallet.json: move it away first" in ran.error["message"]
+    assert "/home/wallet.json: move it away first, keep it, and start the daemon again" in ran.error["message"]
+    daemon.script["wallet.show"] = replace(OPEN, gone=True)
+    ran = nexus("wallet", *[str(tmp_path / word) if word == "key" else word for word in command])
+    assert (ran.error["code"], person.asked) == ("wallet_exists", [])
+    assert "was moved away from /home/wallet.json, and is used still: put it back, or start" in ran.error["message"]
+    assert "/home/wallet.json is gone, and the wallet used still" in nexus("wallet", "show", tty=True).out
+
+
+def test_who_types_no_password_is_told_that_nothing_was_done(nexus, daemon, monkeypatch):
+    def ends(prompt, stream):
+        raise EOFError
+
+    monkeypatch.delenv("NEXUS_WALLET_PASSWORD", raising=False)
+    monkeypatch.setattr(getpass, "getpass", ends)
+    daemon.script["wallet.show"] = NONE
+    ran = nexus("wallet", "new", tty=True)
+    assert (ran.code, ran.err) == (1, "\nnexus: no password was typed\n  try again: nothing was done\n")
+    daemon.script["wallet.show"] = LOCKED
+    assert nexus("wallet", "unlock").error["message"] == "no password was typed"
+
+
+def test_who_does_not_wait_for_a_wallet_is_told_that_it_is_made_all_the_same(nexus, daemon, person, monkeypatch):
+    daemon.script["wallet.show"] = NONE
+    person.answers = ["hunter22", "hunter22"]
+    asked = Session.call
+
+    def interrupted(session, method, **fields):
+        if method == "wallet.new":
+            raise KeyboardInterrupt
+        return asked(session, method, **fields)
+
+    monkeypatch.setattr(Session, "call", interrupted)
+    ran = nexus("wallet", "new", tty=True)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1] == (
+        "the daemon goes on with it all the same: `nexus wallet show` tells what came of it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{}", "that is no keystore of version 3"),
+        ("{", "that is no keystore of version 3"),
+        ("{" * 5000, "that is no keystore of version 3"),
+        ('{"version": 4, "crypto": {}}', "that is no keystore of version 3"),
+        ("00" * 32, "that is no key: as a number it is 0, or not below the order of secp256k1"),
+        ("ff" * 32, "that is no key: as a number it is 0, or not below the order of secp256k1"),
+    ],
+    ids=["empty", "cut short", "deep", "other version", "zero", "large"],
+)
+def test_what_is_no_key_is_seen_before_a_password_is_asked_for(nexus, daemon, person, tmp_path, given, message):
+    file = tmp_path / "given"
+    file.write_text(given)
+    daemon.script["wallet.show"] = NONE
+    ran = nexus("wallet", "import", str(file))
+    assert (ran.error["message"], person.asked) == (message, [])
 
 
 def test_who_has_no_wallet_is_not_asked_for_its_password(nexus, daemon, person):

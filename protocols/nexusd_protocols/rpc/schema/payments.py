@@ -122,11 +122,13 @@ class WalletUnlockParams(Params, frozen=True, kw_only=True):
 
 
 class WalletShow(Result, frozen=True, kw_only=True):
-    """`path` is the keystore. Locked, it can be paid to but pays nothing and settles nothing."""
+    """`path` is the keystore. Locked, it can be paid to but pays nothing and settles nothing. `gone`: the keystore was
+    moved away, and the daemon goes on with what it read until it stops."""
 
     address: str
     path: str
     unlocked: bool
+    gone: bool = False
 
 
 class WalletBalance(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

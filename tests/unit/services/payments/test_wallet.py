@@ -75,6 +75,26 @@ async def test_a_wallet_is_made_once_and_opened_after_a_restart(tmp_path: Path) 
     assert third.account.secret().hex() not in repr(third.account)
 
 
+async def test_a_wallet_that_was_moved_away_is_told_of_alike(tmp_path: Path) -> None:
+    mine = wallet(tmp_path)
+    made = shown(await mine.new(schema.WalletNewParams(password=PASSWORD)))
+    (tmp_path / "wallet.json").rename(tmp_path / "kept.json")
+    assert await mine.show() == replace(made, gone=True)
+    answers = (
+        await mine.new(schema.WalletNewParams(password=PASSWORD)),
+        await mine.import_(schema.WalletImportParams(password=PASSWORD, key=KEY)),
+        await mine.backup(),
+        await mine.unlock(schema.WalletUnlockParams(password=PASSWORD)),
+    )
+    for answer in answers:
+        assert isinstance(answer, Refusal)
+        assert f"moved away from {tmp_path / 'wallet.json'}, and this daemon uses it until it stops" in answer.message
+    assert [answer.code for answer in answers if isinstance(answer, Refusal)][:2] == ["wallet_exists"] * 2
+    assert names(tmp_path) == ["kept.json"]
+    (tmp_path / "kept.json").rename(tmp_path / "wallet.json")
+    assert await mine.show() == made
+
+
 @pytest.mark.parametrize("keystore", [True, False])
 async def test_a_key_is_imported(tmp_path: Path, keystore: bool) -> None:
     text = json.dumps(Keystores.encrypt(PAYER.secret(), PASSWORD, kdf="pbkdf2", iterations=1000))
