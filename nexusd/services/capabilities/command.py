@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from nexusd.services.capabilities.ports import CallFailed, Incoming
+from nexusd.services.capabilities.ports import CallFailed, Incoming, as_it_comes
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.rpc.schema import CommandSpec
 
@@ -80,10 +80,10 @@ class Command:
     async def _drain(self, process: trio.Process, incoming: Incoming) -> None:
         if self._spec.jsonl:
             await _drain_lines(process, incoming)
-        elif incoming.output_mode == "unary":
-            await _drain_whole(process, incoming)
-        else:
+        elif as_it_comes(incoming):
             await _drain_text(process, incoming)
+        else:
+            await _drain_whole(process, incoming)
 
 
 async def _feed(process: trio.Process, incoming: Incoming) -> None:

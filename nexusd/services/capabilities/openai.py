@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from nexusd.services.capabilities.ports import CallFailed, Incoming
+from nexusd.services.capabilities.ports import CallFailed, Incoming, as_it_comes
 from nexusd_protocols import limits, ndjson
 from nexusd_protocols.errors import RemoteProtocolError
 from nexusd_protocols.rpc.schema import OpenAiSpec
@@ -114,6 +114,7 @@ class _Output:
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
+        self._whole = not as_it_comes(incoming)
         self._parts: list[str] = []
         self._pieces = 0
         self._counted = 0
@@ -127,7 +128,7 @@ class _Output:
         if not text:
             return
         self._pieces += 1
-        if self._incoming.output_mode != "stream":
+        if self._whole:
             self._parts.append(text)
             return
         units = 1 if chunk.tokens is None else max(0, chunk.tokens - self._counted)
@@ -139,7 +140,7 @@ class _Output:
         tokens = self._pieces if self._told is None else self._told
         if self._told is None and self._incoming.unit == "token_out":
             log.info("tokens_not_told", capability=self._incoming.capability, counted=tokens)
-        if self._incoming.output_mode != "stream":
+        if self._whole:
             await self._incoming.emit("result", "".join(self._parts), tokens)
         elif tokens > self._counted:
             await self._incoming.count(tokens - self._counted)
@@ -183,7 +184,14 @@ def _request(value: Any) -> dict[str, Any]:
 
 
 async def _chunks(response: httpx.Response) -> AsyncGenerator[_Chunk, None]:
-    """Of a stream of server-sent events (`data: {…}` lines, ended by `data: [DONE]`)."""
+    """Of a stream of server-sent events (`data: {…}` lines, ended by `data: [DONE]`), or the one of an endpoint that
+    does not stream."""
+    if response.headers.get("content-type", "").startswith("application/json"):
+        body = await _beginning(response, SSE_LINE_BYTES)
+        if len(body) > SSE_LINE_BYTES:
+            raise CallFailed("UPSTREAM_FAILED", "the chat endpoint sent an endless completion")
+        yield _read(body)
+        return
     async with aclosing(_lines(response)) as lines:
         async for line in lines:
             if not line.startswith(b"data:"):
@@ -232,15 +240,20 @@ async def _body(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]
                 pass
 
 
-async def _explain(response: httpx.Response) -> str:
-    body = b""
+async def _beginning(response: httpx.Response, size: int) -> bytes:
+    """The body; of one that is longer than that, a little more than its beginning."""
+    body = bytearray()
     async with _body(response) as pieces:
         async for data in pieces:
             body += data
-            if len(body) > 4 * limits.KIB:
+            if len(body) > size:
                 break
+    return bytes(body)
+
+
+async def _explain(response: httpx.Response) -> str:
     try:
-        words = str(ndjson.value(body)["error"]["message"])[:512]
+        words = str(ndjson.value(await _beginning(response, 4 * limits.KIB))["error"]["message"])[:512]
     except (ValueError, KeyError, TypeError):
         words = ""
     status = f"the chat endpoint answered {response.status_code}"

@@ -153,6 +153,12 @@ class Incoming(Protocol):
         ...
 
 
+def as_it_comes(incoming: Incoming) -> bool:
+    """Whether output is to go piece by piece: as the caller wants it, and wherever a price counts it, so that a call
+    costs the same either way. Callers that want it whole join the pieces."""
+    return incoming.output_mode == "stream" or incoming.unit != ""
+
+
 class Provider(Protocol):
     """Whoever answers the calls of one capability."""
 

@@ -42,6 +42,17 @@ async def test_streaming_output_comes_as_it_appears(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_where_output_is_counted_it_comes_as_it_appears_whoever_wants_it_whole(tmp_path: Path) -> None:
+    code = "import sys\nfor text in ('one ', 'two'):\n sys.stdout.write(text); sys.stdout.flush(); sys.stdin.readline()"
+    call = FakeIncoming("go", stream=False, final=False, unit="chunk")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(python(code, tmp_path).call, call)
+        with trio.fail_after(20):
+            await call.some.wait()
+        assert call.emitted == [("partial", "one ")]
+        nursery.cancel_scope.cancel()
+
+
 async def test_characters_are_not_cut(tmp_path: Path) -> None:
     call = FakeIncoming()
     code = (

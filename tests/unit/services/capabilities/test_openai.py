@@ -120,12 +120,33 @@ async def test_tokens_are_those_that_the_endpoint_tells_of(told: list[str], coun
         assert made.requests[0][2]["stream_options"] == {"include_usage": True}
 
 
-@pytest.mark.parametrize(("told", "counted"), [([used(7)], 7), ([], 2)])
-async def test_a_whole_result_counts_all_its_tokens(told: list[str], counted: int) -> None:
-    async with endpoint(events(token("Hel"), token("lo"), *told)) as made:
-        call = FakeIncoming("hi", stream=False, unit="token_out")
+@pytest.mark.parametrize("unit", ["chunk", "byte", "token_out"])
+async def test_where_output_is_counted_it_comes_in_pieces_whoever_wants_it_whole(unit: str) -> None:
+    async with endpoint(events(token("Hel"), token("lo"), used(7))) as made:
+        calls = [FakeIncoming("hi", stream=stream, unit=unit) for stream in (True, False)]
+        for call in calls:
+            await ask(made, call)
+        assert calls[1].emitted == calls[0].emitted == [("token", "Hel"), ("token", "lo")]
+        assert calls[1].counted == calls[0].counted == [1, 1, 5]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_endpoint_that_does_not_stream_has_one_piece(stream: bool) -> None:
+    body = {"choices": [{"message": {"role": "assistant", "content": "Hello"}}], "usage": {"completion_tokens": 3}}
+    async with endpoint(raw("200 OK", json.dumps(body).encode(), "application/json; charset=utf-8")) as made:
+        call = FakeIncoming("hi", stream=stream, unit="token_out")
         await ask(made, call)
-        assert (call.emitted, call.counted) == ([("result", "Hello")], [counted])
+        assert (call.emitted, call.counted) == ([("token", "Hello")], [3])
+        free = FakeIncoming("hi", stream=stream)
+        await ask(made, free)
+        assert free.text() == "Hello"
+
+
+async def test_a_completion_is_read_to_a_limit() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "x" * SSE_LINE_BYTES}}]}).encode()
+    async with endpoint(raw("200 OK", body)) as made:
+        with pytest.raises(CallFailed, match="endless"):
+            await ask(made, FakeIncoming("hi"))
 
 
 async def test_who_wants_one_result_gets_it_whole() -> None:
