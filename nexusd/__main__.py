@@ -1,7 +1,8 @@
 """`nexusd`: run the daemon, in the foreground or detached. Everything else is `nexus`, a client of its socket.
 
 Start-up has one way: read the configuration, set up the log, then `nexusd.app.run`, which is imported last because it
-brings libp2p with it. What goes wrong on the way is one sentence that says what to do, on stderr, and exit code 1.
+brings libp2p with it. What goes wrong on the way is one sentence that says what to do, on stderr, and exit code 1. With
+`--json` both, that it is ready and what went wrong, are an envelope on stdout as `nexus` prints them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ app = App(
 )
 
 _Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+_Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 _Switch = Annotated[bool | None, Parameter(show_default=False)]
 
 
@@ -93,7 +95,8 @@ def run(
     hold_strangers: _Switch = None,
     key_material_messages: KeyMaterial | None = None,
     key_material_calls: KeyMaterial | None = None,
-    detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    detach: _Flag = False,
+    json: _Flag = False,
 ) -> int:
     """Run a daemon; Ctrl-C drains and stops it.
 
@@ -203,13 +206,17 @@ def run(
         The same of what goes into calls, and comes out of them here (default: allow).
     detach
         Return once the daemon is ready; it logs to <data_dir>/nexusd.log.
+    json
+        Say as JSON on standard output who and where it is once it is ready, or why it is not.
     """
-    flags = {key: value for key, value in locals().items() if key != "detach"}
+    flags = {key: value for key, value in locals().items() if key not in ("detach", "json")}
+    complain = _complain_in_json if json else _complain
     try:
         settings = load(flags)
     except ConfigError as error:
-        return _complain(str(error))
-    return _detached(settings) if detach else _foreground(settings)
+        return complain(str(error))
+    announce = _announce_in_json if json else _announce
+    return _detached(settings, announce, complain) if detach else _serve(settings, None, announce, complain)
 
 
 @app.command
@@ -243,7 +250,8 @@ def _main(argv: Sequence[str]) -> int:
         status: int | None = usage.run(app, argv)
         return status or 0
     except usage.UsageError as error:
-        return _complain(f"{error}: {error.try_}")
+        complain = _complain_in_json if "--json" in argv else _complain
+        return complain(f"{error}: {error.try_}")
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
@@ -251,18 +259,10 @@ def _main(argv: Sequence[str]) -> int:
         return 0
 
 
-def _foreground(config: Config) -> int:
-    def ready(info: ReadyInfo) -> None:
-        from nexusd.ready import announcement
+def _detached(config: Config, announce: Callable[[ReadyInfo], None], complain: Callable[[str], int]) -> int:
+    from msgspec.structs import replace
 
-        _say(announcement(info))
-
-    return _serve(config, None, ready, _complain)
-
-
-def _detached(config: Config) -> int:
     from nexusd import detach, logs, paths
-    from nexusd.ready import announcement
 
     log_file = config.data_dir / logs.FILE_NAME
     try:
@@ -270,8 +270,8 @@ def _detached(config: Config) -> int:
         log_file.touch(0o600)
         info = detach.start(lambda to: _serve(config, log_file, to.ready, to.failed), log_file)
     except (detach.StartFailed, UnsafePathError, OSError) as error:
-        return _complain(_sentence(error) or str(error))
-    _say(announcement(info, log_file=str(log_file)))
+        return complain(_sentence(error) or str(error))
+    announce(replace(info, log=str(log_file)))
     return 0
 
 
@@ -342,6 +342,25 @@ def _sentence(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return None
+
+
+def _announce(info: ReadyInfo) -> None:
+    from nexusd.ready import announcement
+
+    _say(announcement(info))
+
+
+def _announce_in_json(info: ReadyInfo) -> None:
+    from nexusd.cli.output import Success, line_of
+
+    _out(line_of(Success(data=info)))
+
+
+def _complain_in_json(sentence: str) -> int:
+    from nexusd.cli.output import Failure, Refused, line_of
+
+    _out(line_of(Refused(error=Failure(code="not_started", message=sentence, try_="see the message", exit_code=1))))
+    return 1
 
 
 def _complain(sentence: str) -> int:

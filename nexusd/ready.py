@@ -9,7 +9,7 @@ import msgspec
 from nexusd.paths import DEFAULT_NAME
 
 
-class ReadyInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ReadyInfo(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Who and where a daemon is."""
 
     name: str
@@ -21,9 +21,11 @@ class ReadyInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     in_data_home: bool = True
     """Whether `--name` is enough to find it."""
+    log: str | None = None
+    """Where a detached one logs to."""
 
 
-def announcement(info: ReadyInfo, *, log_file: str | None = None) -> str:
+def announcement(info: ReadyInfo) -> str:
     """Lines for people: who, where, and what to type next."""
     if not info.in_data_home:
         nexus = f"nexus --data-dir {shlex.quote(info.data_dir)}"
@@ -34,12 +36,12 @@ def announcement(info: ReadyInfo, *, log_file: str | None = None) -> str:
     lines = [f"nexusd is ready: {info.name}, process {info.pid}", f"  peer id  {info.peer_id}"]
     lines += [f"  {'address' if i == 0 else '':<8} {address}" for i, address in enumerate(info.addresses)]
     lines.append(f"  data     {info.data_dir}")
-    if log_file:
-        lines.append(f"  log      {log_file}")
+    if info.log:
+        lines.append(f"  log      {info.log}")
     lines += [
         "Try next:",
         f"  {nexus} peers",
         f"  {nexus} room join general",
-        f"  {nexus} stop" if log_file else "  Ctrl-C stops it",
+        f"  {nexus} stop" if info.log else "  Ctrl-C stops it",
     ]
     return "\n".join(lines)

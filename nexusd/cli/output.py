@@ -48,6 +48,11 @@ class Refused(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     error: Failure
 
 
+def line_of(value: Any) -> str:
+    """A line of JSON that is safe on a terminal too."""
+    return escaped(msgspec.json.encode(value).decode())
+
+
 @dataclass(frozen=True, slots=True)
 class Printer:
     """Where results and words for people go. `json` prints results for programs; `quiet` says nothing to people."""
@@ -112,7 +117,7 @@ class Printer:
             raise
 
     def _line(self, value: Any) -> None:
-        self._write(escaped(msgspec.json.encode(value).decode()) + "\n")
+        self._write(line_of(value) + "\n")
 
     def _write(self, text: str) -> None:
         self.out.write(text)

@@ -102,6 +102,24 @@ def test_detach_returns_when_it_is_ready(nexusd, tmp_path, started):
     until(lambda: not alive(pid))
 
 
+def test_programs_learn_of_a_detached_daemon_in_json(nexusd, tmp_path, started):
+    done = nexusd("good", "run", "--loopback", "--detach", "--name", "alice", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    data = told["data"]
+    started.append(data["pid"])
+    assert (told["schemaVersion"], told["ok"], data["name"], data["peerId"]) == (1, True, "alice", "12D3KooWFake")
+    data_dir = tmp_path / "nexusd" / "alice"
+    assert (data["dataDir"], data["socket"]) == (str(data_dir), str(data_dir / "nexusd.sock"))
+    assert (data["log"], bool(data["addresses"])) == (str(data_dir / "nexusd.log"), True)
+    again = nexusd("good", "run", "--loopback", "--detach", "--name", "alice", "--json")
+    told = json.loads(again.stdout)
+    assert (again.returncode, again.stderr, told["ok"]) == (1, "", False)
+    assert told["error"]["message"].startswith("A daemon already runs on ")
+    wrong = nexusd("good", "run", "--detach", "--json", "--prot", "1")
+    assert json.loads(wrong.stdout)["error"]["message"].startswith("nexusd run has no option --prot")
+
+
 def test_the_waiting_shell_is_not_held_by_the_daemon(environment, started):
     # a pipe that the daemon kept open would keep `$(nexusd run --detach)` waiting for ever
     command = [sys.executable, "-m", "tests.harness.fakeapp", "good", "run", "--loopback", "--detach"]

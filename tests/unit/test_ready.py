@@ -26,7 +26,7 @@ def test_in_the_foreground():
 
 
 def test_detached_under_a_name():
-    lines = announcement(ReadyInfo(name="alice", **INFO), log_file="/data/nexusd/alice/nexusd.log").splitlines()
+    lines = announcement(ReadyInfo(name="alice", log="/data/nexusd/alice/nexusd.log", **INFO)).splitlines()
     assert "  log      /data/nexusd/alice/nexusd.log" in lines
     assert lines[-3:] == [
         "  nexus --name alice peers",
