@@ -84,18 +84,18 @@ def test_tabs_follow_one_another_as_the_output_comes(fair: Fair) -> None:
     assert [piece["data"] for piece in pieces] == list(range(1, 161))
     payment = last["end"]["payment"]
     assert (payment["receipt"], payment["units"], payment["unit"], payment["tabs"]) == ("verified", 160, "chunk", 3)
-    # what was signed ahead: twenty pieces, and twice that while one tab follows another
     cost = millionths(payment["amount"])
-    assert 160_000 <= cost <= 200_000
+    assert cost == 160_000
     fair.settled("chat")
     assert fair.balances() == (before[0] - cost, before[1] + cost)
     charges = fair.charges("chat")
     assert [(row["tab"], row["amount"]) for row in charges[:2]] == [(1, "0.06"), (2, "0.06")]
     assert len({row["request"] for row in charges}) == 1
     explained = fair.bob.cli("pay", "explain", payment["id"])
-    assert (explained["purchase"]["tabs"], explained["purchase"]["signed"]) == (3, payment["amount"])
-    told = [(tab["key"], tab["amount"]) for tab in explained["tabs"]]
-    assert told == [(row["key"], row["amount"]) for row in charges]
+    # what was signed for more at times
+    assert explained["purchase"]["tabs"] == 3
+    assert 160_000 < millionths(explained["purchase"]["signed"]) <= 180_000
+    assert [tab["key"] for tab in explained["tabs"]] == [row["key"] for row in charges]
     used = [row for row in fair.alice.cli("pay", "usage")["rows"] if row["capability"] == "chat"]
     assert [(row["direction"], row["units"], row["unit"]) for row in used if row["units"]] == [("in", 160, "chunk")]
 

@@ -13,7 +13,7 @@ from nexusd.store.ledger import Ledger
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments import gate_inputs as told
 from nexusd_protocols.payments import gate_outputs as wanted
-from nexusd_protocols.payments.charge import OWED, Exposure, Known, Refused, Reserved, Result, same_call
+from nexusd_protocols.payments.charge import OWED, Exposure, Known, Refused, Reserved, Result, State, same_call
 
 log = structlog.get_logger(__name__)
 
@@ -69,15 +69,17 @@ class Books:
                 taken = self._whole_input()
                 row = await ledger.due(key, amount=amount, result=result, receipt=receipt, now=now, input_=taken)
                 return told.Committed(row)
-            case wanted.Finish(key, result, _, last):
+            case wanted.Finish(key, result, _, last, unused):
                 whole, receipt = self._receipt(result)
-                row = await ledger.finish(key, result=whole, receipt=receipt, now=now, last=last)
+                row = await ledger.finish(key, result=whole, receipt=receipt, now=now, last=last, unused=unused)
                 return told.Committed(row)
             case wanted.Interrupt(key, _):
                 return told.Committed(await ledger.interrupt(key, now=now))
             case wanted.Grow(key, amount, signature, balance):
                 grown = await ledger.grow(key, amount, signature, now, balance=balance, exposure=self._exposure())
                 return self._answered(grown) if isinstance(grown, Refused) else told.Committed(grown)
+            case wanted.Lower(key, amount, signature):
+                return told.Committed(await ledger.lower(key, amount, signature, now))
             case wanted.Release(key, reason):
                 return told.Committed(await ledger.release(key, reason, now))
         return None
@@ -90,7 +92,7 @@ class Books:
         behind = sorted((each for each in called if each.position > row.position), key=lambda each: each.position)
         # the same request may have been paid for again, beginning with a first tab
         further = takewhile(lambda each: each.entry.number and same_call(each.entry, row.entry), behind)
-        return told.LookedUp(row, tuple(further))
+        return told.LookedUp(row, tuple(each for each in further if each.state is not State.RELEASED))
 
     def _answered(self, answer: Reserved | Known | Refused) -> told.Answered:
         if isinstance(answer, Refused):

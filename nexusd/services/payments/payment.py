@@ -53,7 +53,7 @@ class Payment:
         self._wish = wish
         self._chosen = chosen
         self._signed = [signed]
-        """The newest authorisation of each tab, in order; of a call without one the only one."""
+        """Of each tab, in order, the authorisation over most; of a call without one the only one."""
         self._account = account
         self._tab = tab
         self._supplied = 0
@@ -61,7 +61,7 @@ class Payment:
     @property
     def amount(self) -> int:
         """See `trade.Payment`."""
-        return sum(each.authorization.value for each in self._signed)
+        return self._signed[0].authorization.value if self._tab is None else self._tab.total
 
     @property
     def used(self) -> tuple[int, str]:
@@ -98,6 +98,12 @@ class Payment:
         return Refusal("payment_refused", "The tab has ended")
 
     async def _grow(self, answer: Authorise) -> MoreUnderTab | Refusal:
+        if answer.authorization.value < self._signed[-1].authorization.value:
+            # nothing is kept of it: a provider may still use what was signed for more, and so that counts
+            if await self._purse.stopped():
+                return commands.Exhausted(answer.tab)
+            signature = sign(answer.authorization, self._chosen.terms.token, self._account)
+            return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}")
         signature = sign(answer.authorization, self._chosen.terms.token, self._account)
         more = replace(self._signed[-1], authorization=answer.authorization, signature=signature)
         refusal = await self._purse.grow(self._wish, more)

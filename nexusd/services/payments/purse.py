@@ -371,6 +371,10 @@ class Purse:
             return Refusal("payment_refused", f"No further tab is opened: {kept}", {"reason": kept.code})
         return None
 
+    async def stopped(self) -> bool:
+        """Whether the kill switch is on: nothing is signed then."""
+        return await self._purchases.stopped()
+
     def now_s(self) -> int:
         """Unix seconds."""
         return self._clock() // 1000

@@ -83,7 +83,8 @@ class RunningSale:
         self._holding = shop.held.of(peer)
         self._made = Kept()
         self._given = Kept()
-        self._worked = False
+        self._worked: Worked | None = None
+        """How the work ended, as long as it is not settled up."""
         self._failure: Failure | None = None
         self._detail = ""
         self._crowded_until: float | None = None
@@ -183,14 +184,17 @@ class RunningSale:
         """What follows from the next thing that happened; what answers the gate comes first."""
         if self._answers:
             return self._handle(self._answers.popleft())
-        if self._worked and (last := await self._settled_up()):
-            self._worked = False
+        if self._worked is not None and (last := await self._settled_up(self._worked)):
+            self._worked = None
             return self._handle(last)
         input_, taken = await self._inputs.next()
         outputs: list[wanted.Output] = []
         match input_:
             case Worked():
-                self._worked = True
+                self._worked = input_
+            case told.Gone() if self._worked is not None and not self._gate.holds:
+                # it has had all of it: but for the last word on the price
+                outputs, self._worked = self._handle(self._end_of(self._worked)), None
             case Watch() | tab.Tick() | events.TabGrown() | events.TabOpened() | events.TabExhausted():
                 await self._keep_tab(input_)
             case _:
@@ -206,15 +210,19 @@ class RunningSale:
         self._inputs.move()
         return outputs
 
-    async def _settled_up(self) -> told.Finished | None:
-        """The end of the work, once all of it has gone and what went on credit was asked for; until then None."""
+    async def _settled_up(self, worked: Worked) -> told.Finished | told.Failed | None:
+        """The end of the work, once all of it has gone and what is signed is what was delivered; until then None."""
         if self._tab is not None:
-            if self._gate.holds or self._inputs or self._tab.asking:
+            waits = self._gate.holds and worked.failed is None  # of failed work nothing more goes
+            if waits or self._inputs or self._tab.asking:
                 return None
             await self._tab.handle(tab.Finished(), self._now_s())
             if self._tab.asking or self._inputs:
                 return None
-        return told.Finished(self._made.result(), b"")
+        return self._end_of(worked)
+
+    def _end_of(self, worked: Worked) -> told.Finished | told.Failed:
+        return worked.failed or told.Finished(self._made.result(), b"")
 
     async def _carry_out(self, outputs: list[wanted.Output]) -> wanted.End | None:
         for output in outputs:
@@ -279,7 +287,9 @@ class RunningSale:
             if self._failure is not None:
                 # who bounds the output, or does not take it, has had what it paid for
                 by_caller = self._failure.code == Code.OUTPUT_TOO_LARGE or self._sending is not None
-                self._inputs.tell(told.Failed(self._failure.code, by_caller))
+                failed = told.Failed(self._failure.code, by_caller)
+                late = by_caller or self._failure.code == Code.TIMEOUT
+                self._inputs.tell(failed if late or self._tab is None else Worked(failed))
                 return
             await self.count(0)
             self._inputs.tell(Worked())

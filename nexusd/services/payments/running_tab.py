@@ -67,7 +67,6 @@ class RunningTab:
         self._row = row
         self._tell = tell
         self._newest = payment
-        self._asking = False
 
     # --- what is delivered --------------------------------------------------------------------------------------------
     @property
@@ -83,7 +82,7 @@ class RunningTab:
     @property
     def asking(self) -> bool:
         """Whether the caller was asked and has not answered."""
-        return self._asking
+        return self._machine.asking and not self._machine.stopped
 
     def produced(self, units: int, now_s: int) -> int | None:
         """Units that are to be paid for in all before a piece of so many may go; None: the tab stops."""
@@ -111,7 +110,6 @@ class RunningTab:
                     self._stop(opened)
                     return
                 given = tab.Opened(number, opened, final)
-        self._asking = False
         await self._carry_out(self._machine.handle(given, now_s))
 
     def _verified(self, payment: object, now_s: int) -> Verified | PaymentFault:
@@ -122,15 +120,16 @@ class RunningTab:
         for output in outputs:
             match output:
                 case tab.Ask(number, units, amount, final):
-                    self._asking = True
                     try:
                         await self._counter.ask(commands.Due(number, units, amount, final))
                     except (HostError, LocalProtocolError):
                         self._tell(told.Gone())
                 case tab.Covered(key, amount, signature):
-                    grown = replace(self._newest.authorization, value=amount)
-                    self._newest = replace(self._newest, authorization=grown, signature=signature)
+                    self._signed(amount, signature)
                     self._tell(told.Raised(key, amount, signature))
+                case tab.Lowered(key, amount, signature):
+                    self._signed(amount, signature)
+                    self._tell(told.Lowered(key, amount, signature))
                 case tab.Rolled(number, payment, base):
                     self._newest = payment
                     self.payments[payment.key] = payment
@@ -138,9 +137,12 @@ class RunningTab:
                 case tab.Stop(fault):
                     self._stop(fault)
 
+    def _signed(self, amount: int, signature: bytes) -> None:
+        authorization = replace(self._newest.authorization, value=amount)
+        self._newest = replace(self._newest, authorization=authorization, signature=signature)
+
     def _stop(self, fault: PaymentFault) -> None:
         self.detail = fault.detail
-        self._asking = False
         log.info("tab_stopped", code=fault.code, reason=fault.detail)
         self._tell(told.Failed(fault.code))
 

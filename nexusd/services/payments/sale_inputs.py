@@ -13,7 +13,9 @@ from nexusd_protocols.payments import gate_inputs, tab
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """The work ended well; what was not paid for yet is to be asked for before the call ends."""
+    """The work ended, well or, through our fault, not; what was delivered is settled up before the call ends."""
+
+    failed: gate_inputs.Failed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,13 +131,17 @@ class Ledger:
 
         return await self._step(key, rule)
 
-    async def finish(self, key: str, *, result: Result, receipt: bytes, now: int, last: str = "") -> Charge:
-        """Result and receipt of what is due already; shuts a tab, and `last`, the newest of those of its call."""
+    async def finish(
+        self, key: str, *, result: Result, receipt: bytes, now: int, last: str = "", unused: bool = False
+    ) -> Charge:
+        """Result and receipt of what is due already; shuts a tab, and `last`, the newest of those of its call, which is
+        not charged if it is `unused`."""
+        end = rules.waive if unused else rules.shut
 
         def write(connection: apsw.Connection) -> Charge:
             if last:
                 newest = _existing(connection, last)
-                write_charge(connection, newest, rules.shut(newest, now=now))
+                write_charge(connection, newest, end(newest, now=now))
             row = _existing(connection, key)
             return write_charge(connection, row, rules.finish(row, result=result, receipt=receipt, now=now))
 
@@ -180,6 +184,10 @@ class Ledger:
             return grown if isinstance(grown, Refused) else write_charge(connection, row, grown)
 
         return await self._database.write(write)
+
+    async def lower(self, key: str, amount: int, signature: bytes, now: int) -> Charge:
+        """A tab, at its end: the same nonce, signed for less."""
+        return await self._step(key, lambda row: rules.lower(row, amount=amount, signature=signature, now=now))
 
     async def roll(
         self, key: str, entry: Reservation, *, now: int, balance: int | None, exposure: Exposure

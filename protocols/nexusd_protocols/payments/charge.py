@@ -2,6 +2,7 @@
 
     reserved ──> due ──> submitted ──> settled | lost
         └──> released ──> reserved (the same authorisation, tried again)
+              due ──> released (a tab that followed another, and was not used)
 
 A charge is named by chain, asset, payer and nonce, the four by which the token knows an authorisation; never by the
 signature, of which there are several. The store applies these functions to its rows, each in one transaction; the gate
@@ -350,6 +351,23 @@ def grow(
         return refusal
     more = replace(charge.entry.authorization, value=amount)
     return replace(charge, entry=replace(charge.entry, authorization=more, signature=signature), changed_at=now)
+
+
+def lower(charge: Charge, *, amount: int, signature: bytes, now: int) -> Charge:
+    """A tab, at its end: less is signed under the same nonce, for what was delivered. What is no less, or is on its way
+    to the chain, changes nothing."""
+    if not charge.open_tab or charge.state is not State.DUE or not 0 < amount < charge.entry.amount:
+        return charge
+    less = replace(charge.entry.authorization, value=amount)
+    return replace(charge, entry=replace(charge.entry, authorization=less, signature=signature), changed_at=now)
+
+
+def waive(charge: Charge, *, now: int) -> Charge:
+    """A tab that followed another, under which nothing was handed over: it is not charged. What is on its way to the
+    chain is only shut. Raises ChargeStateError."""
+    if not charge.open_tab or charge.state is not State.DUE:
+        return shut(charge, now=now)
+    return replace(charge, state=State.RELEASED, working=False, reason="nothing was delivered under it", changed_at=now)
 
 
 def shut(charge: Charge, *, now: int) -> Charge:

@@ -51,6 +51,7 @@ from nexusd_protocols.payments.gate_inputs import (
     Gone,
     Input,
     LookedUp,
+    Lowered,
     NotCommitted,
     Produced,
     Raised,
@@ -163,7 +164,7 @@ class Gate:
                 return self._stop("cancelled", by_caller=True)
             case Gone():
                 return self._leave()
-            case Raised() | Rolled() | Funded() | Room():
+            case Raised() | Lowered() | Rolled() | Funded() | Room():
                 raise LocalProtocolError("only a tab grows")
             case Committed(charge):
                 return self._committed(charge, now)

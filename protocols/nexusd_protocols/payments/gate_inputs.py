@@ -78,6 +78,15 @@ class Raised:
 
 
 @dataclass(frozen=True, slots=True)
+class Lowered:
+    """A tab, at its end: the caller signed less under the authorisation of that key, for what was delivered."""
+
+    key: str
+    amount: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Rolled:
     """A tab: the caller opened the next one, which was verified. The tabs before have paid for `base` units."""
 
@@ -101,7 +110,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Answers MarkDue, Finish, Interrupt, Release and Grow: the row as it is on disk."""
+    """Answers MarkDue, Finish, Interrupt, Release, Grow and Lower: the row as it is on disk."""
 
     charge: Charge
 
@@ -139,6 +148,7 @@ Input = (
     | Cancelled
     | Gone
     | Raised
+    | Lowered
     | Rolled
     | Funded
     | Room

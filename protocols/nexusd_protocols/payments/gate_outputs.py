@@ -53,12 +53,13 @@ class MarkDue:
 class Finish:
     """Commit result and receipt of what is due already. `result` None: the call ended before it was whole; the result
     is then what was handed over until now, which the receipt names. `last` is the newest of several tabs, which is shut
-    with it."""
+    with it; `unused`: nothing was handed over under that one, and it is not charged."""
 
     key: str
     result: Result | None
     receipt: bytes
     last: str = ""
+    unused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,15 @@ class Grow:
     amount: int
     signature: bytes
     balance: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lower:
+    """Commit that less is signed: what was delivered."""
+
+    key: str
+    amount: int
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +174,7 @@ Output = (
     | Interrupt
     | Release
     | Grow
+    | Lower
     | Roll
     | AwaitRoom
     | AskMore

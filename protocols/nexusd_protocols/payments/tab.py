@@ -1,12 +1,13 @@
 """A tab: one authorisation that grows while the work goes on. (specs/payments.md §9)
 
     provider: Produced, Sent, Wanted, Finished     ──> Cost, Ask              what was delivered, what is wanted for it
-              Grown, Opened, Exhausted             ──> Covered, Rolled        what the payer signed
+              Grown, Opened, Exhausted             ──> Covered, Rolled, Lowered    what the payer signed
     payer:    Received, Supplied, Asked            ──> Authorise, OpenTab, Exhausted    by its own count
     both:                                          ──> Stop                   at the first thing that was not agreed
 
-The payer signs growing amounts under one nonce. The token accepts one of them, ever; so it never pays more than it
-signed last, and the provider keeps the highest. `ahead` of the terms is what the payer risks: it signs no more than
+The payer signs growing amounts under one nonce. The token accepts one of them, ever, and the provider keeps the one
+that was signed last: at the end that is the one for what was delivered, which may be less than the one before. `ahead`
+of the terms is what the payer risks, for a provider may bring another one of them to the chain: it signs no more than
 that beyond what it got, twice that while one tab follows another. `credit` is what the provider risks: it delivers so
 much beyond what was signed. A piece costs at most half of both together; so the provider asks while the other half is
 left, and nobody waits. Until it settles, the provider also risks the tab as a whole: the payer can cancel it, or show
@@ -122,6 +123,15 @@ class Covered:
 
 
 @dataclass(frozen=True, slots=True)
+class Lowered:
+    """At the end: the payer signed `amount`, for what was delivered, in place of more. Commit it."""
+
+    key: str
+    amount: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Rolled:
     """Tab `tab` began with `payment`: commit it. What was signed under the one before is all that it comes to. `base`
     is how many units the tabs before have paid for."""
@@ -148,7 +158,8 @@ class Supplied:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The provider says that it delivered `units` under tab `tab`, and wants `amount` signed in all."""
+    """The provider says that it delivered `units` under tab `tab`, and wants `amount` signed in all; at the end that
+    may be less than is signed."""
 
     tab: int
     units: int
@@ -192,7 +203,7 @@ class Stop:
 
 
 ProviderInput = Produced | Sent | Wanted | Finished | Grown | Opened | Exhausted | Tick
-ProviderOutput = Cost | Ask | Covered | Rolled | Stop
+ProviderOutput = Cost | Ask | Covered | Lowered | Rolled | Stop
 PayerInput = Received | Supplied | Asked
 PayerOutput = Authorise | OpenTab | Exhausted | Stop
 

@@ -25,6 +25,7 @@ from nexusd_protocols.payments.gate_inputs import (
     Funded,
     Input,
     LookedUp,
+    Lowered,
     Produced,
     Raised,
     Rolled,
@@ -38,6 +39,7 @@ from nexusd_protocols.payments.gate_outputs import (
     Finish,
     Grow,
     LookUp,
+    Lower,
     Output,
     Release,
     Roll,
@@ -64,6 +66,8 @@ class TabGate(Gate):
         """Units that these pay for."""
         self._raised: dict[str, Raised] = {}
         """By key: what is signed and not committed yet."""
+        self._lowered: Lowered | None = None
+        """What is signed for what was delivered, and not committed yet."""
         self._growing: Raised | None = None
         self._balance: int | None = None
         """Of the payer, as it was last seen; None where there is no chain to ask."""
@@ -71,24 +75,30 @@ class TabGate(Gate):
         """The tab that is to follow."""
         self._crowded = False
         """Waits until something is settled."""
+        self._unused = False
+        """Nothing went under the newest tab, and the call is over."""
         self._demanded = 0
         self._delivered = 0
         """Units that went."""
 
     @property
     def charges(self) -> tuple[Charge, ...]:
-        """The rows of all tabs, in order, as they were last committed."""
-        return (*self._past, *(() if self.charge is None else (self.charge, *self._further)))
+        """The rows of all tabs that are charged, in order, as they were last committed."""
+        newest = () if self.charge is None or self._unused else (self.charge, *self._further)
+        return (*self._past, *newest)
 
     def handle(self, input_: Input, now: int) -> list[Output]:
         """See `Gate`."""
         if self.phase is Phase.ENDED:
             return []
         match input_:
-            case Raised() | Rolled() | Room() if self.phase is not Phase.WORKING or self._end is not None:
+            case Raised() | Lowered() | Rolled() | Room() if self.phase is not Phase.WORKING or self._end is not None:
                 return []
             case Raised():
                 self._raised[input_.key] = input_
+                return self._pass_on(now)
+            case Lowered():
+                self._lowered = input_
                 return self._pass_on(now)
             case Rolled():
                 return self._follow(input_, now)
@@ -127,6 +137,8 @@ class TabGate(Gate):
         outputs = self._flush()
         if self._asked or self._crowded:
             return outputs
+        if self._lowered is not None and self._lowered.key == self.entry.key:
+            return outputs + self._settle_up(self._lowered, now)
         raised = self._raised.pop(self.entry.key, None)
         if raised is not None and raised.amount > self.charge.entry.amount:
             self._growing, self._asked = raised, True
@@ -141,6 +153,17 @@ class TabGate(Gate):
         if self._held[0].cost > self._covered:
             return outputs + self._ask_more()
         return outputs + self._mark_due(None, b"", now)
+
+    def _settle_up(self, last: Lowered, now: int) -> list[Output]:
+        """The last that is signed takes the place of all before, also of what waited for room."""
+        assert self.charge is not None
+        self._lowered = None
+        self._raised.pop(last.key, None)
+        if last.amount < self.charge.entry.amount:
+            self._asked = True
+            return [Lower(last.key, last.amount, last.signature)]
+        self._raised[last.key] = Raised(last.key, last.amount, last.signature)
+        return self._pass_on(now)
 
     @property
     def unpaid(self) -> int:
@@ -241,7 +264,8 @@ class TabGate(Gate):
 
     def _close(self, result: Result | None, receipt: bytes) -> list[Output]:
         first, *later = self.charges
-        return [Finish(first.entry.key, result, receipt, self.entry.key if later else "")]
+        self._unused = bool(later) and self._delivered <= self._base
+        return [Finish(first.entry.key, result, receipt, self.entry.key if later else "", self._unused)]
 
     def _leave(self) -> list[Output]:
         """What was handed over is paid for, and nobody takes the rest."""

@@ -101,12 +101,16 @@ class TabPayer:
 
     def _fault(self, ask: Asked, now_s: int) -> str:
         """What is wrong with an ask; empty if it is as agreed."""
-        terms, rolls = self._terms, ask.tab != self.tab
-        if self._next is not None or self._final or self.exhausted or (rolls and ask.tab != self.tab + 1):
+        terms, rolls, lowers = self._terms, ask.tab != self.tab, self._lowers(ask)
+        if self._next is not None or self._final or (self.exhausted and not lowers):
+            return "out of its turn"
+        if rolls and ask.tab != self.tab + 1:
             return "out of its turn"
         base, seen = self.paid if rolls else self._base, self.seen(now_s)
         if (not rolls and ask.units < self._units) or (ask.units and base + ask.units > seen):
             return f"{base + ask.units} units were not delivered"
+        if lowers:
+            return ""
         if ask.amount > min(terms.amount, terms.cost(ask.units) + terms.ahead):
             return "more than the terms allow for what was delivered"
         growth = ask.amount if rolls else ask.amount - self.signed
@@ -131,6 +135,8 @@ class TabPayer:
     def _answer(self, ask: Asked) -> list[PayerOutput]:
         """Sign what is asked for; at the end of what the call may cost, the whole units that are left."""
         self._final = ask.final
+        if self._lowers(ask):
+            return [self._authorise(ask.units, ask.amount)]
         rolls = ask.tab != self.tab
         before = 0 if rolls else self.signed
         amount, left = ask.amount, self._budget - self.total
@@ -143,9 +149,16 @@ class TabPayer:
         if rolls:
             self._next = OpenTab(ask.tab, amount, self.exhausted)
             return [self._next]
-        self._units = ask.units
+        return [self._authorise(ask.units, amount)]
+
+    def _authorise(self, units: int, amount: int) -> Authorise:
+        self._units = units
         self._authorization = replace(self._authorization, value=amount)
-        return [Authorise(self.tab, self._authorization, self.exhausted)]
+        return Authorise(self.tab, self._authorization, self.exhausted)
+
+    def _lowers(self, ask: Asked) -> bool:
+        """Whether, at the end, less is wanted than is signed."""
+        return ask.final and ask.tab == self.tab and 0 < ask.amount < self.signed
 
     def seen(self, now_s: int) -> int:
         """Units that can have been delivered by now, by what this side has seen."""

@@ -16,6 +16,7 @@ from nexusd_protocols.payments.tab import (
     Exhausted,
     Finished,
     Grown,
+    Lowered,
     Opened,
     Produced,
     ProviderInput,
@@ -56,13 +57,20 @@ class TabProvider:
         self._finished = False
         self._exhausted = False
         """The payer signs nothing more."""
+        self._settled_up = False
+        """It was asked for a signature over what was delivered, in place of more."""
         self._asked: tuple[Ask, int] | None = None
         """What the payer has yet to answer, and since when."""
 
     @property
     def signed(self) -> int:
-        """The highest amount that the payer signed under this tab."""
+        """The amount that the payer signed last under this tab."""
         return self._authorization.value
+
+    @property
+    def asking(self) -> bool:
+        """Whether the payer was asked and has not answered."""
+        return self._asked is not None
 
     @property
     def covered(self) -> int:
@@ -97,7 +105,7 @@ class TabProvider:
                 self._wanted = units
                 return self._ask(now_s)
             case Finished():
-                self._finished = True
+                self._finished, self._wanted = True, 0
                 return self._ask(now_s)
             case Grown():
                 return self._then_ask(self._on_grown(event), now_s)
@@ -110,8 +118,13 @@ class TabProvider:
                 self._asked, self._exhausted = None, True
                 return self._ask(now_s)
             case Tick():
-                late = self._asked is not None and now_s - self._asked[1] > self._patience_s
-                return self._stop("no answer in time") if late else []
+                return self._too_late() if self._asked is not None and now_s - self._asked[1] > self._patience_s else []
+
+    def _too_late(self) -> list[ProviderOutput]:
+        if self._lowers:  # what was signed before is more
+            self._asked = None
+            return []
+        return self._stop("no answer in time")
 
     def _then_ask(self, outputs: list[ProviderOutput], now_s: int) -> list[ProviderOutput]:
         return outputs if self.stopped else [*outputs, *self._ask(now_s)]
@@ -119,23 +132,39 @@ class TabProvider:
     # --- asking -------------------------------------------------------------------------------------------------------
     def _ask(self, now_s: int) -> list[ProviderOutput]:
         """Ask when half of what both risk is left, so that the answer is here before a piece waits for it; and at the
-        end for what is not covered. For one thing at a time."""
+        end for what was delivered, be it more than is signed or less. For one thing at a time."""
         waits = self._wanted > self.covered
-        if self._asked is not None or not (waits or self._is_time()):
+        if self._asked is not None:
+            return []
+        delivered = max(0, self._sent - self._base)
+        if self._finished and not self._settled_up and 0 < self._terms.cost(delivered) < self.signed:
+            self._settled_up = True
+            return [self._asks(Ask(self.tab, delivered, self._terms.cost(delivered), final=True), now_s)]
+        if not (waits or self._is_time()):
             return []
         if self._exhausted:
             return self._stop("the call has cost all that it may", faults.PRICE_REACHED) if waits else []
         terms, tab, base = self._terms, self.tab, self._base
         if self.signed == terms.amount or self._authorization.valid_before <= now_s + limits.PAYMENT_TAB_END_S:
+            if not (waits or self._finished):
+                return []  # one is left when all of it is used: what it leaves over would be paid for nothing
             tab, base = tab + 1, self.covered
             if tab >= self._tabs:
                 return self._stop(f"more than the {self._tabs} tabs of one call") if waits else []
         units = max(0, self._sent - base)
         # what a tab does not hold is asked for under the next one
         amount = min(terms.cost(units) + (0 if self._finished else terms.ahead), terms.amount)
-        ask = Ask(tab, units, amount, self._finished and base + terms.units(amount) >= self._sent)
+        final = self._finished and base + terms.units(amount) >= self._sent
+        return [self._asks(Ask(tab, units, amount, final), now_s)]
+
+    def _asks(self, ask: Ask, now_s: int) -> Ask:
         self._asked = ask, now_s
-        return [ask]
+        return ask
+
+    @property
+    def _lowers(self) -> bool:
+        """Whether what is asked for is less than is signed."""
+        return self._asked is not None and self._asked[0].tab == self.tab and self._asked[0].amount < self.signed
 
     def _is_time(self) -> bool:
         if self._finished:
@@ -151,10 +180,10 @@ class TabProvider:
         return asked if asked is not None and asked.tab == tab else None
 
     def _on_grown(self, event: Grown) -> list[ProviderOutput]:
-        asked = self._answered(event.tab)
-        if asked is None or asked.tab != self.tab or not _is_enough(event.amount, asked, event.final):
+        asked, lowers = self._answered(event.tab), self._lowers
+        if asked is None or asked.tab != self.tab or not _is_enough(event.amount, asked, event.final and not lowers):
             return self._stop("an answer that was not asked for")
-        if event.amount <= self.signed:
+        if event.amount <= self.signed and not lowers:
             return self._stop("a tab that does not grow")
         grown = replace(self._authorization, value=event.amount)
         try:
@@ -164,7 +193,8 @@ class TabProvider:
         if signed.recover(grown, self._terms.token, signature) != grown.from_:
             return self._stop("signed by somebody else, or over another window, payee or nonce")
         self._authorization, self._asked, self._exhausted = grown, None, event.final
-        return [Covered(grown.key(self._terms.token), grown.value, signature)]
+        kept = Lowered if lowers else Covered
+        return [kept(grown.key(self._terms.token), grown.value, signature)]
 
     def _on_opened(self, event: Opened) -> list[ProviderOutput]:
         asked, opened, before = self._answered(event.tab), event.payment.authorization, self._authorization

@@ -233,6 +233,28 @@ async def test_a_tab_grows_under_its_key_within_balance_and_exposure(store) -> N
     assert [row.entry.authorization.value for row in await store.ledger.next_due(NOW, 9, urgent_s=10**9)] == [60]
 
 
+async def test_at_its_end_a_tab_is_charged_for_less(store) -> None:
+    await due(store, whole=False, tab=True, amount=40)
+    key = entry(tab=True).key
+    less = await store.ledger.lower(key, 15, b"l", NOW)
+    assert await store.ledger.row(key) == less
+    assert (less.entry.amount, less.entry.signature) == (15, b"l")
+    assert await store.ledger.sums(USDC) == Sums(owed=15, owing=1)
+    await store.ledger.interrupt(key, now=NOW)
+    assert (await store.ledger.lower(key, 10, b"m", NOW)).entry.amount == 15, "it is shut"
+
+
+async def test_a_tab_that_followed_and_was_not_used_is_not_charged(store) -> None:
+    first = entry(tab=True, amount=40)
+    await due(store, whole=False, tab=True, amount=40)
+    second = replace(entry(2, tab=True, amount=20, request=first.request), number=1)
+    await store.ledger.roll(first.key, second, now=NOW, balance=100, exposure=WIDE)
+    await store.ledger.finish(first.key, result=result(), receipt=b"r", now=NOW, last=second.key, unused=True)
+    assert (await store.ledger.row(second.key)).state is State.RELEASED
+    assert await store.ledger.sums(USDC) == Sums(owed=40, owing=1)
+    assert [row.entry.key for row in await store.ledger.next_due(NOW, 9)] == [first.key]
+
+
 async def test_an_open_tab_is_settled_only_when_its_end_is_near(store) -> None:
     await due(store, whole=False, tab=True)
     key = entry(tab=True).key

@@ -77,6 +77,29 @@ def test_what_is_owed_already_counts(balance, owing, expected) -> None:
     assert expected is None if isinstance(answer, Reserved) else code(answer) == expected
 
 
+def test_at_its_end_a_tab_is_lowered_once_it_is_due_and_not_on_its_way() -> None:
+    lower = {"signature": b"l", "now": NOW + 1}
+    tab = reserved(tab=True)
+    assert rules.lower(tab, amount=7, **lower) == tab, "nothing was handed over"
+    owed = rules.due(tab, amount=100, result=None, receipt=b"", now=NOW)
+    less = rules.lower(owed, amount=7, **lower)
+    assert (less.entry.amount, less.entry.signature, less.state, less.live) == (7, b"l", State.DUE, 7)
+    for amount in (0, 100, 101):
+        assert rules.lower(owed, amount=amount, **lower) == owed
+    for other in (rules.shut(owed, now=NOW), rules.submitted(owed, transaction="0x1", now=NOW), due()):
+        assert rules.lower(other, amount=7, **lower) == other
+
+
+def test_a_tab_that_was_not_used_is_not_charged() -> None:
+    owed = rules.due(reserved(tab=True), amount=100, result=None, receipt=b"", now=NOW)
+    waived = rules.waive(owed, now=NOW + 1)
+    assert (waived.state, waived.live, waived.working) == (State.RELEASED, 0, False)
+    on_its_way = rules.submitted(owed, transaction="0x1", now=NOW)
+    assert rules.waive(on_its_way, now=NOW + 1) == on_its_way
+    lost = rules.lost(owed, reason="cancelled", now=NOW)
+    assert rules.waive(lost, now=NOW + 1).state is State.LOST
+
+
 @pytest.mark.parametrize(
     ("balance", "owing", "passes"),
     [

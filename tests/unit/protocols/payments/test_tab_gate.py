@@ -21,6 +21,7 @@ from nexusd_protocols.payments.gate_inputs import (
     Funded,
     Gone,
     LookedUp,
+    Lowered,
     NotCommitted,
     Produced,
     Raised,
@@ -35,6 +36,7 @@ from nexusd_protocols.payments.gate_outputs import (
     Finish,
     Grow,
     LookUp,
+    Lower,
     MarkDue,
     Release,
     Replay,
@@ -183,6 +185,29 @@ def test_one_that_was_given_up_while_it_grew(passes) -> None:
     assert say(one, Committed(OPEN)) == [End("cancelled", OPEN)]
 
 
+def lowered(amount, charge=OPEN):
+    return rules.lower(charge, amount=amount, signature=b"l", now=NOW)
+
+
+def test_at_the_end_it_is_charged_for_what_was_delivered() -> None:
+    one = begun()
+    say(one, piece(b"b", 20), Raised(KEY, 90, b"s"), Committed(grown(90)))
+    assert say(one, Lowered(KEY, 20, b"l")) == [Lower(KEY, 20, b"l")]
+    less = lowered(20, grown(90))
+    assert (less.entry.amount, less.entry.signature) == (20, b"l")
+    assert say(one, DONE) == [], "one at a time"
+    assert say(one, Committed(less)) == [Finish(KEY, result(), b"receipt")]
+    assert one.unpaid == 0
+
+
+def test_what_is_signed_last_takes_the_place_of_what_waited_for_room() -> None:
+    one = begun()
+    say(one, piece(b"b", 0), Raised(KEY, 90, b"s"), Answered(Refused(faults.EXPOSURE, passes=True)))
+    assert say(one, Lowered(KEY, 20, b"l")) == []
+    assert say(one, Room()) == [Grow(KEY, 20, b"l", 500)]
+    assert say(one, Committed(grown(20))) == []
+
+
 def test_a_disk_that_fails_ends_it() -> None:
     one = begun()
     say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
@@ -302,16 +327,16 @@ def test_a_call_that_ends_between_two_tabs(stage, given) -> None:
         say(one, Answered(Reserved(due(SECOND))))
     outputs = say(one, given)
     assert outputs[0] == StopWork()
-    # what is under way decides what is charged
     if stage == "checking":
         outputs += say(one, Checked(490))
     if stage == "rolling":
         outputs += say(one, Answered(Reserved(due(SECOND))))
     last = SECOND.key if stage in ("rolling", "rolled") else ""
-    assert outputs == [StopWork(), Finish(KEY, None, b"", last)]
+    # nothing went under the second
+    assert outputs == [StopWork(), Finish(KEY, None, b"", last, bool(last))]
     assert say(one, Room(), Raised(KEY, 40, b"s"), Rolled(THIRD, 20)) == []
     (end,) = say(one, Committed(WHOLE))
-    assert end.charges == ((WHOLE, due(SECOND)) if last else (WHOLE,))
+    assert end.charges == (WHOLE,)
     assert one.phase is Phase.ENDED
     assert say(one, Room(), Raised(KEY, 40, b"s")) == []
 

@@ -16,6 +16,7 @@ from nexusd_protocols.payments.tab import (
     Exhausted,
     Finished,
     Grown,
+    Lowered,
     Opened,
     Produced,
     Rolled,
@@ -131,12 +132,11 @@ def test_an_answer_without_a_question_and_one_that_is_late(tab):
 
 
 def full() -> TabProvider:
-    """A provider that waits for the second tab: the first was full from the beginning."""
+    """A provider that waits for the second tab: the first was full from the beginning, and is used up."""
     provider = TabProvider(verified(tab_price(amount=500)))
-    for _ in range(50):
-        provider.handle(Produced(1), NOW)
-        outputs = provider.handle(Sent(1), NOW)
-    assert outputs == [Ask(1, 0, 500, False)]
+    for _ in range(100):
+        assert provider.handle(Sent(1), NOW) == []
+    assert provider.handle(Wanted(101), NOW) == [Ask(1, 0, 500, False)]
     return provider
 
 
@@ -186,7 +186,8 @@ def test_a_nonce_of_any_tab_before_is_refused():
     for number in (1, 2):
         provider.handle(Opened(number, verified(tab_price(amount=500), number=number)), NOW)
         for _ in range(100):
-            outputs = provider.handle(Sent(1), NOW)
+            provider.handle(Sent(1), NOW)
+        outputs = provider.handle(Wanted(100 * number + 101), NOW)
     assert outputs == [Ask(3, 0, 500, False)]
     (stop,) = provider.handle(Opened(3, verified(tab_price(amount=500), number=0)), NOW)
     assert isinstance(stop, Stop)
@@ -206,6 +207,54 @@ def test_a_last_tab_for_what_is_paid_already_is_not_opened():
         provider.handle(Sent(1), NOW)
     assert provider.owed == provider.covered
     assert provider.handle(Finished(), NOW) == []
+
+
+def ended(**changes) -> tuple[TabProvider, Authorization]:
+    """A provider that asked at the end for what was delivered, four units of a hundred, and the tab's authorisation."""
+    opened = verified(tab_price(**changes))
+    provider = TabProvider(opened)
+    provider.handle(Sent(4), NOW)
+    assert provider.handle(Finished(), NOW) == [Ask(0, 4, 20, True)]
+    return provider, opened.authorization
+
+
+def test_at_the_end_less_is_signed_for_what_was_delivered():
+    provider, authorization = ended()
+    less, token = replace(authorization, value=20), tab_price().token
+    assert provider.handle(Grown(0, 20, text(less, tab_price())), NOW) == [
+        Lowered(less.key(token), 20, sign(less, token, PAYER))
+    ]
+    assert (provider.signed, provider.covered, provider.asking) == (20, 4, False)
+    assert provider.handle(Finished(), NOW) == []
+
+
+@pytest.mark.parametrize("amount", [19, 21, 500, 0])
+@pytest.mark.parametrize("final", [True, False])
+def test_no_other_amount_will_do(amount, final):
+    provider, authorization = ended()
+    signed = Grown(0, amount, text(replace(authorization, value=amount), tab_price()), final)
+    (stop,) = provider.handle(signed, NOW)
+    assert isinstance(stop, Stop)
+    assert provider.signed == 500
+
+
+def test_what_was_signed_before_is_enough_where_nothing_is_answered():
+    provider, _ = ended()
+    assert provider.handle(Tick(), NOW + limits.PAYMENT_PATIENCE_S) == []
+    assert provider.asking
+    assert provider.handle(Tick(), NOW + limits.PAYMENT_PATIENCE_S + 1) == []
+    assert not provider.asking
+    provider, _ = ended()
+    assert provider.handle(Exhausted(0), NOW) == []
+    assert provider.handle(Finished(), NOW) == []
+
+
+def test_what_waited_when_the_work_ended_is_not_asked_for():
+    provider = TabProvider(verified(tab_price()))
+    provider.handle(Sent(100), NOW)
+    assert provider.handle(Exhausted(0), NOW) == []
+    assert provider.handle(Finished(), NOW) == []
+    assert provider.handle(Wanted(99), NOW) == []
 
 
 def test_nothing_delivered_nothing_asked():

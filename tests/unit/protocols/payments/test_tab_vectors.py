@@ -114,6 +114,8 @@ def said(output: tab.ProviderOutput) -> list[Any]:
             return ["due", number, units, str(amount), final]
         case tab.Covered(_, amount):
             return ["covered", str(amount)]
+        case tab.Lowered(_, amount):
+            return ["lowered", str(amount)]
         case tab.Rolled(number, _, base):
             return ["rolled", number, base]
         case tab.Stop(fault):

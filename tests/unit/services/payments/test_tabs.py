@@ -16,7 +16,7 @@ from nexusd.services.payments.ports import Fate, Funds
 from nexusd.services.payments.purse import Payment
 from nexusd.services.payments.sale import Sale
 from nexusd.services.payments.trust import Allowance, Trust
-from nexusd.services.trade import Closing
+from nexusd.services.trade import Closing, Failure
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments import faults, receipt
@@ -43,7 +43,7 @@ async def test_a_stranger_goes_on_from_tab_to_tab_and_one_receipt_names_them_all
         assert len({row.entry.key for row in rows}) == 4
         assert all(row.state is State.DUE and not row.open_tab for row in rows)
         total = sum(row.entry.amount for row in rows)
-        assert 3500 <= total == closing.amount <= 3500 + 2 * 500
+        assert total == closing.amount == 700 * 5
         assert (closing.units, closing.unit, closing.key) == (700, "chunk", rows[0].entry.key)
         told = receipt_of(closing)
         assert told.charges == {f"0x{row.entry.authorization.nonce.hex()}": row.entry.amount for row in rows}
@@ -59,7 +59,9 @@ async def test_a_stranger_goes_on_from_tab_to_tab_and_one_receipt_names_them_all
         )
         bought = await market.buyer.purchases.get(summary.id)
         assert bought is not None
-        assert (bought.tabs, bought.total, bought.cost) == (3, total, total)
+        # what was signed for more could be used all the same: that counts
+        assert (bought.tabs, bought.total, bought.cost) == (3, 4 * CAP, 4 * CAP)
+        assert (call.payment.amount, call.payment.used) == (total, (700, "chunk"))
         signed = await market.buyer.purchases.tabs(bought)
         assert [each.key for each in signed] == [row.entry.key for row in rows]
 
@@ -436,7 +438,47 @@ async def test_tokens_are_what_is_reported_and_what_is_told_at_the_end(tmp_path:
         call = Call(market, work)
         closing = await call.run()
         assert (closing.outcome, closing.units, closing.unit) == ("ok", 10, "token_out")
-        assert closing.amount == 30
+        assert closing.amount == 2, "ten at 0.15 each, and not the 30 that it began with"
+
+
+async def test_work_that_fails_is_paid_for_as_far_as_it_came(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> Failure:
+            await pieces(7)(call)
+            return Failure("APPLICATION_ERROR", "no more")
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, len(call.came), closing.amount) == ("APPLICATION_ERROR", 7, 35)
+        summary = await call.summary(closing)
+        assert (summary.state, summary.amount, summary.receipt) == ("paid", "0.000035", "verified")
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [1, 4, 10, 20, 99, 100, 101, 199, 200, 201, 333])
+async def test_what_is_charged_is_what_was_delivered(tmp_path: Path, count: int, known: bool) -> None:
+    async with fair(tmp_path) as market:
+        if known:
+            market.bob.trust = Trust(known=Allowance(tab=CAP, exposure=10_000), trusted_peers=frozenset())
+            for number in (1, 2, 3):
+                await settle_one(market, number)
+        call = Call(market, pieces(count))
+        closing = await call.run()
+        assert (closing.outcome, len(call.came), closing.amount) == ("ok", count, 5 * count)
+        summary = await call.summary(closing)
+        assert (summary.state, summary.receipt) == ("paid", "verified")
+
+
+async def test_a_payer_that_may_sign_nothing_more_pays_what_it_signed(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await pieces(4)(call)
+            await market.buyer.purchases.stop(True)
+
+        closing = await Call(market, work).run()
+        assert (closing.outcome, closing.amount) == ("ok", 500)
 
 
 async def test_seconds_of_work_are_counted_without_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
