@@ -43,7 +43,8 @@ from nexusd_protocols.identity import Signer
 log = structlog.get_logger(__name__)
 
 DRAIN_S: Final = 3.5
-"""For goodbyes and open calls; with the host's two seconds at most this stays under the five that a stop may take."""
+"""For goodbyes and the last words of open calls; with the host's two seconds at most this stays under the five that a
+stop may take."""
 EXIT_DISK_FAILED: Final = 74
 """EX_IOERR of sysexits.h: a service manager that restarts us on failure does the right thing."""
 YOUNG_OBJECTS: Final = 5000

@@ -62,6 +62,8 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
         failure.try_ += (
             f"; nothing is charged, and what was signed ({paid.id}) counts as spent only until its time is over"
         )
+        if code == "invoke_cancelled" and not paid.tabs:  # not for what the payment is to blame for, or the input
+            failure.try_ += f"; until then the same call with `--again {paid.id}` signs nothing anew"
         return failure
     if paid.tabs or paid.receipt.startswith("verified"):  # what came was paid for, and nothing else
         failure.try_ = f"what came was paid for: see `nexus pay explain {paid.id}`; a new call is paid anew"

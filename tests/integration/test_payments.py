@@ -337,6 +337,25 @@ def test_a_provider_that_is_killed_at_work_is_asked_again_and_paid_once(allowed:
     assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
 
 
+def test_a_provider_that_is_stopped_at_work_says_so_and_is_asked_again(allowed: Market, tmp_path: Path) -> None:
+    before, peer = allowed.balances(), allowed.alice.peer_id
+    begun = tmp_path / "begun"
+    allowed.serve("patient", f"if [ -e {begun} ]; then cat; else touch {begun}; sleep 60; fi")
+    call = allowed.bob.spawn_cli("invoke", peer, "patient", "hello", "--max-price", "0.10")
+    poll(begun.exists, "the work began")
+    allowed.alice.stop()
+    error = call.item(lambda item: item.get("error"))["error"]
+    assert (error["code"], error["message"]) == ("invoke_cancelled", "the provider is shutting down")
+    id_ = error["data"]["payment"]["id"]
+    assert f"--again {id_}" in error["try"]
+    allowed.alice.start()
+    connect(allowed.bob, allowed.alice)
+    done = allowed.buy("patient", "hello", "--again", id_)
+    assert (done["output"], done["payment"]["receipt"]) == ("hello", "verified")
+    allowed.settled()
+    assert allowed.balances() == (before[0] - 100_000, before[1] + 100_000)
+
+
 def test_what_is_free_is_so_many_times_an_hour() -> None:
     """Neither side has a wallet, or a node of a chain."""
     place = Home()

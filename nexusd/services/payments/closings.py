@@ -20,6 +20,7 @@ from nexusd_protocols.payments.x402 import Settlement
 
 UNFUNDED: Final = "unfunded: no chain was asked"
 NOT_CHARGED: Final = "nothing was charged"
+_STOPS: Final = "the provider is shutting down"
 _BROKEN_OFF: Final = "the call was broken off, and stays so: what was handed over of it is given again, if it was kept"
 
 _CODES: Final = {
@@ -98,6 +99,8 @@ class Ending:
             return Code.PAYMENT_INVALID, str(PaymentFault(code, self.detail))
         if code == "output_too_large":
             return Code.OUTPUT_TOO_LARGE, "more output than is held back until it is paid: ask for it as a stream"
+        if code == Code.CANCELLED:
+            return Code.CANCELLED, _STOPS
         return Code.INTERNAL, "the provider failed"
 
     def _response(self) -> Settlement:

@@ -58,6 +58,15 @@ def test_what_was_not_charged_may_be_tried_again(state: str | None) -> None:
     assert ("nothing is charged" in failure.try_) is (state is not None)
 
 
+def test_what_the_provider_gave_up_may_be_had_for_what_was_signed() -> None:
+    failure = failure_of(ended("unused", "invoke_cancelled"))
+    assert failure is not None
+    assert failure.try_.endswith("the same call with `--again id-7` signs nothing anew")
+    refused = failure_of(ended("unused", "payment_invalid"))
+    assert refused is not None
+    assert "--again" not in refused.try_
+
+
 def test_what_came_under_a_tab_was_paid_for_and_is_not_asked_for_again() -> None:
     failure = failure_of(ended("paid", tabs=2))
     assert failure is not None

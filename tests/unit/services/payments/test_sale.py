@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from structlog.testing import capture_logs
 
@@ -300,6 +301,34 @@ async def test_a_caller_that_gives_up_pays_only_behind_the_first_piece(tmp_path:
         signed = receipt.verify(row.receipt.decode())
         assert isinstance(signed, receipt.Receipt)
         assert (row.state, signed.complete, signed.usage.output_bytes) == (State.DUE, False, 3)
+
+
+@pytest.mark.parametrize(("said", "state"), [((), State.RELEASED), (("one",), State.DUE)])
+async def test_a_provider_that_stops_says_so_and_does_it_again_for_the_same_payment(
+    tmp_path: Path, said: tuple[str, ...], state: State
+) -> None:
+    async with market(tmp_path) as shop:
+        opened = shop.opened(stream=True)
+        paid = shop.pay(opened)
+        at_it = trio.Event()
+
+        async def talk(call: Call) -> None:
+            await call.say(*said)
+            while len(call.came) < len(said):
+                await trio.lowlevel.checkpoint()
+            at_it.set()
+            await trio.sleep_forever()
+
+        async def stop(sale: Sale) -> None:
+            await at_it.wait()
+            sale.fail("CANCELLED")
+
+        closing = await shop.sell(Call(shop, talk), opened, paid, during=stop)
+        assert closing.command == commands.Error("CANCELLED", "the provider is shutting down", responded(closing))
+        assert (await shop.row()).state is state
+        again = Call(shop, say_two)
+        closing = await shop.sell(again, opened, paid)
+        assert (closing.outcome, closing.amount, again.came) == ("ok", 100_000, ["one", "two"])
 
 
 async def test_a_caller_that_is_gone_finds_its_result_kept(tmp_path: Path) -> None:
