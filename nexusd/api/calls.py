@@ -157,4 +157,6 @@ def _error_member(error: CallError) -> dict[str, Any]:
         member["remoteCode"] = error.remote_code
     if error.reason:
         member["reason"] = error.reason
+    if error.prices:
+        member["prices"] = error.prices
     return member

@@ -48,7 +48,7 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
     if end.error is None:
         return None
     code, message = str(end.error.get("code")), str(end.error.get("message"))
-    data = {name: end.error[name] for name in ("remoteCode", "reason") if end.error.get(name) is not None}
+    data = {name: end.error[name] for name in ("remoteCode", "reason", "prices") if end.error.get(name) is not None}
     if end.payment is not None:
         data["payment"] = msgspec.to_builtins(end.payment)
     failure = NexusError.of(code, message, data or None)

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import trio
 from msgspec.structs import replace
 
 from nexusd.host.ports import Streams
-from nexusd.services.capabilities.outgoing import CHANNEL, Pay, Reopen, dial, price_of
+from nexusd.services.capabilities.outgoing import CHANNEL, Pay, Reopen, dial
 from nexusd.services.capabilities.ports import End
+from nexusd.services.prices import own_price
 from nexusd.services.trade import Payment, Purse, Wish
 from nexusd_protocols.identity import AgentId, PeerId
 from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller, frame_of
-from nexusd_protocols.payments import binding
+from nexusd_protocols.payments import binding, published
+from nexusd_protocols.payments.faults import PaymentFault
+from nexusd_protocols.payments.terms import Required, read_required
+from nexusd_protocols.payments.tokens import Tokens
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import InvokeParams
+from nexusd_protocols.rpc.schema import InvokeParams, PriceView
 
 
 def payer(purse: Purse, agent: AgentId, peer: PeerId, opening: commands.Open, params: InvokeParams) -> Pay:
-    """How a demand of this call is answered. Where it may cost nothing, with what it would."""
+    """How a demand of this call is answered. Where it may cost nothing, with what it would. What is not paid goes along
+    with why it is not."""
     max_price = params.max_price
+    tokens = purse.tokens
     if max_price is None:
-        tokens = purse.tokens
 
         async def tell(demanded: events.PaymentDemanded) -> Refusal:
             await trio.lowlevel.checkpoint()
-            return Refusal("payment_required", f"The provider asks for {price_of(demanded, tokens)}")
+            prices = prices_of(demanded, tokens)
+            return Refusal("payment_required", f"The provider asks for {_words(prices)}", {"prices": prices})
 
         return tell
 
@@ -46,9 +53,30 @@ def payer(purse: Purse, agent: AgentId, peer: PeerId, opening: commands.Open, pa
             max_price=max_price,
             tab=params.tab,
         )
-        return await purse.pay(wish)
+        answer = await purse.pay(wish)
+        if isinstance(answer, Refusal):
+            data = answer.data if isinstance(answer.data, dict) else {}
+            return dataclasses.replace(answer, data={**data, "prices": prices_of(demanded, tokens)})
+        return answer
 
     return pay
+
+
+def prices_of(demanded: events.PaymentDemanded, tokens: Tokens) -> list[PriceView]:
+    """What is asked for, any of these, as far as it is known here; it is the provider's word."""
+    found = read_required(demanded.required, tokens) if demanded.required is not None else None
+    if isinstance(found, Required) and found.offers:
+        return [own_price(offer.terms) for offer in found.offers]
+    if (asked := demanded.terms) is None:
+        return []
+    terms = published.read_terms(asked, tokens, "any")
+    if isinstance(terms, PaymentFault):
+        return [PriceView(amount=asked.amount, asset=asked.currency, network=asked.network or "", known=False)]
+    return [own_price(terms)]
+
+
+def _words(prices: list[PriceView]) -> str:
+    return ", or ".join(map(str, prices)) or "payment, in what is not known here"
 
 
 def reopener(

@@ -13,7 +13,6 @@ import trio
 from nexusd.host.ports import Channel, ConnectionLostError, DeadlineError, HostError, Streams
 from nexusd.services.capabilities.ports import CallError, End, Output
 from nexusd.services.ports import refusal_of
-from nexusd.services.prices import own_price
 from nexusd.services.trade import Ended, InputDigest, Payment, line_of
 from nexusd_protocols import limits
 from nexusd_protocols.errors import LimitExceededError, LocalProtocolError, RemoteProtocolError
@@ -21,10 +20,7 @@ from nexusd_protocols.identity import PeerId
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.invoke.frames import PROTOCOL, Code
-from nexusd_protocols.payments import faults, published
-from nexusd_protocols.payments.faults import PaymentFault
-from nexusd_protocols.payments.terms import Required, read_required
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments import faults
 from nexusd_protocols.rpc.codes import Refusal
 from nexusd_protocols.rpc.schema import PaymentSummary
 
@@ -237,6 +233,7 @@ class OutgoingCall:
             self._waiting = None
 
     async def _out_of_time(self) -> End:
+        await self._say_last()
         await self._say(commands.TimedOut())
         return await self._end(CallError("timeout", "The provider did not finish in time"))
 
@@ -303,9 +300,19 @@ class OutgoingCall:
         if self._over or self._failure is not None:
             return
         self._failure = failure
+        await self._say_last()
         if self._waiting is not None:
             self._waiting.cancel()
         await self._say(commands.Cancel(reason))
+
+    async def _say_last(self) -> None:
+        """What is paid for a call that is given up."""
+        try:
+            last = None if self.payment is None else await self.payment.given_up()
+        except OSError:
+            return  # what was signed before is more
+        if last is not None:
+            await self._say(last)
 
     async def _say(self, command: commands.CallerCommand) -> None:
         try:
@@ -355,8 +362,14 @@ def _fault(message: str, response: Any) -> tuple[str, str]:
 
 def _objection(refusal: Refusal) -> CallError:
     """Why this node does not pay."""
-    reason = refusal.data.get("reason") if isinstance(refusal.data, dict) else None
-    return CallError(refusal.code, refusal.message, reason=reason if isinstance(reason, str) else "")
+    data = refusal.data if isinstance(refusal.data, dict) else {}
+    reason = data.get("reason")
+    return CallError(
+        refusal.code,
+        refusal.message,
+        reason=reason if isinstance(reason, str) else "",
+        prices=tuple(data.get("prices", ())),
+    )
 
 
 async def dial(streams: Streams, local: PeerId, peer: PeerId) -> tuple[CHANNEL, Caller]:
@@ -370,16 +383,3 @@ async def dial(streams: Streams, local: PeerId, peer: PeerId) -> tuple[CHANNEL, 
     # said once at most, and so not `replayable`: a peer that refuses the protocol is told nothing again
     channel = await streams.open(peer, [PROTOCOL], machine)
     return channel, machines[-1]
-
-
-def price_of(demanded: events.PaymentDemanded, tokens: Tokens) -> str:
-    """What is asked for, in a few words; they are the provider's."""
-    found = read_required(demanded.required, tokens) if demanded.required is not None else None
-    if isinstance(found, Required) and found.offers:
-        return ", or ".join(str(own_price(offer.terms)) for offer in found.offers)
-    if demanded.terms is not None:
-        terms = published.read_terms(demanded.terms, tokens, "any")
-        if not isinstance(terms, PaymentFault):
-            return str(own_price(terms))
-        return f"{demanded.terms.amount} smallest units of {demanded.terms.currency}"
-    return "payment, in what is not known here"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from nexusd_protocols.rpc.schema import PaymentSummary
+from nexusd_protocols.rpc.schema import PaymentSummary, PriceView
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,13 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class CallError:
     """Why a call did not end well: `code` of the error table, `remote_code` the provider's own word, `reason` the name
-    of what there is against the payment."""
+    of what there is against the payment; `prices` what was asked for and is not paid, any of them."""
 
     code: str
     message: str
     remote_code: str | None = None
     reason: str = ""
+    prices: tuple[PriceView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ async def _unknown(_token: Token, _holder: Address) -> int | None:
 
 
 SALT_BYTES: Final = 32
+OTHER_REQUEST: Final = (
+    "What was paid for under this id was asked for otherwise: --stream, --text, --max-duration, --max-input and "
+    "--max-output must be as they were"
+)
 _NOTE_CHARS: Final = 256
 _MOST_COST: Final = 1 << 62
 _AHEAD_SHARE: Final = 2
@@ -143,7 +147,7 @@ class Purse:
             return refusal
         assert signed is not None
         if was.request != wish.request:
-            return Refusal("payment_refused", "What was paid for under this id was asked for with other bounds")
+            return Refusal("payment_refused", OTHER_REQUEST)
         if await self._purchases.stopped():
             return objections.STOPPED
         for offer in demand.offers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -26,10 +28,17 @@ def ended(state: str | None, code: str = "connection_lost", *, tabs: int = 0) ->
 
 
 def test_what_programs_test_comes_beside_the_words() -> None:
-    error = {"code": "payment_invalid", "message": "no", "remoteCode": "PAYMENT_INVALID", "reason": "nexus_exposure"}
+    error: dict[str, Any] = {
+        "code": "payment_invalid",
+        "message": "no",
+        "remoteCode": "PAYMENT_INVALID",
+        "reason": "nexus_exposure",
+    }
+    error["prices"] = [{"amount": "0.1", "asset": "USDC", "network": "base", "unit": "call"}]
     failure = failure_of(msgspec.structs.replace(ended(None), error=error))
     assert failure is not None
-    assert failure.data == {"remoteCode": "PAYMENT_INVALID", "reason": "nexus_exposure"}
+    told = {name: error[name] for name in ("remoteCode", "reason", "prices")}
+    assert failure.data == told
 
 
 @pytest.mark.parametrize("state", ["unknown", "pending", "paid"])

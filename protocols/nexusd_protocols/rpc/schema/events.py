@@ -58,8 +58,9 @@ class InvokeEnd(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     output_bytes: int
     duration_ms: int
     error: dict[str, Any] | None = None
-    """{"code", "message", "remoteCode"?, "reason"?}: `code` of the error table, `remoteCode` the provider's own word,
-    `reason` the name of what there is against the payment."""
+    """{"code", "message", "remoteCode"?, "reason"?, "prices"?}: `code` of the error table, `remoteCode` the provider's
+    own word, `reason` the name of what there is against the payment, `prices` (as `PriceView`) what the provider asks
+    for and is not paid: any of them."""
     payment: PaymentSummary | None = None
     """What was paid; none where nothing was signed."""
 

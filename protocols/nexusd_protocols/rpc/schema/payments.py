@@ -46,7 +46,7 @@ class PriceSpec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fiel
 class PriceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What a call costs; with another `unit` than `call`, what `per` of them cost, paid by a tab as they come, `cap` at
     most for one. `amount` and `cap` are in whole tokens; where the token is not `known` here, in its smallest unit.
-    `pay_to` is told of this daemon's own prices."""
+    `pay_to` is told of this daemon's own prices, and of what a call is asked to pay."""
 
     amount: str
     asset: str
