@@ -212,7 +212,8 @@ async def _start(
     await parts.peers.load()
     await parts.bans.load()
     await parts.inbox.load()
-    await parts.payments.load(payment.password_of(config))
+    password = payment.password_of(config)
+    await parts.payments.load(password.text)
     await parts.capabilities.load()
     await nursery.start(parts.capabilities.run)
     await nursery.start(parts.bans.run)
@@ -241,6 +242,7 @@ async def _start(
         socket=str(socket_path),
         pid=os.getpid(),
         in_data_home=config.data_dir == paths.data_dir_of(config.name),
+        wallet_locked=parts.payments.wallet.locked and (password.problem or parts.payments.wallet.locked),
     )
     services = Services(
         node=gauges.node_info(config, info, started_at, now, request_stop, node, parts, cascade),

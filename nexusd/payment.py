@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -72,16 +72,25 @@ def payments(
     return service, networks
 
 
-def password_of(config: Config) -> str | None:
+class Password(NamedTuple):
+    """`problem`: why there is none where there should be one."""
+
+    text: str | None
+    problem: str = ""
+
+
+def password_of(config: Config) -> Password:
     """The wallet's password, from the file that the configuration names or from the environment; taken out of the
     environment, so that no command that serves a capability gets it."""
     password = os.environ.pop(PASSWORD_VARIABLE, None)
     path: Path | None = config.wallet_password_file
     if path is None:
-        return password or None
+        return Password(password or None)
     try:
         with path.open("rb") as file:
-            return file.read(_PASSWORD_BYTES).decode().rstrip("\r\n") or None
+            text = file.read(_PASSWORD_BYTES).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         log.error("wallet_password_not_read", path=str(path), error=str(error))
-        return None
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        return Password(None, f"since the wallet_password_file {path} cannot be read ({why})")
+    return Password(text or None, "" if text else f"since the wallet_password_file {path} is empty")

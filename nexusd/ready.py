@@ -23,6 +23,8 @@ class ReadyInfo(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Whether `--name` is enough to find it."""
     log: str | None = None
     """Where a detached one logs to."""
+    wallet_locked: str = ""
+    """Why its wallet is locked; empty where it is open, or there is none."""
 
 
 def announcement(info: ReadyInfo) -> str:
@@ -38,6 +40,10 @@ def announcement(info: ReadyInfo) -> str:
     lines.append(f"  data     {info.data_dir}")
     if info.log:
         lines.append(f"  log      {info.log}")
+    if info.wallet_locked:
+        lines.append(
+            f"  wallet   locked, {info.wallet_locked}: nothing is paid or settled until `{nexus} wallet unlock`"
+        )
     lines += [
         "Try next:",
         f"  {nexus} peers",

@@ -38,3 +38,11 @@ def test_detached_under_a_name():
 def test_elsewhere_the_directory_is_named_as_a_shell_takes_it():
     info = ReadyInfo(name="alice", in_data_home=False, **{**INFO, "data_dir": "/my data/alice"})
     assert "  nexus --data-dir '/my data/alice' peers" in announcement(info).splitlines()
+
+
+def test_a_locked_wallet_is_told_of_with_what_opens_it():
+    lines = announcement(ReadyInfo(name="alice", wallet_locked="for want of a password", **INFO)).splitlines()
+    assert (
+        "  wallet   locked, for want of a password: nothing is paid or settled until `nexus --name alice wallet unlock`"
+        in lines
+    )

@@ -45,6 +45,8 @@ class Wallet:
         self._address: Address | None = None
         self._account: Account | None = None
         self._changing = trio.Lock()
+        self.locked: str = ""
+        """Why it is, in words; empty where it is open, or there is none."""
 
     @property
     def address(self) -> Address | None:
@@ -65,11 +67,15 @@ class Wallet:
             return
         except (OSError, ValueError) as error:
             log.error("wallet_not_read", path=str(self._path), error=str(error))
+            self.locked = f"since {self._path} cannot be read"
             return
-        if password is not None:
-            opened = await self._unlock(text, password)
-            if isinstance(opened, Refusal):
-                log.error("wallet_locked", reason=opened.message)
+        if password is None:
+            self.locked = "for want of a password"
+            return
+        opened = await self._unlock(text, password)
+        if isinstance(opened, Refusal):
+            log.error("wallet_locked", reason=opened.message)
+            self.locked = f"since it could not be opened ({opened.message})"
 
     async def new(self, params: schema.WalletNewParams) -> schema.WalletShow | Refusal:
         """Make a key."""
@@ -154,7 +160,7 @@ class Wallet:
         return None
 
     def _open(self, account: Account) -> None:
-        self._account, self._address = account, account.address
+        self._account, self._address, self.locked = account, account.address, ""
         self._opened(account)
 
     async def _kept(self) -> str | Refusal:

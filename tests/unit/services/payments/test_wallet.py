@@ -130,6 +130,7 @@ async def test_a_keystore_of_what_is_no_key_opens_nothing(tmp_path: Path, monkey
     found = wallet(tmp_path)
     await found.load(PASSWORD)
     assert found.account is None
+    assert found.locked == "since it could not be opened (That is not a keystore of version 3)"
     assert (await found.show()) == replace(shown(made), unlocked=False)
     assert isinstance(await found.unlock(schema.WalletUnlockParams(password=PASSWORD)), Refusal)
 
@@ -144,7 +145,25 @@ async def test_a_damaged_keystore_stops_nothing_and_stays(tmp_path: Path, conten
     found = wallet(tmp_path)
     await found.load(PASSWORD)
     assert found.address is None
+    assert found.locked == f"since {file} cannot be read"
     assert isinstance(await found.new(schema.WalletNewParams(password=PASSWORD)), Refusal)
     assert isinstance(await found.backup(), Refusal)
     assert isinstance(await found.unlock(schema.WalletUnlockParams(password=PASSWORD)), Refusal)
     assert file.is_dir() if content is None else file.read_bytes() == content
+
+
+async def test_it_says_why_it_is_locked(tmp_path: Path) -> None:
+    none = wallet(tmp_path)
+    await none.load(None)
+    assert none.locked == "", "there is none"
+    await none.new(schema.WalletNewParams(password=PASSWORD))
+    told = []
+    for password in (None, "wrong", PASSWORD):
+        found = wallet(tmp_path)
+        await found.load(password)
+        told.append(found.locked)
+    assert told == ["for want of a password", "since it could not be opened (That is not the password)", ""]
+    late = wallet(tmp_path)
+    await late.load(None)
+    await late.unlock(schema.WalletUnlockParams(password=PASSWORD))
+    assert late.locked == ""
