@@ -18,7 +18,7 @@ from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, counted, duration, piece, size
 from nexusd.cli.usage import UsageError
-from nexusd.cli.waiting import PaymentNotice, given_up
+from nexusd.cli.waiting import PaymentNotice, given_up, lost
 from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
@@ -160,7 +160,7 @@ def _pieces(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent]:
                 yield event
     except NexusError as error:
         if paid and error.code == "connection_lost":  # "try again" would pay again
-            error.try_ = f"it may have been paid for: see `nexus pay explain {call.invocation}` before you call again"
+            error.try_ = lost(call.invocation)
         raise
     except (KeyboardInterrupt, GeneratorExit):  # the latter: while a piece was printed
         if paid and (failure := given_up(call.invocation)) is not None:

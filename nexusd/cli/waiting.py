@@ -38,6 +38,18 @@ def given_up(purchase: str) -> NexusError | None:
     )
 
 
+def lost(purchase: str) -> str:
+    """What to do about a call that may have been paid for, and whose daemon went away: it alone knows."""
+    explain = f"see `nexus pay explain {clean(purchase)}` before you call again"
+    try:
+        one: PurchaseView = current().call("pay.explain", id=purchase).purchase
+    except (NexusError, OSError):
+        return f"whether it was paid for the daemon knows, once it runs again: {explain}"
+    if one.signed != "0":
+        return clean(f"{one.signed} {one.asset} on {one.network} is signed for: ") + explain
+    return "nothing was signed for it: call again" if one.state == "closed" else explain
+
+
 class PaymentNotice:
     """In `with`, while nothing has come of a call that may cost something: looks how its payment stands, and says so
     when that changes. `came` ends that before the block does."""
