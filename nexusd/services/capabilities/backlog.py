@@ -61,6 +61,10 @@ class Backlog:
         """Whether all was taken, and nothing more will come."""
         return self._ended and not self._pieces
 
+    def whole(self) -> list[Any] | None:
+        """All of it, which stays to be taken; None where more may come."""
+        return [data for data, _ in self._pieces] if self._ended else None
+
     def ready(self) -> tuple[Any, bool] | None:
         """The oldest piece, if there is one."""
         if not self._pieces:

@@ -248,6 +248,14 @@ class IncomingCall:
                 self._other(event)
         return True
 
+    def _unfit(self) -> str:
+        """What is wrong with the input, as far as that can be told of one that is here whole."""
+        pieces = self._input.whole()
+        if pieces is None:
+            return ""
+        given = [_any.decode(piece) if isinstance(piece, msgspec.Raw) else piece for piece in pieces]
+        return self._entry.unfit([piece for piece in given if piece is not msgspec.UNSET], self.input_format)
+
     def _took(self, data: Any, final: bool) -> None:
         """A piece of input came."""
 

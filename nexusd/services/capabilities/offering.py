@@ -14,6 +14,7 @@ import trio
 from msgspec.structs import replace
 
 from nexusd.agents import Agent, Agents
+from nexusd.services.capabilities import openai
 from nexusd.services.capabilities.command import Command
 from nexusd.services.capabilities.openai import OpenAi
 from nexusd.services.capabilities.ports import Provider
@@ -192,7 +193,8 @@ class Offering:
         if params.command is not None:
             return Entry(agent.id, name, "command", Command(params.command), params, offers=offers, unable=self._unable)
         assert params.openai is not None
-        return Entry(agent.id, name, "openai", OpenAi(params.openai), params, offers=offers, unable=self._unable)
+        chat = OpenAi(params.openai)
+        return Entry(agent.id, name, "openai", chat, params, offers=offers, unable=self._unable, unfit=openai.unfit)
 
     def _unable(self, offers: Offers) -> str:
         """Why none of them can be paid now; empty where one can, or nothing is asked for."""

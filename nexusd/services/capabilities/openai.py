@@ -11,7 +11,7 @@ one that never does each piece counts as one, which is the least that it can hav
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,6 +146,15 @@ class _Output:
             await self._incoming.count(tokens - self._counted)
 
 
+def unfit(pieces: Sequence[Any], input_format: str) -> str:
+    """What is wrong with an input, if anything is."""
+    try:
+        _request(_value(pieces, input_format))
+    except CallFailed as failed:
+        return failed.message
+    return ""
+
+
 async def _whole_input(incoming: Incoming) -> Any:
     pieces: list[Any] = []
     while (piece := await incoming.receive()) is not None:
@@ -154,9 +163,14 @@ async def _whole_input(incoming: Incoming) -> Any:
             pieces.append(data)
         if final:
             break
+    return _value(pieces, incoming.input_format)
+
+
+def _value(pieces: Sequence[Any], input_format: str) -> Any:
+    """Of which these are the pieces."""
     if all(isinstance(piece, str) for piece in pieces):
         text = "".join(pieces)
-        if incoming.input_format != "application/json":
+        if input_format != "application/json":
             return text
         try:
             return ndjson.value(text.encode())

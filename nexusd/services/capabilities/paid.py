@@ -174,7 +174,11 @@ class PaidCall(IncomingCall):
         return self.closing.outcome
 
     async def _demand(self) -> events.PaymentOffered | None:
-        """Ask for the payment, and wait for it; None where the call is over."""
+        """Ask for the payment, and wait for it; None where the call is over. Nobody is to sign for what is refused
+        then."""
+        if why := self._unfit():
+            self.closing = Closing(command=commands.Error(Code.BAD_REQUEST, why), outcome=Code.BAD_REQUEST)
+            return None
         demand = await self._sale.demand()
         if isinstance(demand, commands.Error):
             self.closing = Closing(command=demand, outcome=demand.code)

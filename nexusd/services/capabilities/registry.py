@@ -6,10 +6,10 @@ BUSY at once, for a queue that long answers nobody in time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import trio
 
@@ -49,6 +49,8 @@ class Entry:
     """What a call costs; empty: nothing."""
     unable: Callable[[Offers], str] = lambda offers: ""
     """Why none of these can be paid now; empty where one can."""
+    unfit: Callable[[Sequence[Any], str], str] = lambda pieces, input_format: ""
+    """What is wrong with the pieces of an input, as far as can be told without work; empty where nothing is."""
     running: int = 0
     waiting: int = 0
     mean_ms: float = 0.0

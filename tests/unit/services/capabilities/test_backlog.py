@@ -22,6 +22,16 @@ async def all_of(backlog: Backlog) -> list[tuple[object, bool]]:
     return pieces
 
 
+async def test_it_can_be_looked_at_once_it_is_whole() -> None:
+    backlog = Backlog()
+    await put(backlog, "a", False)
+    assert backlog.whole() is None, "more may come"
+    await put(backlog, "b", True)
+    backlog.end()
+    assert backlog.whole() == ["a", "b"]
+    assert await all_of(backlog) == [("a", False), ("b", True)]
+
+
 async def test_pieces_stay_as_they_came_while_they_are_few() -> None:
     backlog = Backlog()
     for piece in ("a", {"b": 1}, "", "c"):
