@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
+from cyclopts import Parameter
 
 from nexusd.cli.outcome import Stream
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, clock, short
+from nexusd.cli.usage import between
+from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import EventKind, NodeEvent
 
 T = TypeVar("T")
+Limit = Annotated[int, Parameter(validator=between(1, limits.PAGE_ROWS))]
+"""How many a listing shows."""
 
 
 class Page(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from nexusd.cli import feed, stdin, summaries
 from nexusd.cli.outcome import Answer, Stream
@@ -14,7 +14,6 @@ from nexusd_protocols import limits
 from nexusd_protocols.rpc.schema import DirectMessage, DmList, DmSent, NodeEvent
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
-Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=limits.PAGE_ROWS))]
 
 app = App(name="dm", help="Direct messages: send, read, watch.", help_format="plaintext")
 
@@ -48,7 +47,7 @@ def send(
 
 @app.command(name="list", help=summaries.of("dm.list", "nexus dm list --peer 9fKq2LmX"))
 def list_(
-    *, peer: str | None = None, limit: Limit = 50, before: int | None = None, after: int | None = None
+    *, peer: str | None = None, limit: feed.Limit = 50, before: int | None = None, after: int | None = None
 ) -> Answer[DmList]:
     """List.
 

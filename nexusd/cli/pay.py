@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from nexusd.cli import exports, feed, payers, settlements, stdin, summaries
 from nexusd.cli.options import FilePath
 from nexusd.cli.outcome import Answer, Verbatim
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clean, clock, counted, pairs, short, table
-from nexusd.cli.usage import UsageError
+from nexusd.cli.usage import UsageError, between
 from nexusd.client.errors import NexusError
 from nexusd_protocols import limits
 from nexusd_protocols.payments import faults
@@ -36,7 +36,9 @@ app.command(help="All payments, for other programs.\n\nExample: nexus pay export
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 Switch = Annotated[bool | None, Parameter(show_default=False)]
-Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=limits.PAGE_ROWS))]
+Window = Annotated[
+    int | None, Parameter(show_default=False, validator=between(limits.PAYMENT_SETTLING_S, limits.PAYMENT_TIMEOUT_S))
+]
 Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 NONE: Final = "none"
@@ -74,7 +76,7 @@ def set_(
     allow_asset: Listed = (),
     allow_peer: Listed = (),
     allow_capability: Listed = (),
-    max_window: int | None = None,
+    max_window: Window = None,
 ) -> Answer[PayPolicy]:
     """Change.
 
@@ -103,8 +105,10 @@ def set_(
     allow_capability
         Capability that may be paid for; all, without one.
     max_window
-        Seconds that an authorisation may hold (default: 600).
+        Seconds that an authorisation may hold, 60 or more: settling takes so long (default: 600, as a tab holds).
     """
+    if per_minute is not None and not (per_minute == NONE or (per_minute.isdecimal() and len(per_minute) <= 6)):
+        raise UsageError(f"--per-minute {per_minute} is no number of payments", "give a whole number, or none")
     changed: PayPolicy = call(
         "pay.setPolicy",
         per_request=per_request,
@@ -173,7 +177,7 @@ def reject(id_: Annotated[str, Parameter(name="id")], /) -> Answer[PurchaseView]
 
 # --- what was paid --------------------------------------------------------------------------------------------------
 @app.command(help=summaries.of("pay.history", "nexus pay history --limit 20"))
-def history(*, before: int | None = None, after: int | None = None, limit: Limit = 50) -> Answer[PurchaseList]:
+def history(*, before: int | None = None, after: int | None = None, limit: feed.Limit = 50) -> Answer[PurchaseList]:
     """List, the newest last.
 
     Parameters
@@ -210,7 +214,7 @@ def explain(id_: Annotated[str, Parameter(name="id")], /, *, receipt: Flag = Fal
 
 
 @app.command(help="Payments that have a receipt.\n\nExample: nexus pay receipts")
-def receipts(*, before: int | None = None, after: int | None = None, limit: Limit = 50) -> Answer[PurchaseList]:
+def receipts(*, before: int | None = None, after: int | None = None, limit: feed.Limit = 50) -> Answer[PurchaseList]:
     """List, the newest last.
 
     Parameters
@@ -269,7 +273,7 @@ def _policy(shown: PayPolicy) -> str:
     rows = [
         ("a request", "0: nothing but what is free" if shown.per_request == "0" else limit(shown.per_request)),
         ("an hour", f"{limit(shown.per_hour)} (spent, or signed and still usable: {shown.spent_hour})"),
-        ("a day", f"{limit(shown.per_day)} (the same: {shown.spent_day})"),
+        ("a day", f"{limit(shown.per_day)} (spent, or signed and still usable: {shown.spent_day})"),
         ("a payee and day", limit(shown.per_payee)),
         ("a minute", "no limit" if shown.per_minute is None else counted(shown.per_minute, "payment")),
         ("a person decides", f"above {shown.approve_above}" if shown.approve_above is not None else "never by amount"),

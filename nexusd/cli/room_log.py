@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
 from nexusd.cli import feed, stdin, times
 from nexusd.cli.outcome import Answer
@@ -19,14 +19,13 @@ SPOKEN: Final = ("message", "edited", "retracted")
 """Types of events that carry a message."""
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
-Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=limits.PAGE_ROWS))]
 
 
 def history(
     room: str,
     /,
     *,
-    limit: Limit = 50,
+    limit: feed.Limit = 50,
     since: str | None = None,
     before: str | None = None,
     after: int | None = None,
@@ -73,7 +72,7 @@ def history(
 
 
 def search(
-    room: str, /, *words: str, limit: Limit = 50, before: int | None = None, ids: Flag = False
+    room: str, /, *words: str, limit: feed.Limit = 50, before: int | None = None, ids: Flag = False
 ) -> Answer[RoomHistory]:
     """Search.
 

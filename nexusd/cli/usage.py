@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
@@ -25,6 +25,16 @@ def run(app: App, argv: Sequence[str]) -> Any:
         return app(list(argv), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         raise _explain(app, error) from None
+
+
+def between(least: int, most: int) -> Callable[[Any, Any], None]:
+    """What checks that an option's number is within bounds, and names both."""
+
+    def check(_kind: Any, value: Any) -> None:
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"It is from {least} to {most}")
+
+    return check
 
 
 def silence(stream: TextIO) -> None:
@@ -53,6 +63,8 @@ def _explain(app: App, error: CycloptsError) -> UsageError:
         known = [flag for argument in at.assemble_argument_collection() for flag in argument.names]
         text = f"{help_}; text that begins with a dash goes behind `--`"
         return UsageError(f"{path} has no option {word}", _nearest(path, word, known) or text)
+    if isinstance(error, MissingArgumentError) and error.keyword is not None:
+        return UsageError(f"{error.keyword} needs a value", f"write it as {error.keyword} VALUE; {help_}")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return UsageError(f"{path} needs {_label(error.argument)}", help_)
     error.verbose = False

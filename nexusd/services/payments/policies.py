@@ -8,6 +8,7 @@ import msgspec
 import trio
 
 from nexusd.store import Store
+from nexusd_protocols import limits
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import parse_capability_name
 from nexusd_protocols.payments import money
@@ -89,6 +90,8 @@ class Policies:
             if params.capabilities is not None:
                 names = tuple(dict.fromkeys(parse_capability_name(name) for name in params.capabilities))
                 changes["capabilities"] = names or None
+            if params.max_window_s is not None and params.max_window_s < limits.PAYMENT_SETTLING_S:
+                raise ValueError(f"Settling takes {limits.PAYMENT_SETTLING_S} s: a shorter window allows nothing")
         except ValueError as error:
             return Refusal("invalid_params", str(error))
         if params.per_minute is not None:

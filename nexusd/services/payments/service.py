@@ -207,6 +207,11 @@ class Payments:
         agent = self._agents.find(params.agent)
         if isinstance(agent, Refusal):
             return agent
+        known = sorted({token.symbol for token in self._tokens})
+        unknown = [name for name in params.assets or () if name.upper() not in known]
+        if unknown:
+            there_are = f"there are {', '.join(known)}, and `tokens` of config.toml adds others"
+            return Refusal("invalid_params", f"There is no token {unknown[0]!r} that is known: {there_are}")
         peers: list[str] | None = None
         if params.peers is not None:
             peers = []

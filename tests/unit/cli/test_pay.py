@@ -71,7 +71,7 @@ def test_a_policy(nexus, daemon):
         == """\
 a request         1
 an hour           no limit (spent, or signed and still usable: 0.3)
-a day             10 (the same: 0.4)
+a day             10 (spent, or signed and still usable: 0.4)
 a payee and day   no limit
 a minute          60 payments
 a person decides  above 0.25
@@ -126,6 +126,20 @@ def test_a_policy_is_changed_by_what_is_given(nexus, daemon):
     )
     assert nexus("pay", "policy", "set", "--approve-first").code == 0
     assert daemon.params("pay.setPolicy") == schema.PayPolicySetParams(approve_first=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--per-minute", "1.5"), "--per-minute 1.5 is no number of payments"),
+        (("--per-minute", "many"), "--per-minute many is no number of payments"),
+        (("--max-window", "5"), 'Invalid value "5" for --max-window. It is from 60 to 86400'),
+        (("--per-day",), "--per-day needs a value"),
+    ],
+)
+def test_what_no_policy_can_say_is_refused_in_words(nexus, daemon, option, message):
+    error = nexus("pay", "policy", "set", *option).error
+    assert (error["code"], error["message"], daemon.asked) == ("usage", message, [])
 
 
 @pytest.mark.parametrize(
@@ -284,7 +298,7 @@ def test_that_there_is_more_is_said_with_how_to_get_it(nexus, daemon, command, r
     assert nexus("pay", command, "--before", "4", tty=True).code == 0
     assert daemon.params("pay.history") == schema.PayListParams(before=4, receipts=receipts)
     refused = nexus("pay", command, "--limit", "501").error
-    assert (refused["code"], "<= 500" in refused["message"]) == ("usage", True)
+    assert (refused["code"], refused["message"].endswith("It is from 1 to 500")) == ("usage", True)
 
 
 def test_what_waits_for_a_person_and_what_was_decided(nexus, daemon):

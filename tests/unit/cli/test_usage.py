@@ -36,15 +36,15 @@ from tests.unit.cli.answers import STATUS
         ),
         (
             ["room", "history", "x", "--limit", "0"],
-            'Invalid value "0" for --limit. Must be >= 1',
+            'Invalid value "0" for --limit. It is from 1 to 500',
             "see `nexus room history --help`",
         ),
         (
             ["dm", "list", "--limit", "501"],
-            'Invalid value "501" for --limit. Must be <= 500',
+            'Invalid value "501" for --limit. It is from 1 to 500',
             "see `nexus dm list --help`",
         ),
-        (["dm", "list", "--peer"], "nexus dm list needs --peer", "see `nexus dm list --help`"),
+        (["dm", "list", "--peer"], "--peer needs a value", "write it as --peer VALUE; see `nexus dm list --help`"),
         (
             ["room", "send", "x", "--frmat", "y"],
             "nexus room send has no option --frmat",

@@ -145,7 +145,7 @@ async def test_what_was_published_binds_the_provider(tmp_path: Path) -> None:
             {"capabilities": ["a", "b", "c", "d"]},
             "(`nexus pay policy show` has it; `nexus pay policy set --allow-capability …",
         ),
-        ({"max_window_s": 59}, "nexus pay policy set --max-window"),
+        ({"max_window_s": 60}, "nexus pay policy set --max-window"),
         ({"per_hour": "0"}, "nexus pay policy set --per-hour"),
         ({"per_payee": "0.01"}, "nexus pay policy set --per-payee"),
         ({"per_minute": "0"}, "nexus pay policy set --per-minute"),
@@ -153,7 +153,8 @@ async def test_what_was_published_binds_the_provider(tmp_path: Path) -> None:
 )
 async def test_a_refusal_says_what_would_change_it(tmp_path: Path, limits: dict[str, Any], how: str) -> None:
     async with shopper(tmp_path, **limits) as alice:
-        refused = await alice.purse.pay(alice.wish())
+        demand = terms.required([price(max_timeout_s=61)], BOB.peer_id)
+        refused = await alice.purse.pay(alice.wish(demand))
         assert isinstance(refused, Refusal)
         assert refused.message.endswith(f"{how}`)")
         assert refused.data["reason"] in policy.CODES  # type: ignore[index]

@@ -96,6 +96,28 @@ async def test_of_two_persons_who_decide_at_once_one_does(tmp_path: Path) -> Non
         assert (refusal.code, refusal.message) == ("refused", f"The payment waits for nobody: it is {view.state}")
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            schema.PayPolicySetParams(assets=["usdc", "FOO"]),
+            "There is no token 'FOO' that is known: there are USDC, and",
+        ),
+        (schema.PayPolicySetParams(max_window_s=59), "Settling takes 60 s: a shorter window allows nothing"),
+    ],
+)
+async def test_a_policy_that_would_allow_nothing_by_mistake_is_refused(
+    tmp_path: Path, change: schema.PayPolicySetParams, why: str
+) -> None:
+    async with alice(tmp_path) as mine:
+        refused = await mine.set_policy(change)
+        assert isinstance(refused, Refusal)
+        assert (refused.code, refused.message[: len(why)]) == ("invalid_params", why)
+        empty = await mine.set_policy(schema.PayPolicySetParams(assets=[], max_window_s=60))
+        assert isinstance(empty, schema.PayPolicy)
+        assert (empty.assets, empty.max_window_s) == ([], 60)
+
+
 async def test_a_page_of_payments_names_where_to_read_on(tmp_path: Path) -> None:
     async with alice(tmp_path) as mine:
         newest = await mine.history(schema.PayListParams(limit=1))
