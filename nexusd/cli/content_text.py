@@ -117,8 +117,10 @@ def pinned(pin: ContentPin) -> str:
 def removed(gone: ContentCollected) -> str:
     """What went at once."""
     if not gone.blocks:
-        return "removed nothing: all of it is part of something else that is kept, see `nexus content stat`"
-    return f"removed {counted(gone.blocks, 'block')}, {size(gone.bytes)}"
+        did = f"removed {counted(gone.pins, 'pin')} and no block" if gone.pins else "removed nothing"
+        return f"{did}: all of it is kept for something else, see `nexus content stat`"
+    referred = f"\nmessages of yours in {clean(', '.join(gone.rooms))} refer to it" if gone.rooms else ""
+    return f"removed {counted(gone.blocks, 'block')}, {size(gone.bytes)}{referred}"
 
 
 def collected(gone: ContentCollected, *, dry_run: bool) -> str:

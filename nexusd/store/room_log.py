@@ -7,6 +7,7 @@ same on every host that holds the same messages.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -54,6 +55,13 @@ HISTORY: Final = _history(_IN_ROOM, "i.timestamp, i.digest")
 BY_SENDER: Final = _history(_LEADING, _KEY, " AND m.sender = ?")
 IN_THREAD: Final = _history(_LEADING, _KEY, " AND m.thread_id = ? AND m.thread_id <> ''")
 BY_SENDER_IN_THREAD: Final = _history(_LEADING, _KEY, " AND m.thread_id = ? AND m.thread_id <> '' AND +m.sender = ?")
+
+REFERRING: Final = (
+    "SELECT DISTINCT rooms.room"
+    + _LEADING
+    + REVISIONS
+    + " WHERE rooms.agent = ? AND m.sender = ? AND r.position IS NULL AND instr(m.refs, ?) LIMIT ?"
+)
 
 PLACE: Final = (
     "SELECT m.timestamp, m.digest FROM room_messages AS m JOIN rooms ON rooms.id = m.log"
@@ -269,6 +277,15 @@ class RoomLog:
                 rows = connection.execute(REVISIONS_OF, (agent, room, message_id, each, VERSIONS - len(found)))
                 found += [room_row(*columns) for columns in rows]
             return found
+
+        return await self._database.read(read)
+
+    async def referring(self, agent: AgentId, sender: PeerId, reference: str, limit: int) -> list[RoomId]:
+        """Rooms in which a sender refers to something, in what is not taken back. Reads all that the sender said."""
+
+        def read(connection: apsw.Connection) -> list[RoomId]:
+            bindings = (agent, sender, json.dumps(reference), limit)
+            return [RoomId(str(room)) for (room,) in connection.execute(REFERRING, bindings)]
 
         return await self._database.read(read)
 

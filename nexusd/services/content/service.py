@@ -45,6 +45,8 @@ COLLECT_S: Final = 60.0
 """Between collections: the published figure."""
 MEND_S: Final = 30.0
 """Between attempts to have damaged blocks again."""
+ROOMS: Final = 4
+"""Rooms that are named where messages refer to what was removed."""
 MENDED: Final = 64
 """Damaged blocks asked for at a time, and shown."""
 
@@ -69,6 +71,7 @@ class Content:
     ) -> None:
         self._agents = agents
         self._blocks = store.blocks
+        self._log = store.log
         self._names = names
         self._clock = clock
         self._resolve = resolve
@@ -274,7 +277,8 @@ class Content:
         gone = await self._blocks.remove(cid, needed=self._uploads.needs)
         if not pins and not gone.blocks and await self._blocks.size(cid) is None:
             return Refusal("content_not_found", f"{cid} is not here")
-        return schema.ContentCollected(blocks=gone.blocks, bytes=gone.bytes, pins=pins)
+        rooms = await self._log.referring(agent.id, PeerId(agent.id), str(cid), ROOMS) if gone.blocks else []
+        return schema.ContentCollected(blocks=gone.blocks, bytes=gone.bytes, pins=pins, rooms=list(rooms))
 
     async def collect(self, params: schema.ContentCollectParams) -> schema.ContentCollected | Refusal:
         """Remove what nothing kept needs."""

@@ -174,7 +174,21 @@ damaged  1 block, not fetched again yet
             "content.remove",
             schema.ContentCollected(blocks=0, bytes=0, pins=1),
             schema.ContentParams(cid=CID),
-            "removed nothing: all of it is part of something else that is kept, see `nexus content stat`\n",
+            "removed 1 pin and no block: all of it is kept for something else, see `nexus content stat`\n",
+        ),
+        (
+            ["rm", CID],
+            "content.remove",
+            schema.ContentCollected(blocks=0, bytes=0, pins=0),
+            schema.ContentParams(cid=CID),
+            "removed nothing: all of it is kept for something else, see `nexus content stat`\n",
+        ),
+        (
+            ["rm", CID],
+            "content.remove",
+            schema.ContentCollected(blocks=2, bytes=2048, pins=1, rooms=["general", "lab"]),
+            schema.ContentParams(cid=CID),
+            "removed 2 blocks, 2.0 KiB\nmessages of yours in general, lab refer to it\n",
         ),
         (
             ["gc", "--dry-run"],

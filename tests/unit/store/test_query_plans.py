@@ -29,6 +29,7 @@ QUERIES = {
     "the span behind a place": room_spans.NEXT,
     "keys of a span": room_index.KEYS,
     "signed messages": room_log.SIGNED_AT,
+    "rooms where something is referred to": room_log.REFERRING,
     "unsealed hours": room_batches.DIRTY,
     "messages of an hour": room_batches.SIGNED,
     "batches": room_batches.REFS,

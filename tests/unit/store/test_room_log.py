@@ -21,6 +21,22 @@ async def test_a_message_comes_back_as_it_was(store) -> None:
     assert page.rows == [replace(row, position=1)]
 
 
+async def test_where_a_sender_refers_to_something(store) -> None:
+    taken_back = message(4, room=HALL, references='["bafy"]')
+    for row in (
+        message(1, references='["m0", "bafy"]'),
+        message(2, references='["bafy"]'),
+        message(3, room=HALL, references='["bafyx"]'),
+        taken_back,
+        retract(5, taken_back),
+        message(6, room=HALL, sender=CAROL, references='["bafy"]'),
+    ):
+        await store.log.append(ALICE, row, now=5)
+    assert await store.log.referring(ALICE, BOB, "bafy", 9) == [LAB]
+    assert await store.log.referring(ALICE, CAROL, "bafy", 9) == [HALL]
+    assert await store.log.referring(ALICES_SECOND, BOB, "bafy", 9) == []
+
+
 async def test_a_digest_is_kept_once(store) -> None:
     first = message(1)
     assert await store.log.append(ALICE, first, now=5)

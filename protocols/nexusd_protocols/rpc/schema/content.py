@@ -230,11 +230,13 @@ class ContentCollectParams(Params, frozen=True, kw_only=True):
 
 
 class ContentCollected(Result, frozen=True, kw_only=True):
-    """Blocks that nothing kept needs, and pins whose time was over."""
+    """Blocks that nothing kept needs, and pins whose time was over, or that were taken back. `rooms`: some in which
+    messages of this agent's refer to what was removed."""
 
     blocks: int
     bytes: int
     pins: int
+    rooms: list[str] = []
 
 
 class StorageOwner(Result, frozen=True, kw_only=True):

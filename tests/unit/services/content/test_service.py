@@ -14,10 +14,12 @@ from nexusd_protocols import limits
 from nexusd_protocols.content import dag_cbor, unixfs
 from nexusd_protocols.content.block import Block
 from nexusd_protocols.content.cid import DAG_CBOR, DAG_PB, RAW, Cid
+from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ndjson import encode
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.filebytes import built
+from tests.unit.store.messages import message
 
 HOUR_MS = 3_600_000
 
@@ -344,6 +346,16 @@ async def test_removing_spares_what_a_put_under_way_has_and_nothing_else(hosts):
     await alice.content.write(rest)
     done = await alice.content.finish(schema.ContentUploadParams(upload=given_up.upload))
     assert await alice.get(done.cid) == data
+
+
+async def test_who_removes_what_messages_of_its_own_refer_to_is_told_where(hosts):
+    alice = await hosts("alice")
+    cid = await alice.put(os.urandom(1000))
+    said = message(1, sender=alice.peer, references=f'["{cid}"]')
+    await alice.store.log.append(AgentId(alice.peer), said, now=5)
+    assert (await alice.content.remove(schema.ContentParams(cid=cid))).rooms == [said.room]
+    other = await alice.put(os.urandom(1000))
+    assert (await alice.content.remove(schema.ContentParams(cid=other))).rooms == []
 
 
 async def test_removing_spares_what_others_keep(hosts):
