@@ -243,6 +243,11 @@ class Payment(Protocol):
         bytes of input that went until now."""
         ...
 
+    async def given_up(self) -> commands.Grow | None:
+        """The call is given up: what is said to the provider, so that it charges no more than what came, if anything
+        is."""
+        ...
+
     def reached(self) -> str:
         """What to say where the call has cost all that it may, and so came to its end; empty where it has not."""
         ...

@@ -163,6 +163,18 @@ def test_a_payer_that_takes_a_tab_back_is_found_out_and_gets_no_other(fair: Fair
     assert len(fair.bob.cli_lines(*fair.argv("steady", "0.50"))) == 4
 
 
+def test_whoever_stops_a_call_pays_for_what_came(fair: Fair) -> None:
+    before = fair.balances()
+    fair.serve("stopped", "for i in $(seq 7); do echo $i; done; exec sleep 600", "0.001")
+    call = fair.bob.spawn_cli(*fair.argv("stopped", "0.50"))
+    call.item(lambda item: item.get("data") == 7)
+    assert call.interrupt() == 1
+    fair.settled("stopped")
+    (row,) = fair.charges("stopped")
+    assert row["amount"] == "0.007"
+    assert fair.balances() == (before[0] - 7000, before[1] + 7000)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["alice", "bob"])
 def test_either_side_is_killed_under_the_second_tab(fair: Fair, who: str) -> None:

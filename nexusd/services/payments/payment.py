@@ -9,7 +9,7 @@ from nexusd.services.trade import Ended, MoreUnderTab, Wish
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments.authorization import Account, sign
 from nexusd_protocols.payments.purchase import Signed
-from nexusd_protocols.payments.tab import Asked, Authorise, Exhausted, OpenTab, Received, Stop, Supplied
+from nexusd_protocols.payments.tab import Asked, Authorise, Exhausted, GivenUp, OpenTab, Received, Stop, Supplied
 from nexusd_protocols.payments.tab_payer import TabPayer
 from nexusd_protocols.payments.terms import Offer, PriceTerms, Required
 from nexusd_protocols.rpc.codes import Refusal
@@ -97,19 +97,29 @@ class Payment:
                 return _ends(answer)
         return Refusal("payment_refused", "The tab has ended")
 
+    async def given_up(self) -> commands.Grow | None:
+        """See `trade.Payment`."""
+        if self._tab is None or await self._purse.stopped():
+            return None
+        for answer in self._tab.handle(GivenUp(), self._purse.now_s()):
+            if isinstance(answer, Authorise):
+                return self._lower(answer)
+        return None
+
     async def _grow(self, answer: Authorise) -> MoreUnderTab | Refusal:
         if answer.authorization.value < self._signed[-1].authorization.value:
             # nothing is kept of it: a provider may still use what was signed for more, and so that counts
-            if await self._purse.stopped():
-                return commands.Exhausted(answer.tab)
-            signature = sign(answer.authorization, self._chosen.terms.token, self._account)
-            return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}")
+            return commands.Exhausted(answer.tab) if await self._purse.stopped() else self._lower(answer)
         signature = sign(answer.authorization, self._chosen.terms.token, self._account)
         more = replace(self._signed[-1], authorization=answer.authorization, signature=signature)
         refusal = await self._purse.grow(self._wish, more)
         if refusal is not None:
             return refusal
         self._signed[-1] = more  # before anybody can give up: it is on the disk
+        return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}", answer.final)
+
+    def _lower(self, answer: Authorise) -> commands.Grow:
+        signature = sign(answer.authorization, self._chosen.terms.token, self._account)
         return commands.Grow(answer.tab, answer.authorization.value, f"0x{signature.hex()}", answer.final)
 
     async def _open(self, tab: TabPayer, answer: OpenTab) -> MoreUnderTab | Refusal:

@@ -87,6 +87,7 @@ class RunningSale:
         """How the work ended, as long as it is not settled up."""
         self._failure: Failure | None = None
         self._detail = ""
+        self._answering = False
         self._crowded_until: float | None = None
         self._tab: RunningTab | None = None
         self._meter = Meter("request", 1)
@@ -175,7 +176,7 @@ class RunningSale:
             self._shop.chains,
             entry=self._entry,
             row=self._shop.ledger.row,
-            tell=self._inputs.tell,
+            tell=self._hear,
         )
         self._meter = Meter(payment.terms.unit, self._tab.largest)
         return TabGate(entry, payment.terms.units)
@@ -350,6 +351,13 @@ class RunningSale:
             self._inputs.move()
         return None
 
+    def _hear(self, input_: told.Input) -> None:
+        """What the tab says. What it says to an answer comes before all that came behind that answer."""
+        if self._answering:
+            self._answers.append(input_)
+        else:
+            self._inputs.tell(input_)
+
     # --- what is waited for -------------------------------------------------------------------------------------------
     async def _keep_tab(self, input_: events.TabAnswer | tab.Tick | Watch) -> None:
         if self._tab is None:
@@ -360,7 +368,11 @@ class RunningSale:
             case tab.Tick():
                 await self._tab.handle(input_, self._now_s())
             case _:
-                await self._tab.answered(input_, self._now_s())
+                self._answering = True
+                try:
+                    await self._tab.answered(input_, self._now_s())
+                finally:
+                    self._answering = False
 
     async def _repeat(self, input_: tab.Tick | Watch, every_s: float) -> None:
         while True:

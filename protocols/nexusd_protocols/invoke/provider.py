@@ -76,6 +76,7 @@ class Provider(Side[ProviderEvent]):
         super().__init__(local, peer, max_line=max_line, max_unknown=max_unknown, high_water=high_water)
         self._grant = grant
         self._asked = 0
+        self._last_word = False
         """How often the caller was asked to pay more, and has not answered."""
 
     # --- sending ------------------------------------------------------------------------------------------------------
@@ -205,9 +206,12 @@ class Provider(Side[ProviderEvent]):
         return events.Input(frame.seq, msgspec.UNSET if ends_only else frame.data, frame.is_final_input, size)
 
     def _tab(self, frame: frames.PaymentFrame) -> events.TabAnswer:
-        if not self._asked:  # whoever answers what nobody asked does so as often as it likes
+        if self._asked:
+            self._asked -= 1
+        elif frame.final and not self._last_word:  # of a caller that gives up
+            self._last_word = True
+        else:  # whoever answers what nobody asked does so as often as it likes
             raise RemoteProtocolError("unasked_payment", f"for tab {frame.tab}", penalty=10)
-        self._asked -= 1
         payment = given(frame.x402.payment)
         amount, signature = given(frame.amount), given(frame.signature)
         match payment, amount, signature:

@@ -2,7 +2,7 @@
 
     provider: Produced, Sent, Wanted, Finished     ──> Cost, Ask              what was delivered, what is wanted for it
               Grown, Opened, Exhausted             ──> Covered, Rolled, Lowered    what the payer signed
-    payer:    Received, Supplied, Asked            ──> Authorise, OpenTab, Exhausted    by its own count
+    payer:    Received, Supplied, Asked, GivenUp   ──> Authorise, OpenTab, Exhausted    by its own count
     both:                                          ──> Stop                   at the first thing that was not agreed
 
 The payer signs growing amounts under one nonce. The token accepts one of them, ever, and the provider keeps the one
@@ -73,7 +73,7 @@ class Finished:
 @dataclass(frozen=True, slots=True)
 class Grown:
     """The payer says that tab `tab` may grow to `amount`. `signature` is text, as it came. `final`: it signs nothing
-    more, and this may be less than it was asked for."""
+    more, and this may be less than it was asked for; or, where it gives up, less than is signed."""
 
     tab: int
     amount: int
@@ -167,6 +167,11 @@ class Asked:
     final: bool
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The caller gives the call up."""
+
+
 # --- from the payer -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Authorise:
@@ -204,7 +209,7 @@ class Stop:
 
 ProviderInput = Produced | Sent | Wanted | Finished | Grown | Opened | Exhausted | Tick
 ProviderOutput = Cost | Ask | Covered | Lowered | Rolled | Stop
-PayerInput = Received | Supplied | Asked
+PayerInput = Received | Supplied | Asked | GivenUp
 PayerOutput = Authorise | OpenTab | Exhausted | Stop
 
 

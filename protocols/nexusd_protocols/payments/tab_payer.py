@@ -13,6 +13,7 @@ from nexusd_protocols.payments.tab import (
     Asked,
     Authorise,
     Exhausted,
+    GivenUp,
     OpenTab,
     PayerInput,
     PayerOutput,
@@ -88,6 +89,8 @@ class TabPayer:
             case Supplied(size):
                 self._supplied += size
                 return []
+            case GivenUp():
+                return self._give_up(now_s)
             case Asked():
                 fault = self._fault(event, now_s)
                 return self._stop(fault) if fault else self._answer(event)
@@ -155,6 +158,16 @@ class TabPayer:
         self._units = units
         self._authorization = replace(self._authorization, value=amount)
         return Authorise(self.tab, self._authorization, self.exhausted)
+
+    def _give_up(self, now_s: int) -> list[PayerOutput]:
+        """Sign for what came in place of more, where both sides count it alike. What is still on its way was delivered,
+        too; then the provider keeps what was signed before."""
+        came = self.seen(now_s) - self._base
+        amount = self._terms.cost(max(0, came))
+        if self._terms.unit not in EXACT or self._final or self._next is not None or not 0 < amount < self.signed:
+            return []
+        self._final = self.exhausted = True
+        return [self._authorise(came, amount)]
 
     def _lowers(self, ask: Asked) -> bool:
         """Whether, at the end, less is wanted than is signed."""

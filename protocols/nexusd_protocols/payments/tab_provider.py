@@ -180,11 +180,23 @@ class TabProvider:
         return asked if asked is not None and asked.tab == tab else None
 
     def _on_grown(self, event: Grown) -> list[ProviderOutput]:
+        if event.tab == self.tab and event.final and not self._lowers and event.amount < self.signed:
+            return self._on_given_up(event)
         asked, lowers = self._answered(event.tab), self._lowers
         if asked is None or asked.tab != self.tab or not _is_enough(event.amount, asked, event.final and not lowers):
             return self._stop("an answer that was not asked for")
         if event.amount <= self.signed and not lowers:
             return self._stop("a tab that does not grow")
+        return self._signed(event, Lowered if lowers else Covered)
+
+    def _on_given_up(self, event: Grown) -> list[ProviderOutput]:
+        """The caller gives up, and signs for what it got. If more was delivered, what it signed before is kept."""
+        if event.amount < max(1, self._terms.cost(self._sent - self._base)):
+            self._exhausted = True
+            return []
+        return self._signed(event, Lowered)
+
+    def _signed(self, event: Grown, kept: type[Covered | Lowered]) -> list[ProviderOutput]:
         grown = replace(self._authorization, value=event.amount)
         try:
             signature = signed.read_signature(event.signature)
@@ -193,7 +205,6 @@ class TabProvider:
         if signed.recover(grown, self._terms.token, signature) != grown.from_:
             return self._stop("signed by somebody else, or over another window, payee or nonce")
         self._authorization, self._asked, self._exhausted = grown, None, event.final
-        kept = Lowered if lowers else Covered
         return [kept(grown.key(self._terms.token), grown.value, signature)]
 
     def _on_opened(self, event: Opened) -> list[ProviderOutput]:

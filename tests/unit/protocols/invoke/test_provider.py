@@ -384,6 +384,15 @@ def test_each_payment_answers_a_question():
     assert machine.state is State.PEER_ENDED
 
 
+def test_a_caller_that_gives_up_says_a_last_word_once():
+    machine = PROVIDERS[State.RUNNING]()
+    machine.receive(line("payment"))
+    last = {**json.loads(line("payment")), "final": True}
+    assert machine.receive(json.dumps(last).encode() + b"\n") == [events.TabGrown(0, 30, SIGNATURE, final=True)]
+    with pytest.raises(RemoteProtocolError, match="unasked_payment"):
+        machine.receive(json.dumps(last).encode() + b"\n")
+
+
 def test_a_new_tab():
     fields = {"type": "invoke.payment", "version": 1, "requestId": "r1", "tab": 1, "_meta": {"x402/payment": {"a": 1}}}
     assert PROVIDERS[State.RUNNING]().receive(json.dumps(fields).encode() + b"\n") == [events.TabOpened(1, {"a": 1})]

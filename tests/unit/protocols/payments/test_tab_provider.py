@@ -64,7 +64,7 @@ def test_another_amount_is_refused(amount):
     assert provider.handle(Produced(1), NOW) == []
 
 
-@pytest.mark.parametrize("amount", [500, 499, 751, 0])
+@pytest.mark.parametrize("amount", [500, 751])
 def test_what_a_payer_has_left_is_more_than_before_and_no_more_than_was_asked_for(amount):
     provider, _, authorization = asking()
     grown = Grown(0, amount, text(replace(authorization, value=amount), tab_price()), final=True)
@@ -207,6 +207,34 @@ def test_a_last_tab_for_what_is_paid_already_is_not_opened():
         provider.handle(Sent(1), NOW)
     assert provider.owed == provider.covered
     assert provider.handle(Finished(), NOW) == []
+
+
+@pytest.mark.parametrize("amount", [250, 251, 499])
+def test_a_payer_that_gives_up_signs_for_what_it_got(amount):
+    provider, _, authorization = asking()
+    less = replace(authorization, value=amount)
+    (lowered,) = provider.handle(Grown(0, amount, text(less, tab_price()), final=True), NOW)
+    assert isinstance(lowered, Lowered)
+    assert (provider.signed, provider.asking) == (amount, False)
+    # and gets nothing more for it
+    (stop,) = provider.handle(Wanted(101), NOW)
+    assert isinstance(stop, Stop)
+
+
+@pytest.mark.parametrize("amount", [249, 1, 0])
+def test_what_is_below_what_was_delivered_is_not_taken(amount):
+    provider, _, authorization = asking()
+    less = replace(authorization, value=amount)
+    assert provider.handle(Grown(0, amount, text(less, tab_price()), final=True), NOW) == []
+    assert provider.signed == 500
+    assert provider.handle(Wanted(100), NOW) == [], "what was signed before holds"
+
+
+def test_nobody_else_gives_up_for_a_payer():
+    provider, _, authorization = asking()
+    digest = replace(authorization, value=300).digest(tab_price().token)
+    (stop,) = provider.handle(Grown(0, 300, f"0x{THIEF.sign_digest(digest).hex()}", final=True), NOW)
+    assert isinstance(stop, Stop)
 
 
 def ended(**changes) -> tuple[TabProvider, Authorization]:

@@ -45,6 +45,8 @@ class Payer:
                 told: list[tab.PayerInput] = [tab.Received(size)] * pieces
             case ["supplied", size]:
                 told = [tab.Supplied(size)]
+            case ["gives up"]:
+                told = [tab.GivenUp()]
             case ["due", number, units, amount, final]:
                 told = [tab.Asked(number, units, int(amount), final)]
             case _:

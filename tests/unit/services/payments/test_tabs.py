@@ -441,6 +441,47 @@ async def test_tokens_are_what_is_reported_and_what_is_told_at_the_end(tmp_path:
         assert closing.amount == 2, "ten at 0.15 each, and not the 30 that it began with"
 
 
+async def give_up(call: Call, count: int) -> None:
+    """As the daemon of a caller does that is told to stop, when so many pieces have come."""
+    while len(call.came) < count:
+        await trio.sleep(0.001)
+    last = await call.payment.given_up()
+    if last is not None:
+        call.sale.answered(events.TabGrown(last.tab, last.amount, last.signature, last.final))
+    call.sale.cancel()
+
+
+@pytest.mark.parametrize("count", [1, 4, 70, 199, 201])
+async def test_a_caller_that_gives_up_pays_for_what_came(tmp_path: Path, count: int) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await pieces(count)(call)
+            await give_up(call, count)
+            await trio.sleep_forever()
+
+        call = Call(market, work)
+        closing = await call.run()
+        assert (closing.outcome, len(call.came), closing.amount) == ("cancelled", count, 5 * count)
+        assert sum(row.entry.amount for row in await call.rows() if row.state is State.DUE) == 5 * count
+
+
+async def test_a_caller_that_gives_up_too_late_to_have_seen_it_all_pays_what_it_signed(tmp_path: Path) -> None:
+    async with fair(tmp_path) as market:
+
+        async def work(call: Call) -> None:
+            await pieces(4)(call)
+            last = await call.payment.given_up()
+            assert last is not None
+            await pieces(1)(call)
+            call.sale.answered(events.TabGrown(last.tab, last.amount, last.signature, last.final))
+            call.sale.cancel()
+            await trio.sleep_forever()
+
+        closing = await Call(market, work).run()
+        assert (closing.outcome, closing.amount) == ("cancelled", 500)
+
+
 async def test_work_that_fails_is_paid_for_as_far_as_it_came(tmp_path: Path) -> None:
     async with fair(tmp_path) as market:
 
