@@ -306,6 +306,28 @@ def test_the_wallet_is_private_and_opens_with_its_password_only(allowed: Market,
         assert PASSWORD not in daemon.log_text()
 
 
+def test_a_provider_whose_wallet_is_locked_asks_nobody_to_pay(allowed: Market) -> None:
+    alice, bob = allowed.alice, allowed.bob
+    allowed.serve("shut", "cat")
+    password = alice.home.env.pop("NEXUS_WALLET_PASSWORD")
+    try:
+        alice.restart()
+    finally:
+        alice.home.env["NEXUS_WALLET_PASSWORD"] = password
+    connect(bob, alice)
+    (row,) = [row for row in alice.cli("capability", "list")["capabilities"] if row["name"] == "shut"]
+    assert not row["available"]
+    assert row["problem"].startswith("base: the wallet that pays the gas is locked")
+    (seen,) = [row for row in bob.cli("capability", "list", alice.peer_id)["capabilities"] if row["name"] == "shut"]
+    assert (seen["available"], seen["problem"]) == (False, "")
+    paid = len(bob.cli("pay", "history")["purchases"])
+    assert allowed.refused("shut", "hello", "--max-price", "0.10")["code"] == "invoke_refused"
+    assert len(bob.cli("pay", "history")["purchases"]) == paid, "nothing was signed"
+    alice.cli("wallet", "unlock")
+    assert allowed.buy("shut", "hello")["output"] == "hello"
+    allowed.settled()
+
+
 def test_keys_are_not_sent_by_mistake(market: Market) -> None:
     bob, alice = market.bob, market.alice
     text = f"my password: {'hunter' * 3}"
@@ -313,7 +335,7 @@ def test_keys_are_not_sent_by_mistake(market: Market) -> None:
     assert refused["code"] == "key_material"
     assert "hunter" not in refused["message"]
     bob.cli("dm", "send", alice.peer_id, text, "--anyway")
-    (message,) = alice.cli("dm", "list")["messages"]
+    (message,) = [each for each in alice.cli("dm", "list")["messages"] if each["direction"] == "in"]
     assert message["content"] == text
     bob.cli("room", "join", "keys")
     assert bob.cli_error("room", "send", "keys", text)["code"] == "key_material"
