@@ -29,8 +29,10 @@ ASKED_AT_ONCE: Final = 16
 """Payments in a token that its node is asked about in one round."""
 LOOKED_AT: Final = 512
 """Rows in a token that one round looks through for these."""
-AGAIN_MS: Final = 600_000
-"""What the chain could not say is asked for again so much later, behind all that was not asked for yet."""
+AGAIN_MS: Final = 60_000
+"""What the chain could not say is asked for again so much later, behind all that was not asked for yet, and then after
+twice as long each time: right behind the end of an authorisation the chain has still to come so far."""
+LATEST_MS: Final = 600_000
 
 
 class Overdue:
@@ -50,12 +52,13 @@ class Overdue:
         self._tokens = tokens
         self._clock = clock
         self._under_way = under_way
-        self._again: dict[str, int] = {}
+        self._again: dict[str, tuple[int, int]] = {}
+        """By purchase: when the chain is asked again, and how long that is after the last time."""
 
     async def round(self) -> int:
         """Look once at what is overdue, and keep what is found. Returns of how many."""
         now = self._clock()
-        self._again = {id_: at for id_, at in self._again.items() if at > now}
+        self._again = {id_: (at, wait) for id_, (at, wait) in self._again.items() if at + wait > now}
         ended = 0
         for token in self._tokens:
             if self._chains.online(token.chain_id):
@@ -69,15 +72,21 @@ class Overdue:
         rows = [row for row in rows if row.intent.asset == asset]
         rows += await self._purchases.doubted(now, LOOKED_AT, asset=asset)
         answered = 0
-        rows = [row for row in rows if row.intent.id not in self._again and not self._under_way(row.intent.id)]
+        rows = [row for row in rows if self._is_time(row, now) and not self._under_way(row.intent.id)]
         for row in rows[:ASKED_AT_ONCE]:
             fate = await self._fate(row, token)
             if fate is None:
-                self._again[row.intent.id] = now + AGAIN_MS
+                _, wait = self._again.get(row.intent.id, (0, AGAIN_MS // 2))
+                wait = min(2 * wait, LATEST_MS)
+                self._again[row.intent.id] = now + wait, wait
                 continue
             await self._keep(row, fate)
             answered += 1
         return answered
+
+    def _is_time(self, row: PurchaseRow, now: int) -> bool:
+        at, _ = self._again.get(row.intent.id, (0, 0))
+        return at <= now
 
     async def _fate(self, row: PurchaseRow, token: Token) -> Fate | None:
         """Of all that was signed for it. None: of some of it nobody knows."""

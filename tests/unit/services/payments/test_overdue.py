@@ -114,6 +114,18 @@ async def test_what_is_not_known_counts_on_and_is_asked_again_later(tmp_path: Pa
         assert await here.overdue.round() == 1
 
 
+async def test_the_chain_is_asked_soon_at_first_and_then_more_and_more_seldom(tmp_path: Path) -> None:
+    async with books(tmp_path) as here:
+        await here.sign(1)
+        asked = []
+        for minute in range(60):
+            await here.overdue.round()
+            if len(here.chains.asked) > len(asked):
+                asked.append(minute)
+            here.now += 60_000
+        assert asked == [0, 1, 3, 7, 15, 25, 35, 45, 55]
+
+
 async def test_what_is_not_known_does_not_hold_up_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overdue, "ASKED_AT_ONCE", 2)
     async with books(tmp_path) as here:
