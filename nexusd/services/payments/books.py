@@ -64,16 +64,16 @@ class Books:
                 answer = await ledger.roll(key, entry, now=now, balance=balance, exposure=self._exposure())
                 self._rolled()
                 return self._answered(answer)
-            case wanted.MarkDue(key, amount, result, _):
+            case wanted.MarkDue(key, amount, result):
                 receipt = b"" if result is None else self._receipt(result)[1]
                 taken = self._whole_input()
                 row = await ledger.due(key, amount=amount, result=result, receipt=receipt, now=now, input_=taken)
                 return told.Committed(row)
-            case wanted.Finish(key, result, _, last, unused):
+            case wanted.Finish(key, result, last, unused):
                 whole, receipt = self._receipt(result)
                 row = await ledger.finish(key, result=whole, receipt=receipt, now=now, last=last, unused=unused)
                 return told.Committed(row)
-            case wanted.Interrupt(key, _):
+            case wanted.Interrupt(key):
                 return told.Committed(await ledger.interrupt(key, now=now))
             case wanted.Grow(key, amount, signature, balance):
                 grown = await ledger.grow(key, amount, signature, now, balance=balance, exposure=self._exposure())

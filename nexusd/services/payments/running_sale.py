@@ -223,7 +223,7 @@ class RunningSale:
         return self._end_of(worked)
 
     def _end_of(self, worked: Worked) -> told.Finished | told.Failed:
-        return worked.failed or told.Finished(self._made.result(), b"")
+        return worked.failed or told.Finished(self._made.result())
 
     async def _carry_out(self, outputs: list[wanted.Output]) -> wanted.End | None:
         for output in outputs:

@@ -269,7 +269,7 @@ class Gate:
             return []
         assert self.charge is not None
         if self.charge.state is State.RESERVED:
-            return self._mark_due(None, b"", now)
+            return self._mark_due(None, now)
         outputs = self._flush()
         return outputs if self._finished is None else outputs + self._commit_result(now)
 
@@ -288,12 +288,12 @@ class Gate:
         return True
 
     # --- what is committed --------------------------------------------------------------------------------------------
-    def _mark_due(self, result: Result | None, receipt: bytes, now: int) -> list[Output]:
+    def _mark_due(self, result: Result | None, now: int) -> list[Output]:
         assert self.charge is not None
         if self.charge.state is State.RESERVED and expired(self.charge.entry, now):
             return self._stop(faults.VALID_BEFORE, by_caller=False)
         self._asked = True
-        return [MarkDue(self.entry.key, self.charge.entry.amount, result, receipt)]
+        return [MarkDue(self.entry.key, self.charge.entry.amount, result)]
 
     def _commit_result(self, now: int) -> list[Output]:
         """The work is whole: due with its result, or its result behind what is due already."""
@@ -301,9 +301,9 @@ class Gate:
         assert self.charge is not None
         finished = self._finished
         if self.charge.state is State.RESERVED:
-            return self._mark_due(finished.result, finished.receipt, now)
+            return self._mark_due(finished.result, now)
         self._asked = True
-        return [Finish(self.entry.key, finished.result, finished.receipt)]
+        return [Finish(self.entry.key, finished.result)]
 
     def _committed(self, charge: Charge, now: int) -> list[Output]:
         if not self._asked:
@@ -373,8 +373,8 @@ class Gate:
             return self._over(code)
         self.phase, self._asked = Phase.ENDING, True
         if (by_caller and self._sent) or not redoable(self.charge):
-            return [Finish(self.entry.key, None, b"")]
-        return [Interrupt(self.entry.key, code)]
+            return [Finish(self.entry.key, None)]
+        return [Interrupt(self.entry.key)]
 
     def _over(self, code: str) -> list[Output]:
         self.phase = Phase.ENDED

@@ -43,10 +43,9 @@ class Produced:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The work ended well. `result` is all of it, `receipt` what is signed for it."""
+    """The work ended well. `result` is all of it."""
 
     result: Result
-    receipt: bytes
 
 
 @dataclass(frozen=True, slots=True)

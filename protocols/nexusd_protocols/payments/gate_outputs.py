@@ -41,12 +41,11 @@ class StopWork:
 
 @dataclass(frozen=True, slots=True)
 class MarkDue:
-    """Commit the charge point; with a result, that too."""
+    """Commit the charge point; with a result, that and its receipt too."""
 
     key: str
     amount: int
     result: Result | None
-    receipt: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,6 @@ class Finish:
 
     key: str
     result: Result | None
-    receipt: bytes
     last: str = ""
     unused: bool = False
 
@@ -67,7 +65,6 @@ class Interrupt:
     """Commit that the work ended early, and stays owed."""
 
     key: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class TabGate(Gate):
             return outputs
         if self._held[0].cost > self._covered:
             return outputs + self._ask_more()
-        return outputs + self._mark_due(None, b"", now)
+        return outputs + self._mark_due(None, now)
 
     def _settle_up(self, last: Lowered, now: int) -> list[Output]:
         """The last that is signed takes the place of all before, also of what waited for room."""
@@ -260,12 +260,12 @@ class TabGate(Gate):
         self.phase, self._asked = Phase.ENDING, True
         if self.charge.state is State.RESERVED:
             return [Release(self.entry.key, "nothing was delivered")]
-        return self._close(self._finished.result, self._finished.receipt)
+        return self._close(self._finished.result)
 
-    def _close(self, result: Result | None, receipt: bytes) -> list[Output]:
+    def _close(self, result: Result | None) -> list[Output]:
         first, *later = self.charges
         self._unused = bool(later) and self._delivered <= self._base
-        return [Finish(first.entry.key, result, receipt, self.entry.key if later else "", self._unused)]
+        return [Finish(first.entry.key, result, self.entry.key if later else "", self._unused)]
 
     def _leave(self) -> list[Output]:
         """What was handed over is paid for, and nobody takes the rest."""
@@ -283,7 +283,7 @@ class TabGate(Gate):
         self.phase, self._asked = Phase.ENDING, True
         if self.charge.state is State.RESERVED:
             return [Release(self.entry.key, code)]
-        return self._close(None, b"")
+        return self._close(None)
 
     def _over(self, code: str) -> list[Output]:
         super()._over(code)

@@ -44,7 +44,7 @@ from nexusd_protocols.payments.gate_outputs import (
 )
 from tests.unit.protocols.payments.charges import INPUT, MALLORY, NOW, UNTIL, WIDE, entry, gate, result
 
-DONE = Finished(result(), b"receipt")
+DONE = Finished(result())
 RESERVED = rules.reserve(None, entry(), now=NOW, balance=None, owing=Owing(), exposure=WIDE).charge
 DUE = rules.due(RESERVED, amount=100, result=result(), receipt=b"receipt", now=NOW)
 PART = rules.due(RESERVED, amount=100, result=None, receipt=b"", now=NOW, input_=INPUT)
@@ -152,7 +152,7 @@ def test_a_caller_that_cancels_while_it_is_reserved_is_released() -> None:
 def test_a_result_leaves_when_it_is_due_on_disk() -> None:
     one = working()
     assert say(one, Produced(b"a"), Produced(b"b")) == []
-    assert say(one, DONE) == [MarkDue(KEY, 100, result(), b"receipt")]
+    assert say(one, DONE) == [MarkDue(KEY, 100, result())]
     assert say(one, Committed(DUE)) == [Send(b"a"), Send(b"b"), End("", DUE)]
 
 
@@ -196,28 +196,28 @@ def test_work_that_took_too_long_to_be_settled_is_not_handed_over() -> None:
 # --- streams ----------------------------------------------------------------------------------------------------------
 def test_a_stream_is_due_before_its_first_piece() -> None:
     one = working(stream=True)
-    assert say(one, Produced(b"a"), Produced(b"b")) == [MarkDue(KEY, 100, None, b"")]
+    assert say(one, Produced(b"a"), Produced(b"b")) == [MarkDue(KEY, 100, None)]
     assert say(one, Committed(PART)) == [Send(b"a"), Send(b"b")]
-    assert say(one, Produced(b"c"), DONE) == [Send(b"c"), Finish(KEY, result(), b"receipt")]
+    assert say(one, Produced(b"c"), DONE) == [Send(b"c"), Finish(KEY, result())]
     assert say(one, Committed(DUE)) == [End("", DUE)]
 
 
 def test_a_stream_that_ends_while_it_becomes_due() -> None:
     one = working(stream=True)
     say(one, Produced(b"a"), DONE)
-    assert say(one, Committed(PART)) == [Send(b"a"), Finish(KEY, result(), b"receipt")]
+    assert say(one, Committed(PART)) == [Send(b"a"), Finish(KEY, result())]
 
 
 def test_an_empty_stream_is_due_with_its_result() -> None:
-    assert say(working(stream=True), DONE) == [MarkDue(KEY, 100, result(), b"receipt")]
+    assert say(working(stream=True), DONE) == [MarkDue(KEY, 100, result())]
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (Failed("handler_failed"), Interrupt(KEY, "handler_failed")),
-        (Failed("OUTPUT_TOO_LARGE", by_caller=True), Finish(KEY, None, b"")),
-        (Cancelled(), Finish(KEY, None, b"")),
+        (Failed("handler_failed"), Interrupt(KEY)),
+        (Failed("OUTPUT_TOO_LARGE", by_caller=True), Finish(KEY, None)),
+        (Cancelled(), Finish(KEY, None)),
     ],
 )
 def test_a_stream_that_broke_off_is_owed_and_done_again_only_if_we_failed(given, expected) -> None:
@@ -229,21 +229,21 @@ def test_a_stream_that_broke_off_is_owed_and_done_again_only_if_we_failed(given,
 def test_a_stream_of_which_the_input_is_not_known_is_over_when_it_breaks_off() -> None:
     one = working(stream=True)
     say(one, Produced(b"a"), Committed(replace(PART, input=b"")))
-    assert say(one, Failed("handler_failed")) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Failed("handler_failed")) == [StopWork(), Finish(KEY, None)]
 
 
 def test_what_was_due_and_not_sent_can_be_asked_for_again() -> None:
     one = working(stream=True)
     say(one, Produced(b"a"))
     assert say(one, Cancelled()) == [StopWork()]
-    assert say(one, Committed(PART)) == [Interrupt(KEY, "cancelled")]
+    assert say(one, Committed(PART)) == [Interrupt(KEY)]
 
 
 def test_work_for_a_caller_that_is_gone_is_finished_and_kept() -> None:
     one = working(stream=True)
     say(one, Produced(b"a"), Committed(PART))
     assert say(one, Gone(), Produced(b"b")) == []
-    assert say(one, DONE) == [Finish(KEY, result(), b"receipt")]
+    assert say(one, DONE) == [Finish(KEY, result())]
     assert say(one, Committed(DUE)) == [End("", DUE)]
 
 
@@ -268,7 +268,7 @@ def test_a_stream_waits_when_as_much_is_held_as_may_be() -> None:
 # --- held until settled -----------------------------------------------------------------------------------------------
 def held():
     one = working(Delivery.HELD, stream=True)
-    assert say(one, Produced(b"a"), DONE) == [MarkDue(KEY, 100, result(), b"receipt")]
+    assert say(one, Produced(b"a"), DONE) == [MarkDue(KEY, 100, result())]
     assert say(one, Committed(DUE)) == [AwaitSettlement(KEY)]
     return one
 

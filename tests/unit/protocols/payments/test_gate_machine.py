@@ -210,7 +210,7 @@ class Gates(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, eager: bool) -> None:
         if call := self._pick(data, [call for call in self.calls if call.working and not call.finished]):
             call.finished = True
-            self._say(call, Finished(Result(digest=b"d" * 32, size=call.cost, data=b"result"), b"receipt"))
+            self._say(call, Finished(Result(digest=b"d" * 32, size=call.cost, data=b"result")))
             self._go_on(eager)
 
     @precondition(lambda self: self._some(finished=False))
@@ -282,21 +282,21 @@ class Gates(RuleBasedStateMachine):
                 self._say(call, Answered(rolled))
             case AwaitRoom():
                 call.crowded = True
-            case MarkDue(key, amount, result, receipt):
+            case MarkDue(key, amount, result):
                 row = self.rows[key]
                 assert key in self.bought, "due and never reserved"
                 if not fails:
                     self.dues[key] += row.state is State.RESERVED
-                whole = {"result": result, "receipt": receipt, "now": self.now}
+                whole = {"result": result, "receipt": b"receipt" if result else b"", "now": self.now}
                 input_ = b"" if key == entry(2).key else INPUT  # of number 2 it is never whole in time
                 self._commit(call, rules.due(row, amount=amount, input_=input_, **whole), fails)
-            case Finish(key, result, receipt, last):
+            case Finish(key, result, last, unused):
                 assert key == call.key, "the first charge of a call keeps what came of it"
                 assert row is not None
                 so_far = result or Result(size=call.cost)
                 if last and not fails:
-                    self.rows[last] = rules.shut(self.rows[last], now=self.now)
-                self._commit(call, rules.finish(row, result=so_far, receipt=receipt, now=self.now), fails)
+                    self.rows[last] = (rules.waive if unused else rules.shut)(self.rows[last], now=self.now)
+                self._commit(call, rules.finish(row, result=so_far, receipt=b"receipt", now=self.now), fails)
             case Interrupt():
                 assert row is not None
                 self._commit(call, rules.interrupt(row, now=self.now), fails)

@@ -102,8 +102,10 @@ class Call:
                 assert isinstance(answer, Reserved)
                 self.keep(answer.charge)
                 self.say(told.Answered(answer))
-            case wanted.MarkDue(key, amount, kept, receipt):
-                self.commit(rules.due(self.rows[key], amount=amount, result=kept, receipt=receipt, now=now))
+            case wanted.MarkDue(key, amount, kept):
+                self.commit(
+                    rules.due(self.rows[key], amount=amount, result=kept, receipt=b"receipt" if kept else b"", now=now)
+                )
             case wanted.Grow(key, amount, signature, _):
                 grown = rules.grow(self.rows[key], amount=amount, signature=signature, **options)
                 if isinstance(grown, Refused):
@@ -118,10 +120,14 @@ class Call:
                 self.say(told.Answered(rolled))
             case wanted.AwaitRoom(code):
                 self.make_room(code)
-            case wanted.Finish(key, kept, receipt, last, unused):
+            case wanted.Finish(key, kept, last, unused):
                 if last:
                     self.keep((rules.waive if unused else rules.shut)(self.rows[last], now=now))
-                self.commit(rules.finish(self.rows[key], result=kept or rules.NO_RESULT, receipt=receipt, now=now))
+                self.commit(
+                    rules.finish(
+                        self.rows[key], result=kept or rules.NO_RESULT, receipt=b"receipt" if kept else b"", now=now
+                    )
+                )
             case wanted.Release(key, reason):
                 self.commit(rules.release(self.rows[key], reason=reason, now=now))
             case wanted.AskMore(units):
@@ -223,7 +229,7 @@ class Call:
         if self.work:
             self.tab_says(self.tab.handle(tabs.Finished(), self.now_s))
             self.arrive()
-            self.say(told.Finished(result(), b"receipt"))
+            self.say(told.Finished(result()))
 
     @property
     def charged(self) -> int:

@@ -49,7 +49,7 @@ from nexusd_protocols.payments.gate_outputs import (
 from nexusd_protocols.payments.tab_gate import TabGate
 from tests.unit.protocols.payments.charges import BOB, NOW, WIDE, entry, result, tab_gate
 
-DONE = Finished(result(), b"receipt")
+DONE = Finished(result())
 FIRST, SECOND, THIRD = (entry(number, tab=True, amount=10, request=b"r" * 32) for number in (1, 2, 3))
 KEY = FIRST.key
 RESERVED = rules.reserve(None, FIRST, now=NOW, balance=None, owing=Owing(), exposure=WIDE).charge
@@ -87,7 +87,7 @@ def working(**options) -> TabGate:
 def begun() -> TabGate:
     """One whose first piece went; what is signed is used up."""
     one = working()
-    assert say(one, piece(b"a", 10)) == [MarkDue(KEY, 10, None, b"")]
+    assert say(one, piece(b"a", 10)) == [MarkDue(KEY, 10, None)]
     assert say(one, Committed(OPEN)) == [Send(b"a", 10)]
     return one
 
@@ -114,7 +114,7 @@ def test_it_hands_over_what_is_signed_and_committed() -> None:
     assert say(one, Raised(KEY, 30, b"u"), Committed(grown(30))) == [
         Grow(KEY, 30, b"u", 500),
         Send(b"d", 10),
-        Finish(KEY, result(), b"receipt"),
+        Finish(KEY, result()),
     ]
     assert say(one, Committed(WHOLE)) == [End("", WHOLE)]
 
@@ -123,13 +123,13 @@ def test_units_are_what_an_amount_buys() -> None:
     one = tab_gate(FIRST, price=5)
     one.open()
     say(one, LookedUp(None), Checked(None), Answered(Reserved(RESERVED)))
-    assert say(one, piece(b"a", 2), Committed(OPEN)) == [MarkDue(KEY, 10, None, b""), Send(b"a", 10)]
+    assert say(one, piece(b"a", 2), Committed(OPEN)) == [MarkDue(KEY, 10, None), Send(b"a", 10)]
     assert say(one, piece(b"b", 3)) == [AskMore(3)]
 
 
 def test_what_goes_on_credit_goes_behind_the_charge_point() -> None:
     one = working()
-    assert say(one, piece(b"a", 0)) == [MarkDue(KEY, 10, None, b"")]
+    assert say(one, piece(b"a", 0)) == [MarkDue(KEY, 10, None)]
     assert say(one, Committed(OPEN)) == [Send(b"a", 10)]
 
 
@@ -137,7 +137,7 @@ def test_of_which_nothing_was_signed_asks_first() -> None:
     one = working()
     assert say(one, piece(b"a", 11)) == [AskMore(11)]
     assert say(one, Raised(KEY, 11, b"s")) == [Grow(KEY, 11, b"s", 500)]
-    assert say(one, Committed(grown(11, RESERVED))) == [MarkDue(KEY, 11, None, b"")]
+    assert say(one, Committed(grown(11, RESERVED))) == [MarkDue(KEY, 11, None)]
 
 
 def test_what_came_to_nothing_costs_nothing() -> None:
@@ -153,7 +153,7 @@ def test_what_came_to_nothing_costs_nothing() -> None:
 def test_one_that_stops_is_shut_and_its_last_piece_is_not_handed_over(given) -> None:
     one = begun()
     say(one, piece(b"b", 20))
-    assert say(one, given) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, given) == [StopWork(), Finish(KEY, None)]
 
 
 def test_one_that_waits_for_room_grows_when_there_is_some() -> None:
@@ -164,7 +164,7 @@ def test_one_that_waits_for_room_grows_when_there_is_some() -> None:
     # what was settled is gone from the balance, too
     assert say(one, Funded(80), Room()) == [Grow(KEY, 20, b"s", 80)]
     assert say(one, Answered(Refused(faults.INSUFFICIENT_FUNDS, passes=True))) == [AwaitRoom(faults.INSUFFICIENT_FUNDS)]
-    assert say(one, Room(faults.INSUFFICIENT_FUNDS)) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Room(faults.INSUFFICIENT_FUNDS)) == [StopWork(), Finish(KEY, None)]
     assert say(one, Committed(OPEN)) == [End(faults.INSUFFICIENT_FUNDS, OPEN)]
 
 
@@ -172,7 +172,7 @@ def test_one_that_is_not_covered_any_more_ends_the_call() -> None:
     one = begun()
     assert say(one, Funded(19), piece(b"b", 20)) == [AskMore(20)]
     assert say(one, Raised(KEY, 20, b"s")) == [Grow(KEY, 20, b"s", 19)]
-    assert say(one, Answered(Refused(faults.INSUFFICIENT_FUNDS))) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Answered(Refused(faults.INSUFFICIENT_FUNDS))) == [StopWork(), Finish(KEY, None)]
     assert say(one, Committed(OPEN)) == [End(faults.INSUFFICIENT_FUNDS, OPEN)]
 
 
@@ -181,7 +181,7 @@ def test_one_that_was_given_up_while_it_grew(passes) -> None:
     one = begun()
     say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
     assert say(one, Cancelled()) == [StopWork()]
-    assert say(one, Answered(Refused(faults.BUSY, passes=passes))) == [Finish(KEY, None, b"")]
+    assert say(one, Answered(Refused(faults.BUSY, passes=passes))) == [Finish(KEY, None)]
     assert say(one, Committed(OPEN)) == [End("cancelled", OPEN)]
 
 
@@ -196,7 +196,7 @@ def test_at_the_end_it_is_charged_for_what_was_delivered() -> None:
     less = lowered(20, grown(90))
     assert (less.entry.amount, less.entry.signature) == (20, b"l")
     assert say(one, DONE) == [], "one at a time"
-    assert say(one, Committed(less)) == [Finish(KEY, result(), b"receipt")]
+    assert say(one, Committed(less)) == [Finish(KEY, result())]
     assert one.unpaid == 0
 
 
@@ -211,7 +211,7 @@ def test_what_is_signed_last_takes_the_place_of_what_waited_for_room() -> None:
 def test_a_disk_that_fails_ends_it() -> None:
     one = begun()
     say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))
-    assert say(one, NotCommitted("storage_failed")) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, NotCommitted("storage_failed")) == [StopWork(), Finish(KEY, None)]
 
 
 def test_one_that_settlement_shut_hands_over_what_it_covers() -> None:
@@ -219,7 +219,7 @@ def test_one_that_settlement_shut_hands_over_what_it_covers() -> None:
     say(one, piece(b"b", 20), Raised(KEY, 30, b"s"))
     shut = rules.submitted(grown(30), transaction="0x1", now=NOW)
     assert say(one, Committed(shut)) == [Send(b"b", 10)]
-    assert say(one, piece(b"c", 30), DONE) == [Send(b"c", 10), Finish(KEY, result(), b"receipt")]
+    assert say(one, piece(b"c", 30), DONE) == [Send(b"c", 10), Finish(KEY, result())]
 
 
 def test_one_that_was_lost_while_it_grew_hands_over_nothing() -> None:
@@ -243,7 +243,7 @@ def test_the_next_one_covers_what_the_first_does_not() -> None:
     assert say(one, Rolled(THIRD, 30), Checked(None)) == [Check(THIRD.key), Roll(SECOND.key, THIRD, None)]
     assert say(one, Answered(Reserved(due(THIRD)))) == []
     # the first keeps what came of the call, the last is shut with it
-    assert say(one, piece(b"d", 40), DONE) == [Send(b"d", 10), Finish(KEY, result(), b"receipt", THIRD.key)]
+    assert say(one, piece(b"d", 40), DONE) == [Send(b"d", 10), Finish(KEY, result(), THIRD.key)]
     (end,) = say(one, Committed(WHOLE))
     assert end == End("", WHOLE, (second, due(THIRD)))
     assert sum(charge.entry.amount for charge in end.charges) == 40
@@ -292,25 +292,25 @@ def test_the_next_one_waits_until_there_is_room(code) -> None:
 def test_what_speaks_against_the_next_one_ends_the_call(answer, code) -> None:
     one = begun()
     say(one, piece(b"b", 20), Rolled(SECOND, 10), Checked(490))
-    assert say(one, Answered(answer)) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Answered(answer)) == [StopWork(), Finish(KEY, None)]
     assert say(one, Committed(OPEN)) == [End(code, OPEN)]
 
 
 def test_one_that_the_chain_speaks_against_is_not_reserved() -> None:
     one = begun()
     say(one, piece(b"b", 20), Rolled(SECOND, 10))
-    assert say(one, Answered(Refused(faults.TRANSACTION_STATE))) == [StopWork(), Finish(KEY, None, b"")]
+    assert say(one, Answered(Refused(faults.TRANSACTION_STATE))) == [StopWork(), Finish(KEY, None)]
 
 
 def test_the_next_one_is_not_charged_where_nothing_is_left_to_go() -> None:
     one = begun()
-    assert say(one, DONE) == [Finish(KEY, result(), b"receipt")]
+    assert say(one, DONE) == [Finish(KEY, result())]
     assert say(one, Rolled(SECOND, 10)) == []
     one = begun()
     say(one, piece(b"b", 20), Raised(KEY, 20, b"s"))  # being committed
     assert say(one, Rolled(SECOND, 20), DONE, Committed(grown(20))) == [
         Send(b"b", 10),
-        Finish(KEY, result(), b"receipt"),
+        Finish(KEY, result()),
     ]
 
 
@@ -333,7 +333,7 @@ def test_a_call_that_ends_between_two_tabs(stage, given) -> None:
         outputs += say(one, Answered(Reserved(due(SECOND))))
     last = SECOND.key if stage in ("rolling", "rolled") else ""
     # nothing went under the second
-    assert outputs == [StopWork(), Finish(KEY, None, b"", last, bool(last))]
+    assert outputs == [StopWork(), Finish(KEY, None, last, bool(last))]
     assert say(one, Room(), Raised(KEY, 40, b"s"), Rolled(THIRD, 20)) == []
     (end,) = say(one, Committed(WHOLE))
     assert end.charges == (WHOLE,)
@@ -354,7 +354,7 @@ def test_the_next_one_follows_what_went_and_one_at_a_time() -> None:
     assert say(one, Rolled(SECOND, 10)) == [StopWork(), Release(KEY, faults.TAB_FAULT)]
     one = begun()
     say(one, piece(b"b", 20), Rolled(SECOND, 10), Rolled(THIRD, 10))
-    assert say(one, Checked(None)) == [Finish(KEY, None, b"")]
+    assert say(one, Checked(None)) == [Finish(KEY, None)]
 
 
 # --- shown again ------------------------------------------------------------------------------------------------------
