@@ -24,8 +24,8 @@ TIMES: Final = ("at", "valid_before")
 
 
 class Payment(PurchaseView, frozen=True, kw_only=True):
-    """A payment as an account book takes it: of a call with tabs `amount` is what was signed for what came, and
-    `budget` what it might have cost."""
+    """A payment as an account book takes it: of a call with tabs `amount` is what it cost, as far as that is known,
+    else what is signed; and `budget` what it might have cost."""
 
     budget: str = ""
 
@@ -64,7 +64,7 @@ def _payments() -> list[Payment]:
 
 def _payment(one: PurchaseView) -> Payment:
     fields = msgspec.structs.asdict(one)
-    return Payment(**{**fields, "amount": one.signed, "budget": one.amount} if one.tabs else fields)
+    return Payment(**{**fields, "amount": one.charged or one.signed, "budget": one.amount} if one.tabs else fields)
 
 
 def _income() -> list[ChargeView]:

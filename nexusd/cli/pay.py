@@ -42,7 +42,16 @@ Window = Annotated[
 Listed = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 NONE: Final = "none"
-OUTCOMES: Final = {**faults.CODES, faults.UNEXPECTED_SETTLE: "nothing was charged"}
+OUTCOMES: Final = {
+    **faults.CODES,
+    faults.UNEXPECTED_SETTLE: "nothing was charged",
+    "payments_stopped": "payments were stopped",
+    "rejected": "a person rejected it",
+    "restarted": "the daemon stopped before it was signed",
+    "unanswered": "nobody answered for it",
+    "unused": "it was not used, says the chain",
+    "canceled": "it was cancelled on the chain",
+}
 """What the outcome of a payment is called; providers name work that failed like a settlement that did."""
 RECEIPT: Final = "what `nexus pay explain ID --receipt` printed"
 
@@ -300,7 +309,7 @@ def _purchases(found: PurchaseList, empty: str) -> str:
             one.id,
             clock(one.at),
             _state(one),
-            f"{one.signed if one.tabs else one.amount} {one.asset}"
+            f"{(one.charged or one.signed) if one.tabs else one.amount} {one.asset}"
             + (f" in {counted(one.tabs, 'tab')}" if one.tabs > 1 else ""),
             one.network,
             one.capability,

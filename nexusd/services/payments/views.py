@@ -8,12 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from nexusd.store.ledger.metering import Meter
-from nexusd_protocols.payments import money
+from nexusd_protocols.payments import money, x402
 from nexusd_protocols.payments.address import checksummed
 from nexusd_protocols.payments.charge import LIVE, Charge, State, key_parts
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.purchase import UNANSWERED, PurchaseRow, PurchaseState, Signed, over_at
 from nexusd_protocols.payments.tokens import Holdings, Token, Tokens, network_name, parse_network
+from nexusd_protocols.payments.x402 import Settlement
 from nexusd_protocols.rpc import schema
 
 GAS_DECIMALS: Final = 18
@@ -68,7 +69,15 @@ def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
         transaction=transaction if isinstance(transaction, str) else "",
         receipt=bool(row.receipt),
         tabs=row.tabs + 1 if what.tab and row.signed is not None else 0,
+        charged=amount_text(_charged(row, response), what.asset, tokens) if row.state is PurchaseState.SPENT else "",
     )
+
+
+def _charged(row: PurchaseRow, response: Any) -> int:
+    told = None if response is None else x402.read_settlement(response)
+    if isinstance(told, Settlement) and told.amount is not None:
+        return min(row.total, told.amount)
+    return row.total
 
 
 def tab_views(row: PurchaseRow, tabs: Iterable[Signed], tokens: Tokens) -> list[schema.TabView]:

@@ -175,6 +175,9 @@ def test_why_a_payment_came_to_nothing_is_told_in_words(nexus, daemon):
     failed = replace(closed, outcome="unexpected_settle_error")
     daemon.script["pay.history"] = schema.PurchaseList(purchases=[failed])
     assert "  closed: nothing was charged  " in nexus("pay", "history", tty=True).out
+    stopped = replace(closed, outcome="restarted")
+    daemon.script["pay.history"] = schema.PurchaseList(purchases=[stopped])
+    assert "  closed: the daemon stopped before it was signed  " in nexus("pay", "history", tty=True).out
 
 
 def test_until_when_a_payment_counts_as_spent(nexus, daemon):
@@ -264,7 +267,7 @@ def test_payments_for_a_spreadsheet(nexus, daemon):
 
 
 def test_of_a_call_with_tabs_what_it_cost_is_exported_beside_what_it_might_have_cost(nexus, daemon):
-    tab = replace(BOUGHT, amount="0.5", signed="0.13", tabs=2)
+    tab = replace(BOUGHT, amount="0.5", signed="0.14", charged="0.13", tabs=2)
     daemon.script["pay.history"] = schema.PurchaseList(purchases=[tab, BOUGHT])
     for rows in (nexus("pay", "export").lines, csv.DictReader(io.StringIO(nexus("pay", "export", "--csv").out))):
         assert [(row["amount"], row["budget"]) for row in rows] == [("0.13", "0.5"), ("0.1", "")]

@@ -209,7 +209,8 @@ class PurchaseView(Result, frozen=True, kw_only=True):
     """A payment of this agent's. `state`: waiting (for a person), intended, signed, spent, closed. `counts` is what it
     takes of the budgets now; of a closed one, what may have been spent. `note` and `outcome` may quote the provider;
     `unanswered` is the outcome of what nobody accounts for. Of a call with tabs, `tabs` is how many there are, and
-    `signed` is what is signed under all of them."""
+    `signed` is what is signed under all of them. `charged`, of a spent one: what the provider says, or the chain, and
+    no more than is signed."""
 
     id: str
     cursor: int
@@ -228,6 +229,7 @@ class PurchaseView(Result, frozen=True, kw_only=True):
     transaction: str = ""
     receipt: bool = False
     tabs: int = 0
+    charged: str = ""
 
 
 class PayListParams(Acting, frozen=True, kw_only=True):
