@@ -55,11 +55,12 @@ def export(*, csv_: Annotated[Flag, Parameter(name="--csv")] = False, income: Fl
 
 def _payments() -> list[Payment]:
     rows: list[Payment] = []
-    while True:
-        page: PurchaseList = call("pay.history", after=rows[-1].cursor if rows else 0, limit=PAGE)
+    after: int | None = 0
+    while after is not None:
+        page: PurchaseList = call("pay.history", after=after, limit=PAGE)
         rows += map(_payment, page.purchases)
-        if not page.more or not page.purchases:
-            return rows
+        after = page.last if page.more else None
+    return rows
 
 
 def _payment(one: PurchaseView) -> Payment:
@@ -69,11 +70,12 @@ def _payment(one: PurchaseView) -> Payment:
 
 def _income() -> list[ChargeView]:
     rows: list[ChargeView] = []
-    while True:
-        page: PaySettleStatus = call("pay.settlements", after=rows[-1].cursor if rows else 0, limit=PAGE)
+    after: int | None = 0
+    while after is not None:
+        page: PaySettleStatus = call("pay.settlements", after=after, limit=PAGE)
         rows += page.charges
-        if not page.more or not page.charges:
-            return rows
+        after = page.last if page.more else None
+    return rows
 
 
 def _cell(field: str, value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
+from nexusd.cli import feed
 from nexusd.cli.outcome import Answer
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clock, table
@@ -21,17 +22,24 @@ NO_NODE: Final = (
 )
 
 
-def settle(*, status: Flag = False, limit: int | None = None) -> Answer[PaySettleStatus]:
+def settle(
+    *, status: Flag = False, before: int | None = None, after: int | None = None, limit: feed.Limit = 50
+) -> Answer[PaySettleStatus]:
     """Show.
 
     Parameters
     ----------
     status
         Show the queue; it settles by itself, and there is nothing else to do.
+    before
+        Only charges before this position, as the end of a page names it.
+    after
+        Only charges after this position, the oldest first; 0 begins at the beginning.
     limit
-        Charges at most, the newest (default: 50).
+        How many charges, 500 at most.
     """
-    return Answer(call("pay.settlements", limit=limit), _settlements)
+    found: PaySettleStatus = call("pay.settlements", before=before, after=after, limit=limit)
+    return Answer(found, _settlements, feed.continuation(found, backward=after is None))
 
 
 def _settlements(found: PaySettleStatus) -> str:

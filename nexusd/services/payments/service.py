@@ -266,8 +266,12 @@ class Payments:
             agent.id, after=params.after, before=params.before, limit=params.limit, receipts=params.receipts
         )
         views = [purchase_view(row, self._tokens) for row in page.rows]
-        ends = (views[0].cursor, views[-1].cursor) if views else (None, None)
-        return schema.PurchaseList(purchases=views, more=page.more, first=ends[0], last=ends[1])
+        return schema.PurchaseList(
+            purchases=views,
+            more=page.more,
+            first=views[0].cursor if views else None,
+            last=views[-1].cursor if views else None,
+        )
 
     async def explain(self, params: schema.PayIdParams) -> schema.PayExplained | Refusal:
         """All that is known of one."""
@@ -336,6 +340,8 @@ class Payments:
             ],
             charges=[charge_view(row, tokens, networks, waits) for row in page.rows],
             more=page.more,
+            first=page.rows[0].position if page.rows else None,
+            last=page.rows[-1].position if page.rows else None,
         )
 
     async def trust(self, params: schema.PayTrustParams) -> schema.PayTrust | Refusal:

@@ -252,7 +252,7 @@ def test_a_receipt_is_verified_where_no_daemon_runs(nexus, tmp_path):
 
 def test_payments_for_a_spreadsheet(nexus, daemon):
     evil = replace(BOUGHT, cursor=5, note='=cmd|"/c calc"', outcome="-1", state="closed")
-    pages = iter([schema.PurchaseList(purchases=[BOUGHT], more=True), schema.PurchaseList(purchases=[evil])])
+    pages = iter([schema.PurchaseList(purchases=[BOUGHT], more=True, last=4), schema.PurchaseList(purchases=[evil])])
     daemon.script["pay.history"] = lambda _: next(pages)
     rows = list(csv.DictReader(io.StringIO(nexus("pay", "export", "--csv").out)))
     assert [(row["id"], row["at"], row["amount"], row["network"]) for row in rows] == [
@@ -280,7 +280,7 @@ def test_what_others_pay_is_exported_too(nexus, daemon):
     def settlements(params):
         asked.append(params.after)
         charge, more = next(pages)
-        return schema.PaySettleStatus(networks=[], totals=[], charges=[charge], more=more)
+        return schema.PaySettleStatus(networks=[], totals=[], charges=[charge], more=more, last=charge.cursor)
 
     daemon.script["pay.settlements"] = settlements
     assert [line["key"] for line in nexus("pay", "export", "--income").lines] == ["k", "k2"]

@@ -49,6 +49,14 @@ def test_what_is_owed(nexus, daemon):
     )
 
 
+def test_that_there_are_more_charges_is_said_with_how_to_get_them(nexus, daemon):
+    daemon.script["pay.settlements"] = replace(STATUS, more=True, first=7, last=7)
+    assert nexus("pay", "settle", "--status", "--limit", "1", tty=True).err == "more: --before 7\n"
+    assert nexus("pay", "settle", "--before", "7", tty=True).code == 0
+    assert daemon.params("pay.settlements") == schema.PaySettleParams(before=7)
+    assert nexus("pay", "settle", "--after", "0", tty=True).err == "more: --after 7\n"
+
+
 @pytest.mark.parametrize(
     ("charge", "standing"),
     [

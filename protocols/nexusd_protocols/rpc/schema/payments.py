@@ -353,12 +353,15 @@ class ChargeView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class PaySettleStatus(Result, frozen=True, kw_only=True):
-    """`more`: whether another page of charges follows in the direction asked for."""
+    """`more`: whether another page of charges follows in the direction asked for. `first`/`last`: cursors to continue
+    from."""
 
     networks: list[NetworkState]
     totals: list[ChargeTotal]
     charges: list[ChargeView]
     more: bool = False
+    first: int | None = None
+    last: int | None = None
 
 
 # --- who pays here --------------------------------------------------------------------------------------------------

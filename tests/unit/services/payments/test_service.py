@@ -141,6 +141,7 @@ async def test_charges_are_paged(tmp_path: Path, after: int | None) -> None:
         page = await mine.settlements(schema.PaySettleParams(limit=1, after=after))
         assert isinstance(page, schema.PaySettleStatus)
         assert ([each.cursor for each in page.charges], page.more) == ([2 if after is None else 1], True)
+        assert page.first == page.last == page.charges[0].cursor
 
 
 async def test_without_a_node_what_is_owed_ends_and_one_that_is_named_later_is_asked(
