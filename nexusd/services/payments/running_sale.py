@@ -287,10 +287,10 @@ class RunningSale:
                 nursery.cancel_scope.cancel()
             if self._failure is not None:
                 # who bounds the output, or does not take it, has had what it paid for
-                by_caller = self._failure.code == Code.OUTPUT_TOO_LARGE or self._sending is not None
-                failed = told.Failed(self._failure.code, by_caller)
-                late = by_caller or self._failure.code == Code.TIMEOUT
-                self._inputs.tell(failed if late or self._tab is None else Worked(failed))
+                not_taken = self._sending is not None
+                failed = told.Failed(self._failure.code, not_taken or self._failure.code == Code.OUTPUT_TOO_LARGE)
+                answers = not not_taken and self._failure.code != Code.TIMEOUT
+                self._inputs.tell(Worked(failed) if answers and self._tab is not None else failed)
                 return
             await self.count(0)
             self._inputs.tell(Worked())

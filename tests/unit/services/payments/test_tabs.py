@@ -482,16 +482,17 @@ async def test_a_caller_that_gives_up_too_late_to_have_seen_it_all_pays_what_it_
         assert (closing.outcome, closing.amount) == ("cancelled", 500)
 
 
-async def test_work_that_fails_is_paid_for_as_far_as_it_came(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["APPLICATION_ERROR", "OUTPUT_TOO_LARGE"])
+async def test_work_that_fails_is_paid_for_as_far_as_it_came(tmp_path: Path, code: str) -> None:
     async with fair(tmp_path) as market:
 
         async def work(call: Call) -> Failure:
             await pieces(7)(call)
-            return Failure("APPLICATION_ERROR", "no more")
+            return Failure(code, "no more")
 
         call = Call(market, work)
         closing = await call.run()
-        assert (closing.outcome, len(call.came), closing.amount) == ("APPLICATION_ERROR", 7, 35)
+        assert (closing.outcome, len(call.came), closing.amount) == (code, 7, 35)
         summary = await call.summary(closing)
         assert (summary.state, summary.amount, summary.receipt) == ("paid", "0.000035", "verified")
 
