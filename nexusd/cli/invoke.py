@@ -20,6 +20,7 @@ from nexusd.cli.terminal import clean, counted, duration, piece, size
 from nexusd.cli.usage import UsageError
 from nexusd.cli.waiting import PaymentNotice, given_up, lost
 from nexusd.client.errors import NexusError
+from nexusd.client.invocation import kept
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
@@ -177,13 +178,13 @@ def _events(call: CallStream, *, paid: bool) -> Iterator[InvokeEvent | InvokeEnd
 def _whole(call: CallStream, *, paid: bool) -> Answer[InvokeResult] | Incomplete:
     output = Pieces()
     try:
-        for event in _pieces(call, paid=paid):
-            if event.event != "progress":
-                output.add(event.data)
+        with kept(output, paid=paid):
+            for event in _pieces(call, paid=paid):
+                if event.event != "progress":
+                    output.add(event.data)
     except NexusError as error:
         if not (paid and output.bytes):
             raise
-        error.data = {**(error.data or {}), "output": output.value()}
         return Incomplete(error, _output(output.value()))
     end = call.end
     assert end is not None

@@ -44,7 +44,7 @@ def lost(purchase: str) -> str:
     try:
         one: PurchaseView = current().call("pay.explain", id=purchase).purchase
     except (NexusError, OSError):
-        return f"whether it was paid for the daemon knows, once it runs again: {explain}"
+        return f"the daemon knows whether it was paid for: once it runs again, {explain}"
     if one.signed != "0":
         return clean(f"{one.signed} {one.asset} on {one.network} is signed for: ") + explain
     return "nothing was signed for it: call again" if one.state == "closed" else explain

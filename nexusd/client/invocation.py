@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from nexusd.client.errors import NexusError
 from nexusd.client.exchange import told
 from nexusd_protocols import limits
 from nexusd_protocols.credit import Credit
+from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.connection import Event, Notification, notification
 
@@ -73,6 +75,18 @@ def failure_of(end: schema.InvokeEnd) -> NexusError | None:
             f"or make the same call with `--again {paid.id}`, which costs nothing more"
         )
     return failure
+
+
+@contextmanager
+def kept(output: Pieces, *, paid: bool) -> Iterator[None]:
+    """In `with`, while `output` comes of a call: what came of one that may have been paid for goes along with the error
+    that ends it early."""
+    try:
+        yield
+    except NexusError as error:
+        if paid and output.bytes:
+            error.data = {**(error.data or {}), "output": output.value()}
+        raise
 
 
 class _Granting:

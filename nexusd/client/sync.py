@@ -20,7 +20,7 @@ from nexusd.client.errors import NexusError
 from nexusd.client.events import EventStream
 from nexusd.client.exchange import Feed, Params
 from nexusd.client.finding import find_socket
-from nexusd.client.invocation import CallerSide, invoke_params
+from nexusd.client.invocation import CallerSide, invoke_params, kept
 from nexusd.client.link import Links
 from nexusd.client.stream import CallStream
 from nexusd_protocols import limits
@@ -230,12 +230,13 @@ class Nexus(_Asking):
         stream: bool = False,
         **options: Any,
     ) -> Any:
-        """Call a capability and return its value; with `stream`, the same as `stream()`. Raises NexusError."""
+        """Call a capability and return its value; with `stream`, the same as `stream()`. Raises NexusError, with what
+        came of a call that may have been paid for as `data["output"]`."""
         call = self.stream(peer, capability, input, stream=stream, **options)
         if stream:
             return call
         output = Pieces()
-        with call:
+        with kept(output, paid=options.get("max_price") is not None), call:
             for event in call:
                 if event.event != "progress":
                     output.add(event.data)

@@ -29,7 +29,7 @@ from nexusd.client.aio.stream import CallStream
 from nexusd.client.asks import Ask
 from nexusd.client.exchange import Feed, Params
 from nexusd.client.finding import find_socket
-from nexusd.client.invocation import invoke_params
+from nexusd.client.invocation import invoke_params, kept
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
 from nexusd_protocols.rpc import schema
@@ -213,12 +213,14 @@ class AsyncNexus(_Asking):
         input: Any = msgspec.UNSET,  # noqa: A002 - the field's name on the wire
         **options: Any,
     ) -> Any:
-        """Call a capability and return its value; `options` are those of `stream`. Raises NexusError."""
+        """Call a capability and return its value; `options` are those of `stream`. Raises NexusError, with what came of
+        a call that may have been paid for as `data["output"]`."""
         output = Pieces()
-        async with self.stream(peer, capability, input, **{"stream": False, **options}) as call:
-            async for event in call:
-                if event.event != "progress":
-                    output.add(event.data)
+        with kept(output, paid=options.get("max_price") is not None):
+            async with self.stream(peer, capability, input, **{"stream": False, **options}) as call:
+                async for event in call:
+                    if event.event != "progress":
+                        output.add(event.data)
         return output.value()
 
     async def serve(

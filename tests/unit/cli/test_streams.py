@@ -408,7 +408,7 @@ def test_stream_ends_its_line_before_anything_is_said(nexus, daemon, monkeypatch
     assert run(half, hang_up=True) == "half\nnexus: The daemon closed the connection\n  try again\n"
     paid = run(half, hang_up=True, options=("--max-price", "0.10"))
     assert "try again" not in paid
-    assert "whether it was paid for the daemon knows, once it runs again: see `nexus pay explain i`" in paid
+    assert "the daemon knows whether it was paid for: once it runs again, see `nexus pay explain i`" in paid
     for fields, told in (
         ({"state": "closed"}, "nothing was signed for it: call again"),
         ({"state": "waiting"}, "see `nexus pay explain i` before you call again"),

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from nexusd.client import AsyncNexus, CallError, NexusError
+from nexusd.services.capabilities.ports import CallFailed
 from tests.harness.door import Door, open_door
 from tests.harness.services import FakeEvents
 
@@ -48,6 +49,11 @@ async def upper(incoming: Any) -> None:
     while (piece := await incoming.receive()) is not None:
         if isinstance(piece[0], str):
             await incoming.emit("partial", piece[0].upper())
+
+
+async def broken(incoming: Any) -> None:
+    await incoming.emit("partial", "half")
+    raise CallFailed("OVEN", "it burns")
 
 
 async def endless(incoming: Any) -> None:
@@ -100,6 +106,17 @@ async def test_invoke(door: Door, run: Run) -> None:
         with pytest.raises(NexusError) as caught:
             await nexus.invoke("bob", "nothing")
         assert caught.value.code == "capability_unknown"
+
+    await run(door, work)
+
+
+async def test_what_came_of_a_paid_call_that_failed_goes_with_the_error(door: Door, run: Run) -> None:
+    door.fakes.capabilities.functions["broken"] = broken
+
+    async def work(nexus: AsyncNexus) -> None:
+        with pytest.raises(NexusError) as caught:
+            await nexus.invoke("bob", "broken", "x", max_price="0.10")
+        assert caught.value.data == {"remoteCode": "OVEN", "output": "half"}
 
     await run(door, work)
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from nexusd.client import CallError, Nexus, NexusError
+from nexusd.services.capabilities.ports import CallFailed
 from tests.harness.door import Door, open_door
 from tests.harness.services import FakeEvents
 
@@ -93,6 +94,25 @@ async def test_invoke_returns_the_value(door: Door) -> None:
     assert await use(door, lambda nexus: nexus.invoke("bob", "upper", "make me loud")) == "MAKE ME LOUD"
     assert await use(door, lambda nexus: nexus.invoke("bob", "upper", text)) == text.upper()
     assert await use(door, lambda nexus: nexus.invoke("bob", "upper", pieces=iter(["a", "b"]))) == "AB"
+
+
+async def broken(incoming: Any) -> None:
+    await incoming.emit("partial", "half")
+    raise CallFailed("OVEN", "it burns")
+
+
+@pytest.mark.parametrize(("max_price", "came"), [("0.10", {"output": "half"}), (None, {})])
+async def test_what_came_of_a_paid_call_that_failed_goes_with_the_error(
+    door: Door, max_price: str | None, came: Any
+) -> None:
+    door.fakes.capabilities.functions["broken"] = broken
+
+    def work(nexus: Nexus) -> None:
+        with pytest.raises(NexusError) as caught:
+            nexus.invoke("bob", "broken", "x", max_price=max_price)
+        assert caught.value.data == {"remoteCode": "OVEN", **came}
+
+    await use(door, work)
 
 
 async def test_invoke_streams(door: Door) -> None:
