@@ -145,7 +145,7 @@ def _type_of(described: dict[str, Any]) -> str:
         name = _last(described)
         return f"[{name}](#{markdown.anchor(name)})"
     if "enum" in described:
-        return ", ".join(markdown.code(str(word)) for word in described["enum"])
+        return ", ".join(markdown.code(str(word) or '""') for word in described["enum"])
     if "anyOf" in described:
         return " or ".join(_type_of(one) for one in described["anyOf"])
     if described.get("type") == "array":

@@ -14,7 +14,6 @@ from cyclopts import Parameter
 from nexusd.cli import stdin
 from nexusd.cli.options import STDIN
 from nexusd.cli.outcome import Answer, Incomplete, Stream
-from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import current
 from nexusd.cli.terminal import clean, counted, duration, piece, size
 from nexusd.cli.usage import UsageError
@@ -23,7 +22,7 @@ from nexusd.client.errors import NexusError
 from nexusd.client.invocation import kept
 from nexusd_protocols import limits
 from nexusd_protocols.invoke.output import Pieces
-from nexusd_protocols.rpc.schema import InvokeEnd, InvokeEvent, PaymentSummary
+from nexusd_protocols.rpc.schema import UNIT_WORDS, InvokeEnd, InvokeEvent, PaymentSummary
 
 if TYPE_CHECKING:
     from nexusd.client.stream import CallStream
@@ -208,7 +207,7 @@ def receipt_line(payment: PaymentSummary) -> str:
     sent = f", transaction {payment.transaction}" if payment.transaction else ""
     cost = f"{payment.amount} {payment.asset} on {payment.network}"
     if payment.unit:
-        cost += f" for {counted(payment.units, *UNIT_WORDS.get(payment.unit, (payment.unit, payment.unit)))}"
+        cost += f" for {counted(payment.units, *UNIT_WORDS[payment.unit])}"
     if payment.tabs > 1:
         cost += f" in {payment.tabs} tabs"
     return clean(f"{word[payment.state]} {cost}{sent}; {receipt} {payment.id}{note}")

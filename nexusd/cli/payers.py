@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from nexusd.cli.outcome import Answer
-from nexusd.cli.prices import UNIT_WORDS
 from nexusd.cli.session import call
 from nexusd.cli.terminal import clock, counted, pairs, short, size, table
 from nexusd.cli.times import moment
-from nexusd_protocols.rpc.schema import PayCleared, PayTrust, PayUsage, UsageView
+from nexusd_protocols.rpc.schema import UNIT_WORDS, PayCleared, PayTrust, PayUsage, UsageView
 
 
 def trust(peer: str | None = None, /) -> Answer[PayTrust]:
@@ -101,7 +100,7 @@ def _usage(found: PayUsage) -> str:
             one.capability,
             "they call us" if one.direction == "in" else "we call them",
             _calls(one),
-            counted(one.units, *UNIT_WORDS.get(one.unit, (one.unit, one.unit))) if one.unit else "",
+            counted(one.units, *UNIT_WORDS[one.unit]) if one.unit else "",
             f"{one.amount} {one.asset} on {one.network}" if one.asset else "nothing",
             size(one.input_bytes),
             size(one.output_bytes),

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from nexusd_protocols.rpc.schema import PriceView
-
-UNIT_WORDS: Final[Mapping[str, tuple[str, str]]] = {
-    "request": ("call", "calls"),
-    "second": ("second", "seconds"),
-    "chunk": ("piece", "pieces"),
-    "byte": ("byte", "bytes"),
-    "token_in": ("token of input", "tokens of input"),
-    "token_out": ("token of output", "tokens of output"),
-}
-"""What people call what is counted: one, and several."""
 
 
 def cost(prices: Sequence[PriceView], *, free: bool | None) -> list[str]:

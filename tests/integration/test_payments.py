@@ -164,7 +164,7 @@ def test_of_several_prices_the_cheapest_that_is_allowed_is_paid(allowed: Market)
     assert [(price["amount"], price["network"], price["unit"]) for price in offered["prices"]] == [
         ("0.1", "base", "call"),
         ("0.09", "base-sepolia", "call"),
-        ("0.001", "base", "chunk"),
+        ("0.001", "base", "piece"),
     ]
     assert "0.1 USDC on base, or 0.09 USDC on base-sepolia, or 0.001" in allowed.refused("several", "x")["message"]
     payment = allowed.buy("several", "hello")["payment"]

@@ -83,7 +83,7 @@ def test_tabs_follow_one_another_as_the_output_comes(fair: Fair) -> None:
     *pieces, last = fair.bob.cli_lines(*fair.argv("chat", "0.50"))
     assert [piece["data"] for piece in pieces] == list(range(1, 161))
     payment = last["end"]["payment"]
-    assert (payment["receipt"], payment["units"], payment["unit"], payment["tabs"]) == ("verified", 160, "chunk", 3)
+    assert (payment["receipt"], payment["units"], payment["unit"], payment["tabs"]) == ("verified", 160, "piece", 3)
     cost = millionths(payment["amount"])
     assert cost == 160_000
     fair.settled("chat")
@@ -97,7 +97,7 @@ def test_tabs_follow_one_another_as_the_output_comes(fair: Fair) -> None:
     assert 160_000 < millionths(explained["purchase"]["signed"]) <= 180_000
     assert [tab["key"] for tab in explained["tabs"]] == [row["key"] for row in charges]
     used = [row for row in fair.alice.cli("pay", "usage")["rows"] if row["capability"] == "chat"]
-    assert [(row["direction"], row["units"], row["unit"]) for row in used if row["units"]] == [("in", 160, "chunk")]
+    assert [(row["direction"], row["units"], row["unit"]) for row in used if row["units"]] == [("in", 160, "piece")]
 
 
 def test_a_call_goes_on_to_what_it_may_cost_and_says_so(fair: Fair) -> None:
@@ -122,7 +122,7 @@ TOKENS = """for i in 1 2 3; do echo '{"event":"token","data":"a b c d","units":4
     ("per", "price", "script", "units", "unit"),
     [
         ("byte", "0.000001", "head -c 30000 /dev/zero | tr '\\0' x", 30_000, "byte"),
-        ("10tokens", "0.001", TOKENS, 12, "token_out"),
+        ("10tokens", "0.001", TOKENS, 12, "token"),
         ("second", "0.001", "sleep 1.5; echo 1", 1, "second"),
     ],
     ids=["byte", "token", "second"],
@@ -137,7 +137,7 @@ def test_tabs_are_for_bytes_tokens_and_seconds(
     assert (payment["units"], payment["unit"], payment["receipt"]) == (units, unit, "verified")
     listed = fair.alice.cli("capability", "list")["capabilities"]
     (shown,) = [each["prices"][0] for each in listed if each["name"] == name]
-    assert (shown["unit"], shown["per"]) == (unit, 10 if unit == "token_out" else 1)
+    assert (shown["unit"], shown["per"]) == (unit, 10 if unit == "token" else 1)
 
 
 @pytest.mark.slow

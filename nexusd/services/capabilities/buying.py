@@ -106,7 +106,7 @@ def paid(payment: Payment | None, end: End) -> dict[str, Any]:
     units, unit = payment.used
     if end.payment.unit and end.payment.receipt.startswith("verified"):
         # what came; a tab may have been signed for more, since it begins with so much
-        units, unit = end.payment.units, end.payment.unit
+        units = end.payment.units
     return {
         "payment": end.payment.id,
         "asset": payment.asset,

@@ -22,6 +22,7 @@ from nexusd.services.payments.payment import Chosen, Payment
 from nexusd.services.payments.policies import Policies
 from nexusd.services.payments.receipts import verdict
 from nexusd.services.ports import Emit, Entropy, LiveEvent, WallClock
+from nexusd.services.prices import unit_of
 from nexusd.services.trade import Ended, Wish
 from nexusd.store.ledger import Purchases
 from nexusd.store.ledger.purchases import Intended, NeedsApproval, Resumed
@@ -464,7 +465,7 @@ def _used(jws: str) -> dict[str, Any]:
     found = receipt.verify(jws) if jws else None
     if not isinstance(found, receipt.Receipt) or found.usage.unit is msgspec.UNSET:
         return {}
-    return {"units": found.usage.units, "unit": found.usage.unit}
+    return {"units": found.usage.units, "unit": unit_of(found.usage.unit)}
 
 
 def _read(wish: Wish, tokens: Tokens) -> Required | Refusal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from nexusd.services.payments.sale import Sale
 from nexusd.services.payments.shop import Shop
 from nexusd.services.payments.trust import Payers, Trust, units
 from nexusd.services.ports import WallClock
+from nexusd.services.prices import terms_unit
 from nexusd.services.trade import Offers
 from nexusd.store.ledger import Ledger
 from nexusd_protocols import limits
@@ -23,19 +24,16 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import events
 from nexusd_protocols.payments.address import Address, checksummed, parse_address
 from nexusd_protocols.payments.tab import AHEAD
-from nexusd_protocols.payments.terms import Binding, PriceTerms, Unit
+from nexusd_protocols.payments.terms import Binding, PriceTerms
 from nexusd_protocols.payments.tokens import Token, Tokens, network_name, parse_network
 from nexusd_protocols.rpc.codes import Refusal
-from nexusd_protocols.rpc.schema import PriceSpec, PriceUnit
+from nexusd_protocols.rpc.schema import PriceSpec
 
 WINDOW_S: Final = 600
 """The longest window that is asked for: what payers allow unless they say otherwise."""
 
 FREE: Final = "0"
 """The amount of what costs nothing, however it was written."""
-
-UNITS: Final[Mapping[PriceUnit, Unit]] = {"piece": "chunk", "byte": "byte", "token": "token_out", "second": "second"}
-"""As terms name them."""
 
 
 class Till:
@@ -152,7 +150,8 @@ class Till:
                 binding=binding,
             )
         cap = self._cap(spec, token)
-        ahead = -(-AHEAD[UNITS[spec.unit]] * price // spec.per)
+        unit = terms_unit(spec.unit)
+        ahead = -(-AHEAD[unit] * price // spec.per)
         tab = PriceTerms(
             capability=name,
             token=token,
@@ -161,7 +160,7 @@ class Till:
             max_timeout_s=WINDOW_S,
             binding=binding,
             flow="tab",
-            unit=UNITS[spec.unit],
+            unit=unit,
             unit_price=price,
             per=spec.per,
             ahead=min(cap, max(2, ahead)),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from nexusd.services.prices import unit_of
 from nexusd.store.ledger.metering import Meter
 from nexusd_protocols.payments import money, x402
 from nexusd_protocols.payments.address import checksummed
@@ -210,7 +211,7 @@ def usage_view(meter: Meter, tokens: Tokens) -> schema.UsageView:
         output_bytes=meter.output_bytes,
         duration_ms=meter.duration_ms,
         units=meter.units,
-        unit=meter.unit,
+        unit=unit_of(meter.unit) if meter.unit else "",
         amount=amount_text(meter.amount, meter.asset, tokens) if paid else "",
         asset=asset_text(meter.asset, tokens) if paid else "",
         network=network_text(meter.asset) if paid else "",

@@ -122,7 +122,7 @@ def test_prices_as_they_are_typed(nexus, daemon, args, prices):
 
 def test_what_is_served_for_which_prices_is_said(nexus, daemon):
     one = schema.PriceView(amount="0.1", asset="USDC", network="base", pay_to="0xab")
-    other = schema.PriceView(amount="0.001", asset="USDC", network="base", unit="chunk", cap="1", pay_to="0xab")
+    other = schema.PriceView(amount="0.001", asset="USDC", network="base", unit="piece", cap="1", pay_to="0xab")
     daemon.script["capability.serve"] = schema.Capability(name="x", available=True, free=False, prices=[one, other])
     networks = [
         schema.NetworkState(network="base", online=True, settles=False, problem="the wallet is locked"),

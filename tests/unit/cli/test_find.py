@@ -55,7 +55,7 @@ PAID = replace(
     peer_id=MALLORY,
     name=None,
     free=False,
-    prices=[PRICE, schema.PriceView(amount="0.001", asset="USDC", network="polygon", unit="chunk", cap="0.5")],
+    prices=[PRICE, schema.PriceView(amount="0.001", asset="USDC", network="polygon", unit="piece", cap="0.5")],
     queue_ms=0,
 )
 BARE = schema.FoundProvider(peer_id=MALLORY, connected=False, confirmed=False, source="presence")
@@ -243,7 +243,7 @@ HOSTILE = [
                     name=EVIL,
                     description=EVIL,
                     rate_limit=EVIL,
-                    prices=[schema.PriceView(amount="1", asset=EVIL, network=EVIL, unit=EVIL)],
+                    prices=[schema.PriceView(amount="1", asset=EVIL, network=EVIL)],
                 )
             ],
         ),
@@ -257,8 +257,9 @@ HOSTILE = [
         ({"network": "polygon"}, "0.1 USDC on polygon"),
         ({"known": False, "amount": "100000"}, "100000 smallest units of USDC on base"),
         ({"network": ""}, "0.1 USDC on a network that is not named"),
-        ({"unit": "token_out", "per": 1000000}, "0.1 USDC for 1000000 tokens of output on base"),
-        ({"unit": "lap", "cap": "2"}, "0.1 USDC a lap, by tabs of 2 USDC at most, on base"),
+        ({"unit": "token", "per": 1000000}, "0.1 USDC for 1000000 tokens of output on base"),
+        ({"unit": "piece", "cap": "2"}, "0.1 USDC a piece, by tabs of 2 USDC at most, on base"),
+        ({"unit": "other"}, "0.1 USDC a unit that is not known here on base"),
     ],
 )
 def test_a_price_in_words(nexus, daemon, changes, shown):

@@ -327,7 +327,7 @@ def test_a_failed_call_says_the_providers_word(nexus, daemon):
 
 def test_what_came_of_a_paid_call_that_ends_early_is_shown(nexus, daemon):
     paid = schema.PaymentSummary(
-        id="i", state="paid", amount="0.05", asset="USDC", network="base", pay_to="0x", tabs=1, units=5, unit="chunk"
+        id="i", state="paid", amount="0.05", asset="USDC", network="base", pay_to="0x", tabs=1, units=5, unit="piece"
     )
     error = {"code": "price_reached", "message": "The call has cost what it may"}
     method, end = ended(error=error)

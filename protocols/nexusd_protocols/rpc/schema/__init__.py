@@ -102,6 +102,7 @@ from nexusd_protocols.rpc.schema.node import (
     UnsubscribeParams,
 )
 from nexusd_protocols.rpc.schema.payments import (
+    UNIT_WORDS,
     ChargeTotal,
     ChargeView,
     LevelView,
@@ -131,6 +132,7 @@ from nexusd_protocols.rpc.schema.payments import (
     PurchaseList,
     PurchaseView,
     TabView,
+    Unit,
     UsageView,
     WalletBackup,
     WalletBalance,
@@ -202,6 +204,7 @@ __all__ = [
     "METHODS",
     "NOTIFICATIONS",
     "PROVIDER_METHODS",
+    "UNIT_WORDS",
     "Acting",
     "AgentFound",
     "Ban",
@@ -357,6 +360,7 @@ __all__ = [
     "SubscriptionEnded",
     "TabView",
     "TopicScore",
+    "Unit",
     "UnsubscribeParams",
     "UsageView",
     "WalletBackup",

@@ -6,6 +6,7 @@ and neither it nor a key ever comes out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -20,7 +21,19 @@ Decimal = Annotated[str, Meta(max_length=96)]
 Network = Annotated[str, Meta(min_length=1, max_length=64)]
 """base, base-sepolia, ethereum, polygon, or eip155:<chain id>."""
 PriceUnit = Literal["piece", "byte", "token", "second"]
-"""What a tab counts: of output, of output, of output as its provider reports it, of work."""
+"""What a tab of this daemon counts: of output, of output, of output as its provider reports it, of work."""
+Unit = Literal["call", PriceUnit, "token_in", "other"]
+"""What is paid for: a call, or what a tab counts. Others may count tokens of input, and what is not known here."""
+UNIT_WORDS: Final[Mapping[Unit, tuple[str, str]]] = {
+    "call": ("call", "calls"),
+    "piece": ("piece", "pieces"),
+    "byte": ("byte", "bytes"),
+    "token": ("token of output", "tokens of output"),
+    "second": ("second", "seconds"),
+    "token_in": ("token of input", "tokens of input"),
+    "other": ("unit that is not known here", "units that are not known here"),
+}
+"""What people call them: one, and several."""
 Level = Literal["offender", "stranger", "known", "trusted"]
 """Of a payer."""
 PurchaseId = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -51,7 +64,7 @@ class PriceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     amount: str
     asset: str
     network: str
-    unit: str = "call"
+    unit: Unit = "call"
     per: int = 1
     cap: str | None = None
     pay_to: str | None = None
@@ -64,20 +77,10 @@ class PriceView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         where = f"on {self.network}" if self.network else "on a network that is not named"
         if self.unit == "call":
             return f"{money(self.amount)} {where}"
-        one, many = _UNITS.get(self.unit, (self.unit, self.unit))
+        one, many = UNIT_WORDS[self.unit]
         of = f"a {one}" if self.per == 1 else f"for {self.per} {many}"
         most = "" if self.cap is None else f", by tabs of {money(self.cap)} at most,"
         return f"{money(self.amount)} {of}{most} {where}"
-
-
-_UNITS: Final = {
-    "second": ("second", "seconds"),
-    "chunk": ("piece", "pieces"),
-    "byte": ("byte", "bytes"),
-    "token_in": ("token of input", "tokens of input"),
-    "token_out": ("token of output", "tokens of output"),
-}
-"""What people call the units of tabs: one, and several."""
 
 
 class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -97,7 +100,7 @@ class PaymentSummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     note: str = ""
     tabs: int = 0
     units: int = 0
-    unit: str = ""
+    unit: Literal[Unit, ""] = ""
 
 
 # --- the wallet -----------------------------------------------------------------------------------------------------
@@ -443,7 +446,7 @@ class UsageView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     output_bytes: int
     duration_ms: int
     units: int
-    unit: str
+    unit: Literal[Unit, ""]
     amount: str
     asset: str
     network: str

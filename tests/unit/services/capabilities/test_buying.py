@@ -20,7 +20,7 @@ def ended(state: Any, **fields: Any) -> End:
 
 
 def test_what_came_is_recorded_by_the_receipt_and_not_by_what_a_tab_began_with() -> None:
-    assert paid(SIGNED, ended("paid", units=8, unit="chunk", receipt="verified")) == {
+    assert paid(SIGNED, ended("paid", units=8, unit="piece", receipt="verified")) == {
         "payment": "p",
         "asset": SIGNED.asset,
         "amount": 20_000,
@@ -28,7 +28,7 @@ def test_what_came_is_recorded_by_the_receipt_and_not_by_what_a_tab_began_with()
         "unit": "chunk",
     }
     assert paid(SIGNED, ended("pending"))["units"] == 20, "without a receipt"
-    assert paid(SIGNED, ended("paid", units=8, unit="chunk", receipt="forged"))["units"] == 20
+    assert paid(SIGNED, ended("paid", units=8, unit="piece", receipt="forged"))["units"] == 20
 
 
 @pytest.mark.parametrize("state", ["unused", "unknown"])

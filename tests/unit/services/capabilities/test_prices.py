@@ -83,7 +83,7 @@ async def test_programs_are_told_the_price_apart_from_the_words(max_price):
     refused = await asked(demanded, max_price)
     assert refused.code == ("payment_required" if max_price is None else "payment_refused")
     shown = [(each.amount, each.asset, each.network, each.unit, each.per) for each in refused.data["prices"]]
-    assert shown == [("0.1", "USDC", "base", "call", 1), ("0.000005", "USDC", "base", "chunk", 1000)]
+    assert shown == [("0.1", "USDC", "base", "call", 1), ("0.000005", "USDC", "base", "piece", 1000)]
     assert max_price is None or refused.data["reason"] == "over_what_the_call_allows"
 
 

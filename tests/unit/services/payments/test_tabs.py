@@ -55,7 +55,7 @@ async def test_a_stranger_goes_on_from_tab_to_tab_and_one_receipt_names_them_all
             "verified",
             4,
             700,
-            "chunk",
+            "piece",
         )
         bought = await market.buyer.purchases.get(summary.id)
         assert bought is not None
