@@ -67,10 +67,9 @@ class Overdue:
 
     # --- where there is a node ----------------------------------------------------------------------------------------
     async def _ask(self, token: Token, now: int) -> int:
-        asset = f"{token.network}/{token.address.hex()}"
         rows = await self._purchases.overdue(now, LOOKED_AT, network=token.network)
-        rows = [row for row in rows if row.intent.asset == asset]
-        rows += await self._purchases.doubted(now, LOOKED_AT, asset=asset)
+        rows = [row for row in rows if row.intent.asset == token.asset_id]
+        rows += await self._purchases.doubted(now, LOOKED_AT, asset=token.asset_id)
         answered = 0
         rows = [row for row in rows if self._is_time(row, now) and not self._under_way(row.intent.id)]
         for row in rows[:ASKED_AT_ONCE]:

@@ -48,7 +48,7 @@ class Payment:
     ) -> None:
         token = chosen.terms.token
         self.pay = pay
-        self.asset = f"{token.network}/{token.address.hex()}"
+        self.asset = token.asset_id
         self._purse = purse
         self._wish = wish
         self._chosen = chosen

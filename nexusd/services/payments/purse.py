@@ -262,7 +262,7 @@ class Purse:
             peer=wish.peer,
             capability=wish.capability,
             request=wish.request,
-            asset=f"{terms.token.network}/{terms.token.address.hex()}",
+            asset=terms.token.asset_id,
             pay_to=terms.pay_to,
             amount=wanted.amount,
             cost=measured(wanted.amount, terms.token.decimals),

@@ -151,7 +151,7 @@ class Payments:
         what became of it."""
         ledger = self._store.ledger
         online = [token for token in self._tokens if self._chains.online(token.chain_id)]
-        asked = [f"{token.network}/{token.address.hex()}" for token in online]
+        asked = [token.asset_id for token in online]
         taken_up = sum([await ledger.take_up(agent.id, asked, now) for agent in self._agents])
         given_up = await ledger.give_up(asked, now)
         if taken_up or given_up:
