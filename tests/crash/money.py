@@ -19,7 +19,7 @@ from nexusd_protocols.payments.transaction import Transaction
 from tests.crash.scenes import Done, Scene, acknowledged, attempt
 from tests.unit.protocols.payments.charges import ASSET, INPUT, NOW, WIDE, entry
 from tests.unit.store.messages import invocation
-from tests.unit.store.payments import intent, pay, signed, within
+from tests.unit.store.payments import intent, pay, signed, sums, within
 from tests.unit.store.people import ALICE
 
 USDC: Final = f"eip155:8453/{ASSET.hex()}"
@@ -51,9 +51,9 @@ async def check_reserved(store: Store, done: Done) -> None:
     for number in range(3):
         answer = await _reserve(store, number)
         assert isinstance(answer, Known if number in known else Reserved), "reserved twice"
-    assert (await store.ledger.sums(USDC)).owed == 300
+    assert (await sums(store, USDC)).owed == 300
     assert (await store.ledger.recover(NOW)).released == 3
-    assert (await store.ledger.sums(USDC)).owed == 0
+    assert (await sums(store, USDC)).owed == 0
 
 
 # --- due --------------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ async def check_owed(store: Store, done: Done) -> None:
         if kept and row.delivered is not Delivered.ALL:
             assert resumable(row)
             assert answer.charge.state is State.DUE, "it would be charged again"
-    assert (await store.ledger.sums(USDC)).owed == 400
+    assert (await sums(store, USDC)).owed == 400
 
 
 # --- tabs -------------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ async def check_settled(store: Store, done: Done) -> None:
     if raw:
         assert two.state is State.SUBMITTED
         assert two.transaction in (_FIRST.hash, _SECOND.hash)
-        assert await store.ledger.highest_nonce("eip155:8453", "ab" * 20) == 7
+        assert (await store.ledger.account_transactions("eip155:8453", "ab" * 20, 0, 9))[-1].account_nonce == 7
     assert ("settled" not in tried) or (one.state, one.block) == (State.SETTLED, 40)
     assert ("lost" not in tried) or three.state is State.LOST
     assert (one.result, two.result) == (RESULT, RESULT)

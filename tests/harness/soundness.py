@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from nexusd.store import Store
-from nexusd.store.ledger.charge_rows import ALL_PAYERS, CHARGE_SELECT, Sums, asset_of, charge_row, parts_of, read_sums
+from nexusd.store.ledger.charge_rows import ALL_PAYERS, CHARGE_SELECT, Sums, charge_row, parts_of, read_sums
 from nexusd_protocols.content.block import read_block
 from nexusd_protocols.content.cid import Cid
 from nexusd_protocols.history.bounds import hour_of
@@ -140,7 +140,7 @@ def _ledger_faults(connection: apsw.Connection) -> list[str]:
         charge = charge_row(*columns)
         parts = key_parts(charge.entry.key)
         added = astuple(parts_of(charge))
-        for name in ((asset_of(charge.entry.key), parts.payer), (asset_of(charge.entry.key), ALL_PAYERS)):
+        for name in ((parts.asset_id, parts.payer), (parts.asset_id, ALL_PAYERS)):
             before = astuple(true.get(name, Sums()))
             true[name] = Sums(*(one + other for one, other in zip(before, added, strict=True)))
         if charge.state in OWED and charge.delivered is Delivered.NOTHING:

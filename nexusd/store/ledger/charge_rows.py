@@ -62,12 +62,6 @@ class Sums:
     losses: int = 0
 
 
-def asset_of(key: str) -> str:
-    """`eip155:<chain>/<contract>` of a ledger key."""
-    parts = key_parts(key)
-    return f"{parts.network}/{parts.asset}"
-
-
 def charge_row(
     position: int,
     key: str,
@@ -205,7 +199,7 @@ def read_owing(connection: apsw.Connection, entry: Reservation) -> Owing:
     """What is owed in the asset of an authorisation: by its payer, by the peer that shows it, and by all. A peer may
     have accounts without end."""
     parts = key_parts(entry.key)
-    asset = f"{parts.network}/{parts.asset}"
+    asset = parts.asset_id
     one = read_sums(connection, asset, parts.payer)
     every = read_sums(connection, asset, ALL_PAYERS)
     shown: Any = connection.execute(OWED_BY_PEER, (entry.peer, f"{asset}/", f"{asset}0")).fetchall()
@@ -231,8 +225,9 @@ def _move_sums(connection: apsw.Connection, before: Charge | None, after: Charge
     gone, come = parts_of(before), parts_of(after)
     if gone == come:
         return
-    asset = asset_of(after.entry.key)
-    for payer in (key_parts(after.entry.key).payer, ALL_PAYERS):
+    parts = key_parts(after.entry.key)
+    asset = parts.asset_id
+    for payer in (parts.payer, ALL_PAYERS):
         sums = read_sums(connection, asset, payer)
         moved = Sums(
             owed=sums.owed - gone.owed + come.owed,

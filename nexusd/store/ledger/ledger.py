@@ -17,22 +17,27 @@ import msgspec
 from nexusd.store.database import Database
 from nexusd.store.ledger import settlements, standings
 from nexusd.store.ledger.charge_rows import (
-    ALL_PAYERS,
     CHARGE_SELECT,
-    Sums,
-    asset_of,
     charge_row,
     read_charge,
     read_owing,
-    read_sums,
     write_charge,
 )
 from nexusd.store.paging import Page, PagedQuery
 from nexusd_protocols import limits
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.payments import charge as rules
-from nexusd_protocols.payments.address import Address
-from nexusd_protocols.payments.charge import Charge, Exposure, Known, Refused, Reservation, Reserved, Result, State
+from nexusd_protocols.payments.charge import (
+    Charge,
+    Exposure,
+    Known,
+    Refused,
+    Reservation,
+    Reserved,
+    Result,
+    State,
+    key_parts,
+)
 from nexusd_protocols.payments.transaction import Transaction
 
 AT_ONCE: Final = 200
@@ -42,7 +47,6 @@ RELEASED_KEPT: Final = 1024
 One peer makes eighty a second."""
 
 ALL: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ?", charge_row)
-IN_STATE: Final = PagedQuery(CHARGE_SELECT + " WHERE agent = ? AND state = ?", charge_row)
 AT_WORK: Final = CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND position > ? ORDER BY position LIMIT ?"
 LEFT_RESERVED: Final = (
     CHARGE_SELECT + " WHERE (working = 1 OR state = 'reserved') AND position > 0 AND +state = 'reserved'"
@@ -205,15 +209,11 @@ class Ledger:
         return await self._database.write(write)
 
     # --- settlement ---------------------------------------------------------------------------------------------------
-    async def next_due(
-        self, now: int, limit: int, *, network: str | None = None, urgent_s: int = limits.PAYMENT_SETTLING_S
-    ) -> Sequence[Charge]:
+    async def next_due(self, now: int, limit: int, *, network: str | None = None) -> Sequence[Charge]:
         """What is due or submitted and not postponed, the first to end first, without the data of results; of more than
-        `limit` what is submitted before the rest. A tab that still grows is left out until its end is `urgent_s`
-        away."""
-        return await self._database.read(
-            lambda connection: settlements.charges_due(connection, network, now, urgent_s, limit)
-        )
+        `limit` what is submitted before the rest. A tab that still grows is left out until its end is
+        `limits.PAYMENT_SETTLING_S` away."""
+        return await self._database.read(lambda connection: settlements.charges_due(connection, network, now, limit))
 
     async def submitted(
         self,
@@ -279,14 +279,6 @@ class Ledger:
         """Those that were made to settle a charge, the newest last."""
         return await self._database.read(lambda connection: settlements.transactions_of(connection, key))
 
-    async def transaction(self, hash_: str) -> Transaction | None:
-        """The one with that hash."""
-        return await self._database.read(lambda connection: settlements.transaction_of(connection, hash_))
-
-    async def highest_nonce(self, network: str, account: str) -> int | None:
-        """The highest account nonce of any transaction that was kept."""
-        return await self._database.read(lambda connection: settlements.highest_nonce(connection, network, account))
-
     async def account_transactions(
         self, network: str, account: str, from_nonce: int, limit: int
     ) -> Sequence[Transaction]:
@@ -324,17 +316,12 @@ class Ledger:
         def read(connection: apsw.Connection) -> list[Total]:
             found: dict[tuple[str, str], tuple[int, int]] = {}
             for key, state, amount in connection.execute(TOTALS, (agent,)):
-                name = asset_of(key), state
+                name = key_parts(key).asset_id, state
                 charges, total = found.get(name, (0, 0))
                 found[name] = charges + 1, total + int(amount)
             return [Total(asset, State(state), *sums) for (asset, state), sums in sorted(found.items())]
 
         return await self._database.read(read)
-
-    async def sums(self, asset: str, payer: Address | None = None) -> Sums:
-        """What a payer owes, paid and took back in an asset (`eip155:<chain>/<contract, lower hex>`); or all payers."""
-        name = ALL_PAYERS if payer is None else payer.hex()
-        return await self._database.read(lambda connection: read_sums(connection, asset, name))
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
     async def recover(self, now: int) -> Recovered:
@@ -423,19 +410,12 @@ class Ledger:
         return await self._database.write(write)
 
     async def list(
-        self,
-        agent: AgentId,
-        *,
-        state: State | None = None,
-        after: int | None = None,
-        before: int | None = None,
-        limit: int,
+        self, agent: AgentId, *, after: int | None = None, before: int | None = None, limit: int
     ) -> Page[Charge]:
         """A page of an agent's charges, oldest first, without the data of results: behind `after`, or up to before
         `before`, or the newest."""
-        query, bindings = (ALL, (agent,)) if state is None else (IN_STATE, (agent, state))
         return await self._database.read(
-            lambda connection: query.read(connection, bindings, after=after, before=before, limit=limit)
+            lambda connection: ALL.read(connection, (agent,), after=after, before=before, limit=limit)
         )
 
 

@@ -27,7 +27,6 @@ from nexusd.store.settings import NODE
 from nexusd_protocols.identity import AgentId
 from nexusd_protocols.payments import policy
 from nexusd_protocols.payments import purchase as rules
-from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.policy import Ask, Decision, Refuse, Spent
 from nexusd_protocols.payments.purchase import Intent, PurchaseRow, PurchaseState, PurchaseStateError, Signed
 
@@ -51,7 +50,6 @@ DOUBTED: Final = (
 FITTING: Final = "SELECT count(*), min(purchase) FROM purchases WHERE purchase >= ? AND purchase < ? AND agent = ?"
 _LAST: Final = "\U0010ffff"
 """Behind whatever an id goes on with."""
-BY_KEY: Final = PURCHASE_SELECT + " WHERE key = ? AND key <> '' LIMIT 1"
 
 
 Judge = Callable[[Spent], Decision]
@@ -67,10 +65,9 @@ class Intended:
 
 @dataclass(frozen=True, slots=True)
 class NeedsApproval:
-    """The budget is taken, and a person is to decide, for `reason` (see `policy.Ask`)."""
+    """The budget is taken, and a person is to decide."""
 
     row: PurchaseRow
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,7 @@ class Purchases:
                 changed_at=now,
             )
             row = write_purchase(connection, None, row)
-            return NeedsApproval(row, verdict.reason) if isinstance(verdict, Ask) else Intended(row)
+            return NeedsApproval(row) if asks else Intended(row)
 
         return await self._database.write(write)
 
@@ -197,15 +194,6 @@ class Purchases:
         """All that was signed for a purchase, in order; more than one only of a call with several tabs."""
         return await self._database.read(lambda connection: read_tabs(connection, row))
 
-    async def of_key(self, key: str) -> PurchaseRow | None:
-        """The purchase that an authorisation was signed for."""
-
-        def read(connection: apsw.Connection) -> PurchaseRow | None:
-            columns: Any = connection.execute(BY_KEY, (key,)).fetchone()
-            return None if columns is None else purchase_row(*columns)
-
-        return await self._database.read(read)
-
     async def approvals(self, agent: AgentId, limit: int) -> list[PurchaseRow]:
         """What waits for a person, the oldest first."""
         return await self._rows(WAITING, agent, limit)
@@ -220,9 +208,9 @@ class Purchases:
         nothing: the chain knows."""
         return await self._rows(DOUBTED, asset, now // 1000, limit)
 
-    async def spent_view(self, agent: AgentId, now: int, *, pay_to: Address | None = None) -> Spent:
-        """What counts as spent now; `payee` of it to `pay_to`."""
-        return await self._database.read(lambda connection: read_spent(connection, agent, pay_to or b"", now))
+    async def spent_view(self, agent: AgentId, now: int) -> Spent:
+        """What counts as spent now, whoever it went to."""
+        return await self._database.read(lambda connection: read_spent(connection, agent, b"", now))
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
     async def stop(self, stopped: bool) -> None:

@@ -8,13 +8,12 @@ from typing import Any, Final
 import apsw
 
 from nexusd.store.ledger.charge_rows import CHARGE_SELECT, charge_row
+from nexusd_protocols import limits
 from nexusd_protocols.payments.charge import Charge, State
 from nexusd_protocols.payments.transaction import Transaction
 
 _SELECT: Final = "SELECT network, account, account_nonce, tx, raw, made_at FROM settlements"
 OF_CHARGE: Final = _SELECT + " JOIN settlement_charges ON settlement = position WHERE charge = ? ORDER BY settlement"
-BY_HASH: Final = _SELECT + " WHERE tx = ?"
-HIGHEST: Final = "SELECT max(account_nonce) FROM settlements WHERE network = ? AND account = ?"
 DUE: Final = (
     CHARGE_SELECT + " WHERE state IN ('due', 'submitted') AND +state = ? AND valid_before > ? AND next_at <= ?"
     " AND (tab = 0 OR working = 0 OR valid_before <= ?) AND +key >= ? AND +key < ? ORDER BY valid_before LIMIT ?"
@@ -58,25 +57,13 @@ def transactions_of(connection: apsw.Connection, key: str) -> list[Transaction]:
     return [_transaction(*columns) for columns in connection.execute(OF_CHARGE, (charge,))]
 
 
-def transaction_of(connection: apsw.Connection, hash_: str) -> Transaction | None:
-    """The one with that hash."""
-    columns: Any = connection.execute(BY_HASH, (hash_,)).fetchone()
-    return None if columns is None else _transaction(*columns)
-
-
-def highest_nonce(connection: apsw.Connection, network: str, account: str) -> int | None:
-    """The highest account nonce that was ever used."""
-    found: Any = connection.execute(HIGHEST, (network, account)).get
-    return None if found is None else int(found)
-
-
-def charges_due(connection: apsw.Connection, network: str | None, now: int, urgent_s: int, limit: int) -> list[Charge]:
+def charges_due(connection: apsw.Connection, network: str | None, now: int, limit: int) -> list[Charge]:
     """What is to be settled, the first to end first. A tab that still grows waits until its end is near. Where there is
     more than `limit`, what is on its way is among it before all else: what is not seen to be, loses its place."""
     first, last = _keys_of(network)
     rows: list[Charge] = []
     for state in (State.SUBMITTED, State.DUE):
-        bindings = (state, -1, now, now // 1000 + urgent_s, first, last, limit - len(rows))
+        bindings = (state, -1, now, now // 1000 + limits.PAYMENT_SETTLING_S, first, last, limit - len(rows))
         found: Any = connection.execute(DUE, bindings)
         rows += [charge_row(*columns) for columns in found]
     return sorted(rows, key=lambda row: row.entry.authorization.valid_before)

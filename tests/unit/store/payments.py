@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from nexusd.store import Store
+from nexusd.store.ledger.charge_rows import ALL_PAYERS, Sums, read_sums
+from nexusd.store.ledger.purchase_rows import read_spent
+from nexusd_protocols.identity import AgentId
 from nexusd_protocols.ids import CapabilityName
+from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.policy import Ask, Decision, Pay, Refuse, Spent
 from nexusd_protocols.payments.purchase import Intent, Signed
@@ -56,3 +61,14 @@ def within(limit: int, cost: int) -> Any:
         return Pay() if spent.day + cost <= limit else Refuse("over_limit_of_day")
 
     return judge
+
+
+async def sums(store: Store, asset: str, of: Address | None = None) -> Sums:
+    """What is kept of what a payer owes, paid and took back in an asset; or all payers."""
+    name = ALL_PAYERS if of is None else of.hex()
+    return await store.database.read(lambda connection: read_sums(connection, asset, name))
+
+
+async def spent_by(store: Store, agent: AgentId, now: int, pay_to: Address) -> Spent:
+    """What a policy is shown before it agrees to a purchase from that payee."""
+    return await store.database.read(lambda connection: read_spent(connection, agent, pay_to, now))
