@@ -44,7 +44,7 @@ class Overdue:
         chains: Chains,
         tokens: Tokens,
         clock: WallClock,
-        under_way: Callable[[str], bool] = lambda _purchase: False,
+        under_way: Callable[[str], bool],
     ) -> None:
         """`under_way` as `Purse.is_under_way`: a call may go on under another tab when the one before is over."""
         self._purchases = purchases

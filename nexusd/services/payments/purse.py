@@ -54,11 +54,6 @@ Advertised = Callable[[PeerId, str], Sequence[Price]]
 Holds = Callable[[Token, Address], Awaitable[int | None]]
 """What an account has of a token, in its smallest unit; None where nobody can tell."""
 
-
-async def _unknown(_token: Token, _holder: Address) -> int | None:
-    return None
-
-
 SALT_BYTES: Final = 32
 OTHER_REQUEST: Final = (
     "What was paid for under this id was asked for otherwise: --stream, --text, --max-duration, --max-input and "
@@ -83,9 +78,9 @@ class Purse:
         entropy: Entropy,
         emit: Emit,
         account: Callable[[], Account | None],
-        published_prices: Advertised = lambda _peer, _capability: (),
-        holds: Holds = _unknown,
-        has_wallet: Callable[[], bool] = lambda: True,
+        published_prices: Advertised,
+        holds: Holds,
+        has_wallet: Callable[[], bool],
     ) -> None:
         self._purchases = purchases
         self._policies = policies

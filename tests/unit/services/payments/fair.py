@@ -22,9 +22,10 @@ from nexusd_protocols.ids import CapabilityName
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.ndjson import json_size
 from nexusd_protocols.payments import binding, receipt
+from nexusd_protocols.payments.address import Address
 from nexusd_protocols.payments.charge import Charge
 from nexusd_protocols.payments.terms import PriceTerms
-from nexusd_protocols.payments.tokens import Tokens
+from nexusd_protocols.payments.tokens import Token, Tokens
 from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.paying import PAYER, tab_price
@@ -167,7 +168,14 @@ class Fair:
             entropy=lambda size: next(self.salts).to_bytes(size),
             emit=lambda _: None,
             account=lambda: PAYER,
+            published_prices=lambda _peer, _capability: (),
+            holds=self._holds,
+            has_wallet=lambda: True,
         )
+
+    async def _holds(self, _token: Token, _holder: Address) -> int | None:
+        await trio.lowlevel.checkpoint()
+        return None
 
     @property
     def chains(self) -> FakeChains:

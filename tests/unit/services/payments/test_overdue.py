@@ -51,7 +51,7 @@ class Books:
         self.chains: Any = Chains()
         self.now = UNTIL * 1000 + 1000
         self.asset = asset
-        self.overdue = Overdue(store.purchases, self.chains, Tokens(), lambda: self.now)
+        self.overdue = Overdue(store.purchases, self.chains, Tokens(), lambda: self.now, lambda _purchase: False)
 
     async def sign(self, number: int, **fields: Any) -> Any:
         what = intent(number, **{"asset": self.asset, **fields})
