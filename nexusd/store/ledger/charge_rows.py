@@ -15,8 +15,8 @@ from nexusd_protocols.payments.charge import LIVE, Charge, Delivered, Owing, Res
 
 CHARGE_SELECT: Final = (
     "SELECT position, key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature, tab,"
-    " bound, state, working, attempts, delivered, result_digest, result_size, result_kept, result_ref, receipt, tx,"
-    " block, reason, created_at, changed_at, number, input FROM charges"
+    " bound, state, working, attempts, delivered, result_digest, result_size, receipt, tx, block, reason, created_at,"
+    " changed_at, number, input FROM charges"
 )
 BY_KEY: Final = CHARGE_SELECT + " WHERE key = ?"
 RESULT: Final = "SELECT data FROM charge_results WHERE charge = ?"
@@ -31,14 +31,14 @@ _LAST_SECOND: Final = 1 << 62
 
 _INSERT: Final = (
     "INSERT INTO charges (key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature,"
-    " tab, bound, state, working, attempts, delivered, result_digest, result_size, result_kept, result_ref, receipt,"
-    " tx, block, reason, created_at, changed_at, number, input)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " tab, bound, state, working, attempts, delivered, result_digest, result_size, result_kept, receipt, tx, block,"
+    " reason, created_at, changed_at, number, input, result_ref)"  # the last says nothing any more
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
 )
 _UPDATE: Final = (
     "UPDATE charges SET pay_to = ?, amount = ?, valid_after = ?, valid_before = ?, signature = ?, bound = ?, state = ?,"
     " working = ?, attempts = ?, delivered = ?, result_digest = ?, result_size = ?, result_kept = result_kept OR ?,"
-    " result_ref = ?, receipt = ?, tx = ?, block = ?, reason = ?, changed_at = ?, input = ?, next_at = 0"
+    " receipt = ?, tx = ?, block = ?, reason = ?, changed_at = ?, input = ?, next_at = 0"
     " WHERE position = ?"
 )
 _DROP_SUMS: Final = "DELETE FROM charge_sums WHERE asset = ? AND payer = ?"
@@ -82,8 +82,6 @@ def charge_row(
     delivered: str,
     result_digest: bytes,
     result_size: int,
-    _result_kept: int,
-    result_ref: str,
     receipt: bytes,
     tx: str,
     block: int,
@@ -120,7 +118,7 @@ def charge_row(
         attempts=attempts,
         delivered=Delivered(delivered),
         input=input_,
-        result=Result(digest=result_digest, size=result_size, ref=result_ref),
+        result=Result(digest=result_digest, size=result_size),
         receipt=receipt,
         transaction=tx,
         block=block,
@@ -164,7 +162,6 @@ def write_charge(connection: apsw.Connection, before: Charge | None, after: Char
         result.digest,
         result.size,
         result.data is not None,
-        result.ref,
         after.receipt,
         after.transaction,
         after.block,

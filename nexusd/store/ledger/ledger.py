@@ -127,7 +127,7 @@ class Ledger:
         input_: bytes = b"",
     ) -> Charge:
         """The charge point. With a result that is stored too; a larger one than `limits.PAYMENT_RESULT_BYTES` by its
-        digest, size and `ref`. Without, output begins, for the input of that digest. What comes back says whether it is
+        digest and size. Without, output begins, for the input of that digest. What comes back says whether it is
         owed: it may have been lost meanwhile."""
 
         def rule(row: Charge) -> Charge:

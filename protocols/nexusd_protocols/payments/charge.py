@@ -101,12 +101,11 @@ class Reservation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What the work came to. `data` is kept up to `limits.PAYMENT_RESULT_BYTES`, whole or not at all; always kept are
-    `digest` (SHA-256) and `size`, and `ref`, which may say where else it is (a CID)."""
+    `digest` (SHA-256) and `size`."""
 
     digest: bytes = b""
     size: int = 0
     data: bytes | None = None
-    ref: str = ""
 
 
 NO_RESULT: Final = Result()

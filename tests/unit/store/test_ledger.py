@@ -173,7 +173,7 @@ async def test_a_charge_comes_back_as_it_was(store) -> None:
 async def test_a_larger_result_is_kept_by_what_names_it(store) -> None:
     await reserve(store)
     large = bytes(limits.PAYMENT_RESULT_BYTES + 1)
-    given = Result(digest=b"d" * 32, size=len(large), data=large, ref="bafy")
+    given = Result(digest=b"d" * 32, size=len(large), data=large)
     await store.ledger.due(entry().key, amount=100, result=given, receipt=b"receipt", now=NOW)
     row = await store.ledger.row(entry().key)
     assert (row.result, row.receipt) == (replace(given, data=None), b"receipt")
