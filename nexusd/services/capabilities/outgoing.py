@@ -97,6 +97,8 @@ class OutgoingCall:
         self._objection: CallError | None = None
         """Why the call ends here, as the provider is to hear."""
         self._waiting: trio.CancelScope | None = None
+        self._left = trio.Event()
+        """The provider was told that the call is given up."""
 
     def said(self, data: Any, final: bool) -> None:
         """A piece of input went."""
@@ -124,6 +126,7 @@ class OutgoingCall:
         """See `ports.Call`."""
         while True:
             if self._failure is not None:
+                await self._left.wait()
                 return await self._end(self._failure)
             if self._objection is not None:
                 await self._say(commands.Cancel(self._objection.message))
@@ -288,6 +291,8 @@ class OutgoingCall:
             more = await self.payment.due(due, self._machine.usage.input_bytes)
         except OSError as error:
             more = Refusal("payment_refused", f"The payment could not be kept: {error}")
+        if self._failure is not None:
+            return None  # the last word was said meanwhile
         if isinstance(more, Refusal):
             return _objection(more)
         try:
@@ -300,15 +305,24 @@ class OutgoingCall:
         if self._over or self._failure is not None:
             return
         self._failure = failure
-        await self._say_last()
-        if self._waiting is not None:
-            self._waiting.cancel()
-        await self._say(commands.Cancel(reason))
+        try:
+            await self._say_last()
+            await self._say(commands.Cancel(reason))
+        finally:
+            self._left.set()
+            if self._waiting is not None:
+                self._waiting.cancel()
 
     async def _say_last(self) -> None:
-        """What is paid for a call that is given up."""
+        """What is paid for a call that is given up: for all that is here, though nobody read it yet."""
+        if self.payment is None:
+            return
+        self._events.extend(self._channel.ready())
+        for event in self._events:
+            if isinstance(event, events.Output):
+                self.payment.received(event.size)
         try:
-            last = None if self.payment is None else await self.payment.given_up()
+            last = await self.payment.given_up()
         except OSError:
             return  # what was signed before is more
         if last is not None:
@@ -326,7 +340,9 @@ class OutgoingCall:
         elapsed = round((trio.current_time() - self._began) * 1000)
         summary: PaymentSummary | None = None
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
-            await (self._channel.aclose() if error is None else self._channel.reset())
+            # what was said last must arrive: a reset overtakes it
+            left = error is None or error is self._failure or error.code == "timeout"
+            await (self._channel.aclose() if left else self._channel.reset())
         if self.payment is not None:
             code = "" if error is None else error.remote_code or error.code
             how = Ended(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import trio
+
 from nexusd.services.trade import Ended, MoreUnderTab, Wish
 from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.payments.authorization import Account, sign
@@ -56,12 +58,15 @@ class Payment:
         """Of each tab, in order, the authorisation over most; of a call without one the only one."""
         self._account = account
         self._tab = tab
+        self._turn = trio.Lock()
         self._supplied = 0
+        self._charged: int | None = None
+        """What it came to, once it is over."""
 
     @property
     def amount(self) -> int:
         """See `trade.Payment`."""
-        return self._signed[0].authorization.value if self._tab is None else self._tab.total
+        return sum(each.authorization.value for each in self._signed) if self._charged is None else self._charged
 
     @property
     def used(self) -> tuple[int, str]:
@@ -81,29 +86,36 @@ class Payment:
         """See `trade.Payment`."""
         if self._tab is None:
             return Refusal("payment_refused", "The provider asks for more where no tab was agreed")
+        async with self._turn:
+            return await self._answer(self._tab, event, supplied)
+
+    async def _answer(self, tab: TabPayer, event: events.PaymentDue, supplied: int) -> MoreUnderTab | Refusal:
         now_s = self._purse.now_s()
-        self._tab.handle(Supplied(supplied - self._supplied), now_s)
+        tab.handle(Supplied(supplied - self._supplied), now_s)
         self._supplied = supplied
         asked = Asked(event.tab, event.units, event.amount, event.final)
-        (answer,) = self._tab.handle(asked, now_s) or (None,)
+        (answer,) = tab.handle(asked, now_s) or (None,)
         match answer:
             case Authorise():
                 return await self._grow(answer)
             case OpenTab():
-                return await self._open(self._tab, answer)
-            case Exhausted(tab):
-                return commands.Exhausted(tab)
+                return await self._open(tab, answer)
+            case Exhausted(number):
+                return commands.Exhausted(number)
             case Stop():
                 return _ends(answer)
         return Refusal("payment_refused", "The tab has ended")
 
     async def given_up(self) -> commands.Grow | None:
         """See `trade.Payment`."""
-        if self._tab is None or await self._purse.stopped():
+        if self._tab is None:
             return None
-        for answer in self._tab.handle(GivenUp(), self._purse.now_s()):
-            if isinstance(answer, Authorise):
-                return self._lower(answer)
+        async with self._turn:
+            if await self._purse.stopped():
+                return None
+            for answer in self._tab.handle(GivenUp(), self._purse.now_s()):
+                if isinstance(answer, Authorise):
+                    return self._lower(answer)
         return None
 
     async def _grow(self, answer: Authorise) -> MoreUnderTab | Refusal:
@@ -140,7 +152,9 @@ class Payment:
 
     async def ended(self, how: Ended) -> PaymentSummary:
         """See `trade.Payment`."""
-        return await self._purse.ended(self._wish, self._chosen, how, [each.authorization for each in self._signed])
+        signed = [each.authorization for each in self._signed]
+        summary, self._charged = await self._purse.ended(self._wish, self._chosen, how, signed)
+        return summary
 
 
 def _ends(stop: Stop) -> Refusal:

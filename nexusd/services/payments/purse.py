@@ -383,9 +383,11 @@ class Purse:
         await self._purchases.closed(id_, outcome, self._clock())
 
     # --- the end ------------------------------------------------------------------------------------------------------
-    async def ended(self, wish: Wish, chosen: Chosen, how: Ended, signed: Sequence[Authorization]) -> PaymentSummary:
-        """Keep what became of a purchase. What was signed counts as spent whatever the provider says: only time, or the
-        chain, gives it back."""
+    async def ended(
+        self, wish: Wish, chosen: Chosen, how: Ended, signed: Sequence[Authorization]
+    ) -> tuple[PaymentSummary, int]:
+        """Keep what became of a purchase: its summary, and what was charged, as far as that is known, or else all that
+        was signed. That counts as spent whatever the provider says: only time, or the chain, gives it back."""
         self._under_way.discard(wish.id)
         terms = chosen.terms
         answer: Settlement | PaymentFault | None = None
@@ -413,7 +415,7 @@ class Purse:
             state = "paid"
         elif settled is not None:
             state = "unused"
-        return PaymentSummary(
+        summary = PaymentSummary(
             id=wish.id,
             state=state,
             amount=show(charged, terms.token.decimals),
@@ -426,6 +428,7 @@ class Purse:
             tabs=len(signed) if wish.tab else 0,
             **_used(jws),
         )
+        return summary, charged
 
 
 def _of_another(known: PurchaseRow, agent: AgentId, peer: PeerId, capability: CapabilityName) -> Refusal | None:

@@ -50,6 +50,9 @@ SETTLE_PATIENCE_S: Final = 300.0
 ROOM_S: Final = 1.0
 """How often it is tried whether there is room."""
 SECOND_S: Final = 1.0
+SETTLE_UP_S: Final = 2.0
+"""How long a call that fails waits for the signature over what was delivered. Who pays waits five seconds longer than
+it said, for the last word."""
 
 
 class RunningSale:
@@ -85,6 +88,8 @@ class RunningSale:
         self._given = Kept()
         self._worked: Worked | None = None
         """How the work ended, as long as it is not settled up."""
+        self._hurried = False
+        """It was waited for long enough."""
         self._failure: Failure | None = None
         self._detail = ""
         self._answering = False
@@ -127,6 +132,14 @@ class RunningSale:
         """The call is broken off: what is being handed over is not waited for."""
         if self._sending is not None:
             self._sending.cancel()
+
+    def fail(self, failed: told.Failed) -> None:
+        """This side ends the call. Of a tab, what was delivered is settled up first."""
+        if self._tab is None:
+            self._inputs.tell(failed)
+        elif self._worked is None:
+            self._work.cancel()
+            self._inputs.tell(Worked(failed))
 
     def _wake(self) -> None:
         """Something is due."""
@@ -193,6 +206,8 @@ class RunningSale:
         match input_:
             case Worked():
                 self._worked = input_
+                if input_.failed is not None:
+                    self._nursery.start_soon(self._hurry)
             case told.Gone() if self._worked is not None and not self._gate.holds:
                 # it has had all of it: but for the last word on the price
                 outputs, self._worked = self._handle(self._end_of(self._worked)), None
@@ -214,6 +229,8 @@ class RunningSale:
     async def _settled_up(self, worked: Worked) -> told.Finished | told.Failed | None:
         """The end of the work, once all of it has gone and what is signed is what was delivered; until then None."""
         if self._tab is not None:
+            if self._hurried:
+                return self._end_of(worked)
             waits = self._gate.holds and worked.failed is None  # of failed work nothing more goes
             if waits or self._inputs or self._tab.asking:
                 return None
@@ -289,8 +306,7 @@ class RunningSale:
                 # who bounds the output, or does not take it, has had what it paid for
                 not_taken = self._sending is not None
                 failed = told.Failed(self._failure.code, not_taken or self._failure.code == Code.OUTPUT_TOO_LARGE)
-                answers = not not_taken and self._failure.code != Code.TIMEOUT
-                self._inputs.tell(Worked(failed) if answers and self._tab is not None else failed)
+                self._inputs.tell(failed if not_taken or self._tab is None else Worked(failed))
                 return
             await self.count(0)
             self._inputs.tell(Worked())
@@ -374,6 +390,11 @@ class RunningSale:
                 finally:
                     self._answering = False
 
+    async def _hurry(self) -> None:
+        await trio.sleep(SETTLE_UP_S)
+        self._hurried = True
+        self._inputs.tell(tab.Tick())
+
     async def _repeat(self, input_: tab.Tick | Watch, every_s: float) -> None:
         while True:
             await trio.sleep(every_s)
@@ -395,11 +416,15 @@ class RunningSale:
         if self._crowded_until is None:
             self._crowded_until = now + min(SETTLE_PATIENCE_S, self._counter.left_s)
         if not self._footing.online or now >= self._crowded_until:
-            self._inputs.tell(told.Room(code))
+            self._work.cancel()
+            self._inputs.tell(Worked(told.Failed(code)))
             return
         with trio.move_on_after(ROOM_S):
-            await self._shop.chains.changed(self._gate.entry.key)
-        await self._inputs.tell_and_wait(Watch())  # what was settled is gone from the balance, too
+            assert isinstance(self._gate, TabGate)
+            *shut, newest = self._gate.charges
+            await self._shop.chains.changed((shut or [newest])[-1].entry.key)
+        if code == faults.INSUFFICIENT_FUNDS:  # what was settled is gone from the balance, too
+            await self._inputs.tell_and_wait(Watch())
         self._inputs.tell(told.Room())
 
     # --- what is known of it ------------------------------------------------------------------------------------------

@@ -115,7 +115,10 @@ class Sale:
 
     def fail(self, code: str) -> None:
         """See `trade.Sale`."""
-        self._break_off(told.Failed(code))
+        if self._running is None:
+            self._inputs.tell(told.Failed(code))
+        else:
+            self._running.fail(told.Failed(code))
 
     def answered(self, answer: events.TabAnswer) -> None:
         """See `trade.Sale`."""

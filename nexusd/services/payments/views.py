@@ -70,15 +70,17 @@ def purchase_view(row: PurchaseRow, tokens: Tokens) -> schema.PurchaseView:
         transaction=transaction if isinstance(transaction, str) else "",
         receipt=bool(row.receipt),
         tabs=row.tabs + 1 if what.tab and row.signed is not None else 0,
-        charged=amount_text(_charged(row, response), what.asset, tokens) if row.state is PurchaseState.SPENT else "",
+        charged=_charged(row, response, tokens),
     )
 
 
-def _charged(row: PurchaseRow, response: Any) -> int:
+def _charged(row: PurchaseRow, response: Any, tokens: Tokens) -> str:
+    """Empty where nobody said it: a tab that was given up comes to what was signed, or less."""
+    if row.state is not PurchaseState.SPENT or (response is None and row.intent.tab):
+        return ""
     told = None if response is None else x402.read_settlement(response)
-    if isinstance(told, Settlement) and told.amount is not None:
-        return min(row.total, told.amount)
-    return row.total
+    exact = told.amount if isinstance(told, Settlement) else None
+    return amount_text(row.total if exact is None else min(row.total, exact), row.intent.asset, tokens)
 
 
 def tab_views(row: PurchaseRow, tabs: Iterable[Signed], tokens: Tokens) -> list[schema.TabView]:

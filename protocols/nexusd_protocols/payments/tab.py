@@ -43,6 +43,10 @@ AHEAD: Final[Mapping[Unit, int]] = {
 goes out while the next signature comes."""
 
 
+EXACT: Final[frozenset[Unit]] = frozenset({"chunk", "byte"})
+"""Units that both sides count alike."""
+
+
 # --- to the provider ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Produced:

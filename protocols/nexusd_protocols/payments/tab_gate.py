@@ -135,10 +135,12 @@ class TabGate(Gate):
         """Hand over what is paid for; then commit what is to be, one thing at a time; then ask for what is not."""
         assert self.charge is not None
         outputs = self._flush()
-        if self._asked or self._crowded:
+        if self._asked:
             return outputs
         if self._lowered is not None and self._lowered.key == self.entry.key:
             return outputs + self._settle_up(self._lowered, now)
+        if self._crowded:
+            return outputs
         raised = self._raised.pop(self.entry.key, None)
         if raised is not None and raised.amount > self.charge.entry.amount:
             self._growing, self._asked = raised, True

@@ -10,6 +10,7 @@ from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.authorization import Authorization
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tab import (
+    EXACT,
     Asked,
     Authorise,
     Exhausted,
@@ -22,9 +23,6 @@ from nexusd_protocols.payments.tab import (
     Supplied,
 )
 from nexusd_protocols.payments.terms import PriceTerms, Unit
-
-EXACT: Final[frozenset[Unit]] = frozenset({"chunk", "byte"})
-"""Units that both sides count alike."""
 
 
 class TabPayer:

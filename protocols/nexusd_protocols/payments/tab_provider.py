@@ -10,6 +10,7 @@ from nexusd_protocols.payments import authorization as signed
 from nexusd_protocols.payments import faults
 from nexusd_protocols.payments.faults import PaymentFault
 from nexusd_protocols.payments.tab import (
+    EXACT,
     Ask,
     Cost,
     Covered,
@@ -54,6 +55,8 @@ class TabProvider:
         self._produced = 0
         self._sent = 0
         self._wanted = 0
+        self._went = False
+        """Anything was delivered at all."""
         self._finished = False
         self._exhausted = False
         """The payer signs nothing more."""
@@ -100,12 +103,17 @@ class TabProvider:
                 return [Cost(max(0, self._produced - credit))]
             case Sent(units):
                 self._sent += units
+                self._went = True
                 return self._ask(now_s)
             case Wanted(units):
                 self._wanted = units
                 return self._ask(now_s)
             case Finished():
                 self._finished, self._wanted = True, 0
+                if self._went and self._terms.unit not in EXACT:
+                    self._sent = max(
+                        1, self._sent
+                    )  # what took less than a second, or no whole token, is not for nothing
                 return self._ask(now_s)
             case Grown():
                 return self._then_ask(self._on_grown(event), now_s)
@@ -118,12 +126,13 @@ class TabProvider:
                 self._asked, self._exhausted = None, True
                 return self._ask(now_s)
             case Tick():
-                return self._too_late() if self._asked is not None and now_s - self._asked[1] > self._patience_s else []
+                late = self._asked is not None and now_s - self._asked[1] > self._patience_s
+                return self._too_late(now_s) if late else []
 
-    def _too_late(self) -> list[ProviderOutput]:
+    def _too_late(self, now_s: int) -> list[ProviderOutput]:
         if self._lowers:  # what was signed before is more
             self._asked = None
-            return []
+            return self._ask(now_s)
         return self._stop("no answer in time")
 
     def _then_ask(self, outputs: list[ProviderOutput], now_s: int) -> list[ProviderOutput]:
@@ -136,10 +145,10 @@ class TabProvider:
         waits = self._wanted > self.covered
         if self._asked is not None:
             return []
-        delivered = max(0, self._sent - self._base)
-        if self._finished and not self._settled_up and 0 < self._terms.cost(delivered) < self.signed:
+        over = self._finished or (waits and self._exhausted)
+        if over and not self._settled_up and 0 < self._due < self.signed:
             self._settled_up = True
-            return [self._asks(Ask(self.tab, delivered, self._terms.cost(delivered), final=True), now_s)]
+            return [self._asks(Ask(self.tab, self._delivered, self._due, final=True), now_s)]
         if not (waits or self._is_time()):
             return []
         if self._exhausted:
@@ -156,6 +165,16 @@ class TabProvider:
         amount = min(terms.cost(units) + (0 if self._finished else terms.ahead), terms.amount)
         final = self._finished and base + terms.units(amount) >= self._sent
         return [self._asks(Ask(tab, units, amount, final), now_s)]
+
+    @property
+    def _delivered(self) -> int:
+        """Units under the newest tab."""
+        return max(0, self._sent - self._base)
+
+    @property
+    def _due(self) -> int:
+        """What these cost."""
+        return self._terms.cost(self._delivered)
 
     def _asks(self, ask: Ask, now_s: int) -> Ask:
         self._asked = ask, now_s
@@ -180,9 +199,10 @@ class TabProvider:
         return asked if asked is not None and asked.tab == tab else None
 
     def _on_grown(self, event: Grown) -> list[ProviderOutput]:
-        if event.tab == self.tab and event.final and not self._lowers and event.amount < self.signed:
-            return self._on_given_up(event)
         asked, lowers = self._answered(event.tab), self._lowers
+        answers = asked is not None and event.amount == asked.amount
+        if event.tab == self.tab and event.final and event.amount < self.signed and not (lowers and answers):
+            return self._on_given_up(event)
         if asked is None or asked.tab != self.tab or not _is_enough(event.amount, asked, event.final and not lowers):
             return self._stop("an answer that was not asked for")
         if event.amount <= self.signed and not lowers:
@@ -190,9 +210,11 @@ class TabProvider:
         return self._signed(event, Lowered if lowers else Covered)
 
     def _on_given_up(self, event: Grown) -> list[ProviderOutput]:
-        """The caller gives up, and signs for what it got. If more was delivered, what it signed before is kept."""
-        if event.amount < max(1, self._terms.cost(self._sent - self._base)):
-            self._exhausted = True
+        """The caller gives up, and signs for what it got. If more was delivered, what it signed before is kept; and
+        what was delivered is a unit at least."""
+        self._settled_up = True
+        if event.amount < max(self._terms.cost(1), self._due):
+            self._asked, self._exhausted = None, True
             return []
         return self._signed(event, Lowered)
 

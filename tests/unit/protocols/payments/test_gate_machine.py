@@ -296,6 +296,8 @@ class Gates(RuleBasedStateMachine):
                 so_far = result or Result(size=call.cost)
                 if last and not fails:
                     self.rows[last] = (rules.waive if unused else rules.shut)(self.rows[last], now=self.now)
+                    self.dues[last] -= self.rows[last].state is State.RELEASED
+                    self.dues[last] -= self.rows[last].state is State.RELEASED
                 self._commit(call, rules.finish(row, result=so_far, receipt=b"receipt", now=self.now), fails)
             case Interrupt():
                 assert row is not None

@@ -191,11 +191,11 @@ def test_a_call_goes_on_to_what_it_may_cost_and_no_further(terms, pieces, more, 
         call.finish()
     assert call.stop is None or call.stop.fault.code == faults.PRICE_REACHED
     if call.stop is not None:
-        # what was signed was delivered, but for less than the piece that did not fit
-        assert call.covered - call.delivered < call.waiting[0][0]
-        # and so was all that the call may cost, but for what is below a unit in each tab
-        assert budget - call.payer.total <= terms.cost(1)
-        assert terms.cost(call.covered) + (call.provider.tab + 1) * terms.cost(1) >= call.payer.total
+        # what was delivered is what is signed, but for what is below a unit in each tab
+        assert call.payer.total <= terms.cost(call.delivered) + (call.provider.tab + 1) * terms.cost(1)
+        # and what is left does not buy the piece that waits
+        left = budget - call.payer.total
+        assert terms.units(left) < call.waiting[0][0] + call.provider.tab + 1
 
 
 def test_a_long_tab():

@@ -294,9 +294,8 @@ def test_a_call_goes_on_to_what_it_may_cost(terms, pieces, more):
     call.never_more_than_signed()
     assert call.charged <= budget
     if call.end.code:
-        assert budget - call.charged <= terms.cost(1) + sum(
-            terms.cost(1) for row in call.rows.values() if row.entry.amount
-        )
+        assert call.charged <= terms.cost(call.got) + len(call.rows) * terms.cost(1)
+        assert terms.units(budget - call.charged) < max(pieces) + len(call.rows) + 1
 
 
 @settings(max_examples=examples(40), deadline=None)

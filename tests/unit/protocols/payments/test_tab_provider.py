@@ -85,6 +85,7 @@ def test_a_payer_that_signs_no_more_gets_what_it_signed_for():
     # the same where a piece waits already when it says so
     provider, *_ = asking()
     assert provider.handle(Wanted(101), NOW) == []
+    assert provider.handle(Exhausted(0), NOW) == [Ask(0, 50, 250, True)]
     (stop,) = provider.handle(Exhausted(0), NOW)
     assert isinstance(stop, Stop)
     assert stop.fault.code == faults.PRICE_REACHED
@@ -257,12 +258,50 @@ def test_at_the_end_less_is_signed_for_what_was_delivered():
 
 
 @pytest.mark.parametrize("amount", [19, 21, 500, 0])
-@pytest.mark.parametrize("final", [True, False])
-def test_no_other_amount_will_do(amount, final):
+def test_no_other_amount_will_do(amount):
     provider, authorization = ended()
-    signed = Grown(0, amount, text(replace(authorization, value=amount), tab_price()), final)
+    signed = Grown(0, amount, text(replace(authorization, value=amount), tab_price()))
     (stop,) = provider.handle(signed, NOW)
     assert isinstance(stop, Stop)
+    assert provider.signed == 500
+
+
+@pytest.mark.parametrize(("amount", "taken"), [(19, False), (21, True)])
+def test_a_payer_may_give_up_just_when_it_is_asked(amount, taken):
+    provider, authorization = ended()
+    signed = Grown(0, amount, text(replace(authorization, value=amount), tab_price()), final=True)
+    assert len(provider.handle(signed, NOW)) == taken
+    assert (provider.signed, provider.asking) == (amount if taken else 500, False)
+
+
+def test_where_nothing_more_is_signed_the_last_is_for_what_was_delivered():
+    provider, *_ = asking()
+    assert provider.handle(Exhausted(0), NOW) == []
+    assert provider.handle(Wanted(101), NOW) == [Ask(0, 50, 250, True)]
+    (stop,) = provider.handle(Exhausted(0), NOW)
+    assert isinstance(stop, Stop)
+    assert stop.fault.code == faults.PRICE_REACHED
+    provider, *_ = asking()
+    provider.handle(Exhausted(0), NOW)
+    provider.handle(Wanted(101), NOW)
+    (stop,) = provider.handle(Tick(), NOW + limits.PAYMENT_PATIENCE_S + 1)
+    assert isinstance(stop, Stop)
+    assert stop.fault.code == faults.PRICE_REACHED
+
+
+@pytest.mark.parametrize(("unit", "units"), [("second", 1), ("token_out", 1), ("chunk", 0)])
+def test_what_counted_nothing_costs_one(unit, units):
+    provider = TabProvider(verified(tab_price(unit=unit)))
+    assert provider.handle(Sent(0), NOW) == []
+    assert provider.handle(Finished(), NOW) == [Ask(0, 1, 5, True)] * units
+
+
+def test_nobody_gives_up_for_less_than_a_unit():
+    provider = TabProvider(verified(tab_price(unit="second")))
+    authorization = provider._authorization
+    provider.handle(Sent(0), NOW)
+    less = Grown(0, 4, text(replace(authorization, value=4), tab_price()), final=True)
+    assert provider.handle(less, NOW) == []
     assert provider.signed == 500
 
 

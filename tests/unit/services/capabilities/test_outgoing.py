@@ -9,8 +9,9 @@ import trio
 
 from nexusd.services.capabilities.outgoing import OutgoingCall
 from nexusd.services.capabilities.ports import CallError, End
+from nexusd.services.trade import Ended
 from nexusd_protocols.errors import RemoteProtocolError
-from nexusd_protocols.invoke import events
+from nexusd_protocols.invoke import commands, events
 from nexusd_protocols.invoke.caller import Caller
 from nexusd_protocols.payments import faults
 from nexusd_protocols.rpc.codes import Refusal
@@ -117,3 +118,80 @@ async def test_why_this_node_does_not_pay_is_told_for_programs_too() -> None:
     refusal = Refusal("payment_refused", "more than this call may cost", {"reason": "over_what_the_call_allows"})
     error = await error_of(events.PaymentDemanded(None, None), refusal)
     assert (error.code, error.reason) == ("payment_refused", "over_what_the_call_allows")
+
+
+class Tab:
+    """A payment under a tab, whose last word takes a while."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def received(self, size: int) -> None:
+        self.seen += size
+
+    async def given_up(self) -> commands.Grow:
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        return commands.Grow(0, self.seen, "0x", final=True)
+
+    async def ended(self, how: Ended) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class Streaming(Says):
+    """A provider that gives a piece after the other, of which some lie here already."""
+
+    def __init__(self, *here: events.CallerEvent) -> None:
+        super().__init__()
+        self.here = list(here)
+        self.log: list[Any] = []
+
+    def ready(self) -> list[events.CallerEvent]:
+        here, self.here = self.here, []
+        return here
+
+    async def receive(self) -> events.CallerEvent:
+        await trio.lowlevel.checkpoint()
+        return PIECE
+
+    async def send(self, *sent: Any, timeout: float | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+        self.log += sent
+
+    async def reset(self) -> None:
+        self.log.append("reset")
+
+    async def aclose(self) -> None:
+        self.log.append("closed")
+
+
+PIECE = events.Output(0, "partial", "x", 1)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_whoever_gives_up_says_what_it_pays_before_it_goes(reads: bool) -> None:
+    """Though output comes all the time; and for all that is here, read or not."""
+    channel: Any = Streaming(PIECE, PIECE)
+    call = OutgoingCall("i", channel, Caller(ALICE, BOB), 60_000, lambda *_: None, pay_nothing)
+    payment: Any = Tab()
+    call.payment = payment
+
+    async def read() -> None:
+        while not isinstance(await call.receive(), End):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        if reads:
+            nursery.start_soon(read)
+            await trio.lowlevel.checkpoint()
+        await call.cancel("enough")
+        if not reads:
+            await read()
+    grown, cancelled, last = channel.log
+    assert (type(grown), type(cancelled), last) == (commands.Grow, commands.Cancel, "closed")
+    assert grown.amount >= 2
+
+
+async def pay_nothing(_: events.PaymentDemanded) -> Refusal:
+    await trio.lowlevel.checkpoint()
+    return Refusal("payment_refused")

@@ -65,3 +65,10 @@ def test_what_was_charged_is_what_is_told_and_no_more_than_is_signed(
         intent=one, state=state, cost=100, signed=signed(one), asked_at=1, changed_at=1, response=encode(told)
     )
     assert purchase_view(row, Tokens()).charged == charged
+
+
+@pytest.mark.parametrize(("tab", "charged"), [(True, ""), (False, "0.0001")])
+def test_of_a_tab_that_was_given_up_nobody_said_what_it_came_to(tab: bool, charged: str) -> None:
+    one = intent(tab=tab)
+    row = PurchaseRow(intent=one, state=PurchaseState.SPENT, cost=100, signed=signed(one), asked_at=1, changed_at=1)
+    assert purchase_view(row, Tokens()).charged == charged
