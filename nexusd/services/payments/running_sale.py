@@ -439,7 +439,6 @@ class RunningSale:
             signature=payment.signature,
             tab=payment.scheme == terms.TAB,
             number=number,
-            bound=isinstance(payment, Verified) and payment.bound,
         )
 
     def _now_s(self) -> int:

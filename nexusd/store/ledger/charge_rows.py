@@ -15,7 +15,7 @@ from nexusd_protocols.payments.charge import LIVE, Charge, Delivered, Owing, Res
 
 CHARGE_SELECT: Final = (
     "SELECT position, key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature, tab,"
-    " bound, state, working, attempts, delivered, result_digest, result_size, receipt, tx, block, reason, created_at,"
+    " state, working, attempts, delivered, result_digest, result_size, receipt, tx, block, reason, created_at,"
     " changed_at, number, input FROM charges"
 )
 BY_KEY: Final = CHARGE_SELECT + " WHERE key = ?"
@@ -31,12 +31,12 @@ _LAST_SECOND: Final = 1 << 62
 
 _INSERT: Final = (
     "INSERT INTO charges (key, agent, peer, capability, request, pay_to, amount, valid_after, valid_before, signature,"
-    " tab, bound, state, working, attempts, delivered, result_digest, result_size, result_kept, receipt, tx, block,"
-    " reason, created_at, changed_at, number, input, result_ref)"  # the last says nothing any more
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
+    " tab, state, working, attempts, delivered, result_digest, result_size, result_kept, receipt, tx, block,"
+    " reason, created_at, changed_at, number, input, bound, result_ref)"  # the last two say nothing any more
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '')"
 )
 _UPDATE: Final = (
-    "UPDATE charges SET pay_to = ?, amount = ?, valid_after = ?, valid_before = ?, signature = ?, bound = ?, state = ?,"
+    "UPDATE charges SET pay_to = ?, amount = ?, valid_after = ?, valid_before = ?, signature = ?, state = ?,"
     " working = ?, attempts = ?, delivered = ?, result_digest = ?, result_size = ?, result_kept = result_kept OR ?,"
     " receipt = ?, tx = ?, block = ?, reason = ?, changed_at = ?, input = ?, next_at = 0"
     " WHERE position = ?"
@@ -75,7 +75,6 @@ def charge_row(
     valid_before: int,
     signature: bytes,
     tab: int,
-    bound: int,
     state: str,
     working: int,
     attempts: int,
@@ -111,7 +110,6 @@ def charge_row(
             signature=signature,
             tab=bool(tab),
             number=number,
-            bound=bool(bound),
         ),
         state=State(state),
         working=bool(working),
@@ -170,10 +168,10 @@ def write_charge(connection: apsw.Connection, before: Charge | None, after: Char
     if before is None:
         named = (entry.key, entry.agent, entry.peer, entry.capability, entry.request)
         times = (after.created_at, after.changed_at, entry.number, after.input)
-        connection.execute(_INSERT, (*named, *signed, entry.tab, entry.bound, *happened, *times))
+        connection.execute(_INSERT, (*named, *signed, entry.tab, *happened, *times))
         after = replace(after, position=int(connection.last_insert_rowid()))
     else:
-        connection.execute(_UPDATE, (*signed, entry.bound, *happened, after.changed_at, after.input, before.position))
+        connection.execute(_UPDATE, (*signed, *happened, after.changed_at, after.input, before.position))
     if result.data is not None:
         connection.execute(
             "INSERT OR IGNORE INTO charge_results (charge, data) VALUES (?, ?)", (after.position, result.data)

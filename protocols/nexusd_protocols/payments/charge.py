@@ -78,8 +78,7 @@ def key_parts(key: str) -> KeyParts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """A verified authorisation and the call that it is shown for. `request` is the digest of the call; of a tab the
-    authorisation is the highest that was signed, and `number` its place among the tabs of the call; `bound`: the nonce
-    is derived from this call."""
+    authorisation is the highest that was signed, and `number` its place among the tabs of the call."""
 
     key: str
     agent: AgentId
@@ -90,7 +89,6 @@ class Reservation:
     signature: bytes
     tab: bool = False
     number: int = 0
-    bound: bool = False
 
     @property
     def amount(self) -> int:

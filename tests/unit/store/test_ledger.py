@@ -153,9 +153,9 @@ async def test_what_is_no_key_or_no_time_is_refused(store) -> None:
 
 # --- the charge point -------------------------------------------------------------------------------------------------
 async def test_a_charge_comes_back_as_it_was(store) -> None:
-    charge = await due(store, bound=True)
+    charge = await due(store)
     assert charge == Charge(
-        entry=entry(bound=True),
+        entry=entry(),
         state=State.DUE,
         working=False,
         delivered=Delivered.ALL,
@@ -166,7 +166,7 @@ async def test_a_charge_comes_back_as_it_was(store) -> None:
         position=1,
     )
     assert await store.ledger.row(charge.entry.key) == charge
-    assert await reserve(store, entry(bound=True)) == Known(charge)
+    assert await reserve(store, entry()) == Known(charge)
     assert await store.ledger.row(entry(2).key) is None
 
 
