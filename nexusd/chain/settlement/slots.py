@@ -21,6 +21,8 @@ from nexusd.chain.views import SendResult, Survey
 from nexusd_protocols.payments.transaction import Transaction
 
 RESEND_MS: Final = 10_000
+RETRY_MS: Final = 3_000
+"""The same where the node rejected it, or did not say."""
 BUMP_MS: Final = 20_000
 """Ten blocks of Base, nearly two of Ethereum: whoever is not in one by then offers too little."""
 BUMP_BLOCKS: Final = 2
@@ -51,7 +53,8 @@ class Slots:
 
     def sent(self, transaction: Transaction, result: SendResult | None, now: int) -> None:
         """What came of handing a transaction over; None: nobody knows."""
-        self._sent_at[transaction.hash] = now
+        soon = result in (None, "rejected")
+        self._sent_at[transaction.hash] = now - RESEND_MS + RETRY_MS if soon else now
         if result == "fee_too_low":
             self._too_low[transaction.hash] = True
 

@@ -227,6 +227,16 @@ def test_a_number_that_nobody_uses_is_used_up_in_the_end():
     assert look(queue, survey(one, pending=6), one, now=NOW + slots.GAP_MS + 1) == []  # another gap: its time begins
 
 
+@pytest.mark.parametrize("result", [None, "rejected"])
+def test_what_the_node_did_not_take_is_sent_again_sooner(result):
+    one = owed(1, made())
+    (transaction,) = one.transactions
+    queue = deciding(policy())
+    queue.sent(transaction, result, NOW)
+    assert look(queue, survey(one, pending=6), one, now=NOW + slots.RETRY_MS - 1) == []
+    assert look(queue, survey(one, pending=6), one, now=NOW + slots.RETRY_MS) == [Send(transaction)]
+
+
 def test_without_money_for_gas_nothing_is_made():
     ones = [owed(1), owed(2)]
     queue = deciding(policy())
