@@ -27,7 +27,8 @@ def test_every_stack_can_be_measured(stack: str, transport: str) -> None:
         go.require("transport")
     found = measure(stack, transport, QUICK, pin=False)
     assert set(found) == {figure.key for figure in FIGURES} - LEFT_OUT.get(stack, set())
-    assert all(value > 0 for key, value in found.items() if key != "memory")
+    # processor time is counted in hundredths of a second: so little may take none
+    assert all(value > 0 for key, value in found.items() if key not in ("memory", "cpu"))
 
 
 @pytest.mark.slow
