@@ -1,9 +1,6 @@
 """Streams: room watch, dm watch, events and invoke --stream, for people and as JSON Lines."""
 
-import json
-import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,83 +13,13 @@ from nexusd_protocols.rpc import schema
 from nexusd_protocols.rpc.codes import Refusal
 from tests.harness.process import poll
 from tests.harness.scripted import Reply
-from tests.unit.cli.answers import BOB, THEN
+from tests.unit.cli.answers import BOB
 from tests.unit.cli.conftest import Text
+from tests.unit.cli.streams import call, call_that, ended, event, feed, first, piece, said, waits, wrote
 
 ROOT = Path(__file__).parents[3]
 
 
-def event(kind, type_, data, cursor=None):
-    return "node.event", schema.NodeEvent(subscription="s", kind=kind, type=type_, cursor=cursor, at=THEN, data=data)
-
-
-def said(content, cursor, **fields):
-    message = schema.RoomMessage(
-        room="general",
-        message_id=f"m{cursor}",
-        sender=BOB,
-        timestamp=THEN,
-        received_at=THEN,
-        content=content,
-        format="text/plain",
-        digest="00",
-        position=cursor,
-        **fields,
-    )
-    return event("room", "message", message, cursor)
-
-
-def wrote(content, cursor):
-    message = schema.DirectMessage(
-        peer=BOB,
-        direction="in",
-        message_id=f"d{cursor}",
-        sender=BOB,
-        timestamp=THEN,
-        content=content,
-        format="text/plain",
-        status="received",
-        position=cursor,
-    )
-    return event("dm", "message", message, cursor)
-
-
-def feed(*events):
-    """A subscription that gives these events and then ends for good."""
-    given = []
-
-    def subscribe(params):
-        given.append(params)
-        if len(given) > 1:
-            return Refusal("bad_cursor", "the test is over")
-        return Reply(schema.Subscription(subscription="s", cursor=0), events, hang_up=True)
-
-    return subscribe
-
-
-def first(daemon, method):
-    return next(params for name, params in daemon.asked if name == method)
-
-
-def ended(invocation="i", error=None):
-    return "invoke.end", schema.InvokeEnd(
-        invocation=invocation, input_bytes=10, output_bytes=2048, duration_ms=350, error=error
-    )
-
-
-def piece(event_name, data, seq=0):
-    return "invoke.event", schema.InvokeEvent(invocation="i", seq=seq, event=event_name, data=data)
-
-
-def call_that(then):
-    return Reply(schema.Invocation(invocation="i", credit=65536), then)
-
-
-def call(*then):
-    return call_that(then)
-
-
-# --- events -----------------------------------------------------------------------------------------------------------
 def test_room_watch_on_a_terminal(nexus, daemon):
     daemon.script = {
         "room.members": schema.RoomMembers(members=[]),
@@ -177,23 +104,6 @@ def test_invoke_shows_the_output(nexus, daemon):
         "outputBytes": 2048,
         "durationMs": 350,
     }
-
-
-def waits(id_):
-    return schema.PurchaseView(
-        id=id_,
-        cursor=1,
-        at=THEN,
-        state="waiting",
-        peer=BOB,
-        capability="upper",
-        amount="0.1",
-        signed="0",
-        counts="0.1",
-        asset="USDC",
-        network="base",
-        pay_to="0x",
-    )
 
 
 def once_told(daemon, *then):
@@ -463,77 +373,3 @@ def test_a_stream_that_fails_ends_with_the_error(nexus, daemon):
     ran = nexus("invoke", BOB, "x", "y", "--stream")
     assert [line.get("data") for line in ran.lines[:-1]] == [1]
     assert (ran.code, ran.error["code"]) == (1, "invoke_cancelled")
-
-
-# --- as a process -----------------------------------------------------------------------------------------------------
-def started(home, *args, **options):
-    environment = {**os.environ, "XDG_DATA_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", "from nexusd.cli.main import main; main()", *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **options,
-    )
-
-
-def test_ctrl_c_ends_a_watch_well(home, daemon):
-    daemon.script["node.subscribe"] = Reply(schema.Subscription(subscription="s", cursor=0), [wrote("hi", 1)])
-    with started(home, "dm", "watch") as process:
-        assert json.loads(process.stdout.readline())["data"]["content"] == "hi"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (0, "", "watching direct messages; Ctrl-C ends it\n")
-
-
-def test_ctrl_c_gives_up_a_call(home, daemon):
-    daemon.script["capability.invoke"] = call(piece("token", "x"))
-    with started(home, "invoke", BOB, "x", "y", "--stream") as process:
-        assert json.loads(process.stdout.readline())["data"] == "x"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (1, "", "")
-
-
-def test_ctrl_c_gives_up_a_paid_call_and_says_what_was_signed_for(home, daemon):
-    signed = replace(waits("i"), state="signed", signed="0.02")
-    daemon.script["pay.explain"] = schema.PayExplained(purchase=signed)
-    daemon.script["capability.invoke"] = call(piece("token", "x"))
-    with started(home, "invoke", BOB, "x", "y", "--stream", "--max-price", "0.10") as process:
-        assert json.loads(process.stdout.readline())["data"] == "x"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    error = json.loads(out)["error"]
-    payment = error["data"]["payment"]
-    assert (process.returncode, error["code"]) == (1, "invoke_cancelled")
-    assert [payment[name] for name in ("id", "state", "amount", "asset")] == ["i", "unknown", "0.02", "USDC"]
-    assert err.startswith("nexus: given up; 0.02 USDC on base is signed for, and charged if it was worked for")
-    assert "`nexus pay explain i`" in err
-
-
-def test_ctrl_c_tells_programs_what_was_signed_for_where_nothing_came_yet(home, daemon):
-    daemon.script["pay.explain"] = schema.PayExplained(purchase=replace(waits("i"), state="signed", signed="0.02"))
-    daemon.script["capability.invoke"] = call()
-    with started(home, "invoke", BOB, "x", "y", "--json", "--max-price", "0.10") as process:
-        daemon.wait_for("pay.explain")  # the call is under way
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    error = json.loads(out)["error"]
-    assert (process.returncode, err, error["code"]) == (1, "", "invoke_cancelled")
-    assert (error["data"]["payment"]["id"], error["data"]["payment"]["amount"]) == ("i", "0.02")
-
-
-@pytest.mark.parametrize("lines", [0, 1])
-def test_a_reader_that_went_away_is_quiet(home, daemon, lines):
-    events = [said("x" * 1000, cursor) for cursor in range(1, 400)]
-    daemon.script = {
-        "room.members": schema.RoomMembers(members=[]),
-        "node.subscribe": Reply(schema.Subscription(subscription="s", cursor=0), events),
-    }
-    with started(home, "room", "watch", "general") as process:
-        for _ in range(lines):
-            process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(20) == 0
-        assert process.stderr.read() == "watching general; Ctrl-C ends it\n"
