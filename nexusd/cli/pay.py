@@ -303,14 +303,23 @@ def _state(one: PurchaseView) -> str:
     return f"{one.state}: {OUTCOMES.get(one.outcome, one.outcome)}" if one.outcome else one.state
 
 
+def _amount(one: PurchaseView) -> str:
+    """What was charged; of tabs that nobody accounted for, what that is at most."""
+    if not one.tabs:
+        return f"{one.amount} {one.asset}"
+    most = "" if one.charged else "at most "
+    return f"{most}{one.charged or one.signed} {one.asset}" + (
+        f" in {counted(one.tabs, 'tab')}" if one.tabs > 1 else ""
+    )
+
+
 def _purchases(found: PurchaseList, empty: str) -> str:
     rows = [
         [
             one.id,
             clock(one.at),
             _state(one),
-            f"{(one.charged or one.signed) if one.tabs else one.amount} {one.asset}"
-            + (f" in {counted(one.tabs, 'tab')}" if one.tabs > 1 else ""),
+            _amount(one),
             one.network,
             one.capability,
             short(one.peer),
